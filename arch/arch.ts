@@ -1,0 +1,99 @@
+// What both architectures fulfil, and what their fault paths see of the rest of the kernel. `arch` knows no BPF: the
+// fault path asks a list of recoverers, as the kernel calls kfence_handle_page_fault() and a weak
+// bpf_arena_handle_page_fault().
+import type { PhysAddr, VirtAddr } from '../emulator/address.ts';
+import type { AccessName, Resolution } from '../emulator/events.ts';
+import type { Activity, KernelContext } from '../mm/context.ts';
+import type { Paging } from '../mm/paging.ts';
+import type { PteFormat } from '../mm/pte.ts';
+
+/** The interrupted registers as the exception entry saved them. Handlers change them; the vCPU takes them back. */
+export interface PtRegs {
+  /** All general registers in the CpuDescription's order. */
+  readonly words: BigUint64Array;
+  get(name: string): bigint;
+  set(name: string, value: bigint): void;
+  ip: VirtAddr;
+  readonly sp: VirtAddr;
+  /** True if the interrupted code ran in user mode (CPL 3, EL0). */
+  readonly userMode: boolean;
+}
+
+/** Someone who may repair a not-present kernel fault: KFENCE, then the arena. */
+export interface Recoverer {
+  /** The kernel function asked, for the story. */
+  readonly fn: string;
+  readonly resolution: Extract<Resolution, 'scratch' | 'kfence'>;
+  /** @returns true if the instruction can be run again */
+  handlePageFault(addr: VirtAddr, isWrite: boolean, regs: PtRegs): Activity<boolean>;
+}
+
+/** What an exception-table lookup finds: a handler's type and its decoded fields. Addresses are absolute. */
+export interface ExtableEntry {
+  readonly insn: VirtAddr;
+  readonly fixup: VirtAddr;
+  /** EX_TYPE_ number of the architecture. */
+  readonly type: number;
+  /** The entry's data word (x86: 32 bits; arm64: 16 bits). */
+  readonly data: number;
+  /** BPF entries re-use the fixup field: its 32 bits as they stand in the table. */
+  readonly fixupWord: number;
+}
+
+/** The task on whose stack the fault happened. */
+export interface Task {
+  readonly comm: string;
+  readonly pid: number;
+  readonly uid: number;
+  /** Lowest address of the kernel stack, and its end (first address above). The page below `stack` is its guard. */
+  readonly stack: VirtAddr;
+  readonly stackEnd: VirtAddr;
+  /** The task has an mm; in this model one that maps nothing. */
+  readonly hasMm: boolean;
+  /** faulthandler_disabled(): page faults are disabled or we are in atomic context. */
+  readonly faulthandlerDisabled: boolean;
+}
+
+/** One fault as the hardware reported it. */
+export interface HardwareFault {
+  /** CR2, or FAR_EL1. */
+  readonly addr: VirtAddr;
+  readonly access: AccessName;
+  /** x86: error code. arm64: ESR_EL1. */
+  readonly code: bigint;
+}
+
+/** Everything of the kernel that a fault path may ask. */
+export interface FaultContext {
+  readonly kernel: KernelContext;
+  /** Paging unit of the faulting CPU: AT, dump_pagetable. */
+  readonly paging: Paging;
+  readonly pte: PteFormat;
+  /** Root of init_mm's tables (swapper_pg_dir). */
+  readonly swapperPgDir: PhysAddr;
+  /** Asked in order, for not-present (x86) or translation (arm64) faults. */
+  readonly recoverers: readonly Recoverer[];
+  readonly current: Task;
+  /** search_exception_tables(): kernel, modules, then BPF. */
+  searchExceptionTables(ip: VirtAddr): ExtableEntry | null;
+  /** bpf_prog_report_arena_violation(), for ex_handler_bpf. */
+  reportArenaViolation(isWrite: boolean, addr: VirtAddr, ip: VirtAddr): Activity<void>;
+  /** %pS: symbol+0xoff/0xsize [module], or the bare address. */
+  formatSymbol(ip: VirtAddr): string;
+  /** Kernel memory as a debugger reads it, through init_mm without rights; null where something is not mapped. */
+  readMemory(va: VirtAddr, length: number): Uint8Array | null;
+  /** is_vmalloc_addr() */
+  isVmallocAddr(addr: VirtAddr): boolean;
+}
+
+/** What the fault path came to. */
+export type FaultOutcome =
+  /** The instruction is run again with unchanged registers. */
+  | { readonly resolution: 'scratch' | 'kfence' | 'spurious' }
+  /** Registers were changed; go on at regs.ip. */
+  | { readonly resolution: 'extable' }
+  /** The kernel died; its log holds the report, whose lines these are. */
+  | { readonly resolution: 'oops'; readonly lines: readonly string[] };
+
+/** A fault path: ends with the outcome. */
+export type FaultPath = Activity<FaultOutcome>;

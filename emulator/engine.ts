@@ -1,0 +1,124 @@
+// The interface to a CPU core that executes instructions. `emulator/unicorn` fulfils it with the native library; a
+// WebAssembly build of the same core could. An engine knows instructions and registers; it knows no page tables:
+// every translation is asked of the translator it was given.
+import type { VirtAddr } from './address.ts';
+import type { Ram } from './ram.ts';
+
+export const READ = 0;
+export const WRITE = 1;
+export const FETCH = 2;
+/** Kind of access, as small integer on the hot path. */
+export type AccessKind = typeof READ | typeof WRITE | typeof FETCH;
+
+/** Bits of {@link Translator.perms}. */
+export const PERM_R = 1;
+export const PERM_W = 2;
+export const PERM_X = 4;
+
+/**
+ * Answers where a virtual page lies. It is called on every miss of the engine's private cache of translations, which
+ * says nothing about a modelled TLB: refills come at any time and must be silent.
+ */
+export interface Translator {
+  /**
+   * @param hi upper, @param lo lower 32 bits (unsigned) of a virtual address; only the page counts
+   * @returns true with `pa` and `perms` set, or false: the access faults
+   */
+  translate(hi: number, lo: number, kind: AccessKind): boolean;
+  /** Physical address of the 4 KiB frame, after a translation that succeeded. */
+  readonly pa: number;
+  /**
+   * What the page allows without asking again: PERM_ bits. A dirty bit that is still clear must leave out PERM_W, so
+   * that the first write asks.
+   */
+  readonly perms: number;
+}
+
+/** What the engine must know of an architecture. The registers' names are the manual's, in lower case. */
+export interface CpuDescription {
+  readonly name: 'x86_64' | 'arm64';
+  readonly instructionPointer: string;
+  readonly stackPointer: string;
+  /** General registers in the order in which {@link Cpu.readGeneral} gives them; ip, sp and flags are among them. */
+  readonly general: readonly string[];
+}
+
+/** Why a vCPU stopped. */
+export type Stop =
+  /** A translation was refused. `va` is the exact first byte that could not be reached. */
+  | {
+      readonly reason: 'fault';
+      readonly ip: VirtAddr;
+      readonly va: VirtAddr;
+      readonly kind: AccessKind;
+    }
+  /** The CPU took an exception other than a page fault; `number` is the vector (x86) or the engine's class (arm64). */
+  | {
+      readonly reason: 'exception';
+      readonly ip: VirtAddr;
+      readonly number: number;
+      readonly name: string;
+    }
+  /** hlt, wfi. `ip` is the instruction itself. */
+  | { readonly reason: 'halt'; readonly ip: VirtAddr; readonly name: string }
+  /** The next instruction lies at one of the exits; it has not run. */
+  | { readonly reason: 'exit'; readonly ip: VirtAddr }
+  /** The limit was reached: exactly that many instructions retired. */
+  | { readonly reason: 'limit'; readonly ip: VirtAddr }
+  /** The engine cannot run this instruction faithfully. */
+  | {
+      readonly reason: 'engine';
+      readonly ip: VirtAddr;
+      readonly bytes: Uint8Array;
+      readonly why: string;
+    };
+
+/**
+ * A fault seen from inside the engine's callback, before the instruction has done anything. The handler may repair
+ * the translation and return true (the engine asks again and goes on without stopping), or return false, and the run
+ * stops with `fault`. Registers may be read and must not be written.
+ */
+export type FaultHandler = (va: VirtAddr, kind: AccessKind) => boolean;
+
+/** One vCPU. Errors of the library are thrown as EngineError with what to do; bad guest code never throws. */
+export interface Cpu {
+  readonly id: number;
+  readonly description: CpuDescription;
+  /** Instructions retired since creation or {@link restore}; each repetition of a rep counts as one. */
+  retired: number;
+
+  readRegister(name: string): bigint;
+  writeRegister(name: string, value: bigint): void;
+  /** All general registers into `into`, in the description's order: one call of the library. */
+  readGeneral(into: BigUint64Array): void;
+  writeGeneral(from: BigUint64Array): void;
+
+  /**
+   * Runs from the present instruction pointer.
+   * @param limit instructions to retire at most; Infinity for no limit
+   * @param onFault see {@link FaultHandler}; without it every fault stops
+   */
+  run(limit: number, onFault?: FaultHandler): Stop;
+  /** Retires one instruction (one repetition of a rep). */
+  step(): Stop;
+
+  /** Addresses at which a run ends before executing. */
+  setExits(addresses: readonly VirtAddr[]): void;
+  /** Drops every cached translation. Translated code survives. */
+  flushTlb(): void;
+  /** Drops the cached translations of one 4 KiB page. */
+  flushTlbPage(va: VirtAddr): void;
+  /** Drops translated code: call it after somebody else wrote into a page that code may have run from. */
+  flushCode(): void;
+
+  /** Registers and control state, as an opaque value of this vCPU. */
+  save(): unknown;
+  restore(state: unknown): void;
+  close(): void;
+}
+
+/** Makes vCPUs that share one RAM. */
+export interface Engine {
+  readonly version: string;
+  createCpu(id: number, description: CpuDescription, ram: Ram, translator: Translator): Cpu;
+}

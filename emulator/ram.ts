@@ -1,0 +1,99 @@
+// The one RAM that every vCPU, the walker, the kernel model and the debugger share. It leaves out buses, devices and
+// memory attributes: an address outside it answers nothing, and the caller decides what that means.
+import { FRAME_SIZE, type Pfn, type PhysAddr } from './address.ts';
+
+/**
+ * Contiguous physical memory [base, base + size). Its bytes are committed by the host when first touched, so a large
+ * size is cheap. Words are little-endian, as on both architectures here.
+ */
+export class Ram {
+  readonly base: PhysAddr;
+  readonly size: number;
+  /** The backing store. The engine maps it: it must stay referenced until every engine on it is closed. */
+  readonly bytes: Uint8Array;
+  private readonly u32: Uint32Array;
+  private readonly u64: BigUint64Array;
+  private readonly view: DataView;
+
+  /** @param base multiple of 4096. @param size bytes, a multiple of 4096 */
+  constructor(base: number, size: number) {
+    if (base % FRAME_SIZE !== 0 || size % FRAME_SIZE !== 0 || size <= 0) {
+      throw new RangeError(`RAM must be whole frames: base ${base}, size ${size}`);
+    }
+    this.base = base as PhysAddr;
+    this.size = size;
+    const store = new SharedArrayBuffer(size);
+    this.bytes = new Uint8Array(store);
+    this.u32 = new Uint32Array(store);
+    this.u64 = new BigUint64Array(store);
+    this.view = new DataView(store);
+  }
+
+  /** True if all of [pa, pa + length) is RAM. */
+  contains(pa: number, length = 1): boolean {
+    const offset = pa - this.base;
+    return offset >= 0 && offset + length <= this.size;
+  }
+
+  /**
+   * Index of the 32-bit word at `pa`, for {@link word}; -1 outside RAM. With {@link word} it is the walker's way to
+   * read an entry without making a bigint.
+   */
+  wordIndex(pa: number): number {
+    const offset = pa - this.base;
+    return offset >= 0 && offset < this.size ? offset / 4 : -1;
+  }
+
+  /** The 32-bit word of an index from {@link wordIndex}, unsigned. */
+  word(index: number): number {
+    return this.u32[index];
+  }
+
+  setWord(index: number, value: number): void {
+    this.u32[index] = value;
+  }
+
+  /** The 8-byte word at `pa`, which must be 8-byte aligned. @throws RangeError outside RAM */
+  read64(pa: number): bigint {
+    return this.u64[this.check(pa, 8) / 8];
+  }
+
+  /** Stores an 8-byte word at `pa`, which must be 8-byte aligned. @throws RangeError outside RAM */
+  write64(pa: number, value: bigint): void {
+    this.u64[this.check(pa, 8) / 8] = value;
+  }
+
+  /** `length` (1 to 8) bytes at any alignment, zero-extended. @throws RangeError outside RAM */
+  readUint(pa: number, length: number): bigint {
+    const offset = this.check(pa, length);
+    if (length === 8) return this.view.getBigUint64(offset, true);
+    let value = 0n;
+    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(this.bytes[offset + i]);
+    return value;
+  }
+
+  /** Copies `length` bytes out. @throws RangeError outside RAM */
+  read(pa: number, length: number): Uint8Array {
+    const offset = this.check(pa, length);
+    return this.bytes.slice(offset, offset + length);
+  }
+
+  /** @throws RangeError outside RAM */
+  write(pa: number, data: Uint8Array): void {
+    this.bytes.set(data, this.check(pa, data.length));
+  }
+
+  /** Fills one frame with zeroes. @throws RangeError outside RAM */
+  clearFrame(pfn: Pfn): void {
+    const offset = this.check(pfn * FRAME_SIZE, FRAME_SIZE);
+    this.bytes.fill(0, offset, offset + FRAME_SIZE);
+  }
+
+  private check(pa: number, length: number): number {
+    const offset = pa - this.base;
+    if (!(offset >= 0 && offset + length <= this.size)) {
+      throw new RangeError(`physical address 0x${pa.toString(16)} is outside RAM`);
+    }
+    return offset;
+  }
+}

@@ -1,0 +1,108 @@
+// What every part of the kernel model is handed: where events go, how the kernel is configured, which failures to
+// inject, and whether somebody steps it.
+import type { EventSink } from '../emulator/events.ts';
+
+/** Configuration of the modelled kernel; the scenario key `kernel:` sets it. */
+export interface KernelConfig {
+  /** v2: the patch as posted. mainline: what was merged and fixed afterwards. */
+  readonly series: 'v2' | 'mainline';
+  /** Kernel page size in bytes: 4096, or 16384 or 65536 on arm64. */
+  readonly pageSize: number;
+  readonly la57: boolean;
+  /** x86 PTI, arm64 KPTI. */
+  readonly pti: boolean;
+  /** arm64 CONFIG_ARM64_CONTPTE. */
+  readonly contpte: boolean;
+  readonly unwinder: 'orc' | 'frame_pointer' | 'none';
+  /** arm64 TCR_EL1.HA and HD. */
+  readonly hafdbs: boolean;
+  /** false: bpf_arena_handle_page_fault is the stub that returns false. */
+  readonly bpfSyscall: boolean;
+}
+
+/** Places where the kernel can fail and a scenario may make it. */
+export type InjectionPoint = 'alloc_page' | 'range_node' | 'spinlock' | 'populate' | 'span';
+
+/** Something another CPU could see is about to happen. */
+export interface Step {
+  readonly kind: 'pte' | 'lock' | 'tlb' | 'page' | 'report' | 'call';
+  readonly what: string;
+}
+
+/**
+ * A kernel path that can be stopped before each step another CPU could see. It yields only while
+ * {@link KernelContext.stepping} is set: `if (context.stepping) yield {kind, what}` before the step.
+ */
+export type Activity<T> = Generator<Step, T, void>;
+
+/** Runs a path to its end. @returns its result */
+export function finish<T>(activity: Activity<T>): T {
+  for (;;) {
+    const result = activity.next();
+    if (result.done) return result.value;
+  }
+}
+
+export class KernelContext {
+  readonly events: EventSink;
+  readonly config: KernelConfig;
+  /** The CPU on whose behalf the model runs now. */
+  cpu = 0;
+  /** True while a schedule or a debugger drives activities step by step. */
+  stepping = false;
+  /** The kernel log, one entry a line. */
+  readonly log: string[] = [];
+  private readonly injections: { at: InjectionPoint; nth: number; errno: number }[] = [];
+  private readonly counts = new Map<InjectionPoint, number>();
+
+  constructor(events: EventSink, config: KernelConfig) {
+    this.events = events;
+    this.config = config;
+  }
+
+  /** printk(): one line, without the newline. */
+  printk(text: string): void {
+    this.log.push(text);
+    if (this.events.on) this.events.emit({ type: 'printk', cpu: this.cpu, text });
+  }
+
+  /** A kernel function is entered; `args` only evaluated by the reader of events. */
+  enter(fn: string, args: Readonly<Record<string, string>> = {}): void {
+    this.events.emit({ type: 'call', cpu: this.cpu, fn, args });
+  }
+
+  /** What `fn` decided. Call only when `events.on`. */
+  decide(fn: string, text: string): void {
+    this.events.emit({ type: 'decision', cpu: this.cpu, fn, text });
+  }
+
+  /** Makes the `nth` (from 1) call at a point fail. @param errno negative, as the kernel returns it */
+  inject(at: InjectionPoint, nth: number, errno: number): void {
+    this.injections.push({ at, nth, errno });
+  }
+
+  /** Counts one call at an injection point. @returns 0, or the negative errno this call must fail with */
+  failure(at: InjectionPoint): number {
+    if (this.injections.length === 0) return 0;
+    const count = (this.counts.get(at) ?? 0) + 1;
+    this.counts.set(at, count);
+    return this.injections.find((i) => i.at === at && i.nth === count)?.errno ?? 0;
+  }
+}
+
+/** Negative errno values by name, as the kernel returns them (asm-generic/errno-base.h, errno.h). */
+export const ERRNO = {
+  EPERM: -1,
+  ENOENT: -2,
+  ESRCH: -3,
+  ENOMEM: -12,
+  EACCES: -13,
+  EFAULT: -14,
+  EBUSY: -16,
+  EINVAL: -22,
+  ENOSPC: -28,
+  E2BIG: -7,
+  ERANGE: -34,
+  EOPNOTSUPP: -95,
+  ENOTSUPP: -524,
+} as const;

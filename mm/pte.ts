@@ -1,0 +1,100 @@
+// The kernel's view of page-table entries: predicates and constructors that an architecture provides (`arch/*/pte.ts`),
+// and the accessors through which every PTE change of the kernel model goes. In the model each accessor is atomic: no
+// other vCPU runs between its read and its write.
+import type { Pfn, PhysAddr, VirtAddr } from '../emulator/address.ts';
+import type { Ram } from '../emulator/ram.ts';
+import type { KernelContext } from './context.ts';
+
+/** Protection of a kernel mapping, by the kernel's names. */
+export type Pgprot = 'PAGE_KERNEL' | 'PAGE_KERNEL_RO' | 'PAGE_KERNEL_EXEC' | 'PAGE_KERNEL_ROX';
+
+/** The architecture's page-table entries as Linux uses them (pgtable_types.h, pgtable-hwdef.h). */
+export interface PteFormat {
+  /** log2 of the kernel's page size: 12, 14 or 16. */
+  readonly pageShift: number;
+  /** Index shifts of the kernel's levels from the top to the PTE: [39, 30, 21, 12] for 4 levels of 4 KiB pages. */
+  readonly shifts: readonly number[];
+  /** Index width of the top level; the others have pageShift - 3 bits. */
+  readonly topBits: number;
+  /** True if ptep_try_set is defined for the architecture and configuration (kernel.md 5.1). */
+  readonly hasPtepTrySet: boolean;
+
+  pteNone(entry: bigint): boolean;
+  ptePresent(entry: bigint): boolean;
+  pteWrite(entry: bigint): boolean;
+  pteExec(entry: bigint): boolean;
+  /** Frame of a present entry, in 4 KiB frames whatever the page size. */
+  ptePfn(entry: bigint): Pfn;
+  mkPte(pfn: Pfn, prot: Pgprot): bigint;
+  /** Entry of an upper level (pgd to pmd) that names a table. */
+  mkTable(table: PhysAddr): bigint;
+  /** At an upper level: nothing there. */
+  tableNone(entry: bigint): boolean;
+  /** At an upper level: a huge page or block. */
+  tableLeaf(entry: bigint): boolean;
+  /** At an upper level: neither none, leaf nor a well-formed table. */
+  tableBad(entry: bigint): boolean;
+  /** Table that an upper-level entry names. */
+  tableAddr(entry: bigint): PhysAddr;
+}
+
+/** A pointer to a PTE: the physical address of the entry. */
+export type Ptep = PhysAddr;
+
+/** ptep_get() */
+export const ptepGet = (ram: Ram, ptep: Ptep): bigint => ram.read64(ptep);
+
+/** set_pte_at(&init_mm, addr, ptep, pte) */
+export function setPteAt(
+  context: KernelContext,
+  ram: Ram,
+  addr: VirtAddr,
+  ptep: Ptep,
+  pte: bigint,
+): void {
+  change(context, ram, addr, ptep, pte, 'set_pte_at');
+}
+
+/** ptep_get_and_clear(&init_mm, addr, ptep): an atomic exchange with 0. @returns the old entry */
+export function ptepGetAndClear(
+  context: KernelContext,
+  ram: Ram,
+  addr: VirtAddr,
+  ptep: Ptep,
+): bigint {
+  return change(context, ram, addr, ptep, 0n, 'ptep_get_and_clear');
+}
+
+/**
+ * ptep_try_set(ptep, pte): an atomic compare-and-exchange from exactly 0. The generic version, where the architecture
+ * defines none, never installs.
+ * @returns true if the entry was 0 and now is `pte`
+ */
+export function ptepTrySet(
+  context: KernelContext,
+  ram: Ram,
+  format: PteFormat,
+  addr: VirtAddr,
+  ptep: Ptep,
+  pte: bigint,
+): boolean {
+  if (!format.hasPtepTrySet || ram.read64(ptep) !== 0n) return false;
+  change(context, ram, addr, ptep, pte, 'ptep_try_set');
+  return true;
+}
+
+function change(
+  context: KernelContext,
+  ram: Ram,
+  va: VirtAddr,
+  ptep: Ptep,
+  after: bigint,
+  by: string,
+): bigint {
+  const before = ram.read64(ptep);
+  ram.write64(ptep, after);
+  if (context.events.on) {
+    context.events.emit({ type: 'pteChange', cpu: context.cpu, va, before, after, by });
+  }
+  return before;
+}
