@@ -1,0 +1,31 @@
+// What a command may touch of the world. Tests hand in their own.
+import { readFileSync } from 'node:fs';
+import { styleText } from 'node:util';
+
+export interface Io {
+  out(text: string): void;
+  err(text: string): void;
+  /** @throws the operating system's error, with its `code` */
+  readFile(path: string): Uint8Array;
+  readStdin(): Uint8Array;
+  /** Colours are wanted on stdout: a terminal, and NO_COLOR is not set. */
+  readonly colour: boolean;
+  /** Standard error is a terminal: long work may show progress there. */
+  readonly terminal: boolean;
+}
+
+/** The process's own streams. */
+export function processIo(): Io {
+  return {
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+    readFile: (path) => readFileSync(path),
+    readStdin: () => readFileSync(0),
+    colour: (process.stdout.isTTY ?? false) && !process.env.NO_COLOR,
+    terminal: process.stderr.isTTY ?? false,
+  };
+}
+
+/** `text` in a style of `node:util`, if colours are wanted. */
+export const paint = (io: Io, style: Parameters<typeof styleText>[0], text: string): string =>
+  io.colour ? styleText(style, text, { validateStream: false } as never) : text;

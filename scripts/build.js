@@ -1,0 +1,30 @@
+// Bundles the command line into dist/, so that it starts in a fraction of the time that loading TypeScript takes.
+// Packages with native or WebAssembly parts stay outside the bundle.
+import { rmSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+export async function buildDist() {
+  rmSync(`${root}/dist`, { recursive: true, force: true });
+  await build({
+    absWorkingDir: root,
+    entryPoints: { main: 'cli/main.ts' },
+    outdir: 'dist',
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    external: ['koffi', 'capstone-wasm', 'keystone-wasm'],
+    sourcemap: 'linked',
+    // commander is CommonJS and asks for Node's own modules with require().
+    banner: {
+      js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+    },
+    logLevel: 'warning',
+  });
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await buildDist();
