@@ -2,8 +2,11 @@
 // fault path asks a list of recoverers, as the kernel calls kfence_handle_page_fault() and a weak
 // bpf_arena_handle_page_fault().
 import type { PhysAddr, VirtAddr } from '../emulator/address.ts';
+import type { EventCosts } from '../emulator/cost/uncalibrated.ts';
+import type { CpuDescription } from '../emulator/engine.ts';
 import type { AccessName, Resolution } from '../emulator/events.ts';
-import type { Activity, KernelContext } from '../mm/context.ts';
+import type { Ram } from '../emulator/ram.ts';
+import type { Activity, KernelConfig, KernelContext } from '../mm/context.ts';
 import type { Paging } from '../mm/paging.ts';
 import type { PteFormat } from '../mm/pte.ts';
 
@@ -97,3 +100,40 @@ export type FaultOutcome =
 
 /** A fault path: ends with the outcome. */
 export type FaultPath = Activity<FaultOutcome>;
+
+/** Where the modelled kernel keeps things. Everything is page aligned for every page size of the architecture. */
+export interface KernelLayout {
+  /** Kernel text; callers and the code under test are mapped from here up. */
+  readonly text: VirtAddr;
+  /** Images of BPF programs are mapped from here up. */
+  readonly bpfText: VirtAddr;
+  /** Direct (linear) map of RAM: the address of physical 0. */
+  readonly directMap: VirtAddr;
+  readonly vmallocStart: VirtAddr;
+  readonly vmallocEnd: VirtAddr;
+  /** Lowest address of the task's kernel stack; the page below it is its guard. */
+  readonly stack: VirtAddr;
+  /** Default kern_vm_start of the first arena. */
+  readonly arenaBase: VirtAddr;
+}
+
+/** One architecture, as the testbed puts it together with a machine. */
+export interface Architecture {
+  readonly name: 'x86_64' | 'arm64';
+  readonly description: CpuDescription;
+  readonly costs: EventCosts;
+  /** Registers of the first six (x86) or eight (arm64) integer arguments, in order. */
+  readonly argumentRegisters: readonly string[];
+  readonly returnRegister: string;
+  readonly framePointer: string;
+  readonly linkRegister: string | null;
+  /** Register that holds kern_vm_start in a BPF program's image. */
+  readonly arenaBaseRegister: string;
+  layout(config: KernelConfig): KernelLayout;
+  pteFormat(config: KernelConfig): PteFormat;
+  /** A paging unit in kernel mode whose kernel half is translated by the tables at `root`. */
+  createPaging(ram: Ram, config: KernelConfig, root: PhysAddr): Paging;
+  createRegs(words: BigUint64Array): PtRegs;
+  /** The exception entry: exc_page_fault, do_mem_abort. */
+  enterFault(context: FaultContext, regs: PtRegs, fault: HardwareFault): FaultPath;
+}
