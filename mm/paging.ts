@@ -4,6 +4,18 @@
 import type { PhysAddr, VirtAddr } from '../emulator/address.ts';
 import type { AccessKind } from '../emulator/engine.ts';
 
+/** What {@link Paging.grant} says of an access that hit a TLB entry. */
+export const GRANTED = 0;
+export const REFUSED = 1;
+/** The entry cannot serve it: the tables must be walked again, so that the dirty state is set. */
+export const REWALK = 2;
+export type Grant = typeof GRANTED | typeof REFUSED | typeof REWALK;
+
+/** {@link Paging.rights} after a refusal that no TLB keeps. */
+export const NO_RIGHTS = 0;
+/** Bit of {@link Paging.rights} on both architectures: no dirty state is left to set. */
+export const RIGHTS_DIRTY = 0x8000_0000;
+
 /** One level of a walk, for people and JSON. */
 export interface LevelReport {
   /** The manual's name of the level: PML5, PML4, PDPT, PD, PT; L-1 to L3. */
@@ -42,8 +54,32 @@ export interface Paging {
    * @returns true with `pa` ... `pageShift` set; false with `faultVector` and `faultCode` set
    */
   walk(hi: number, lo: number, kind: AccessKind, sideEffects: boolean): boolean;
+  /**
+   * Judges an access that hits a TLB entry, from the rights that the walk found when the entry was filled and from the
+   * privilege, flags and keys of now. It reads no table.
+   * @param rights see {@link rights}
+   * @param hi upper and @param lo lower 32 bits of the address, as from {@link untag}
+   * @returns GRANTED with `perms` set; REFUSED with `faultVector` and `faultCode` set; REWALK
+   */
+  grant(rights: number, hi: number, lo: number, kind: AccessKind): Grant;
+  /** Upper half of the address as tables and TLB see it: arm64 without the tag that TBI ignores, x86 unchanged. */
+  untag(hi: number, kind: AccessKind): number;
+  /** False while addresses are not translated (arm64 SCTLR_EL1.M = 0): the TLB is then neither read nor filled. */
+  readonly translating: boolean;
+  /**
+   * True if a fault removes the TLB entries of its page (x86, SDM Vol. 3A, 4.10.4.1), so that a stale entry refuses an
+   * access at most once. On arm64 they stay until a TLBI names them.
+   */
+  readonly faultInvalidates: boolean;
+
   /** Physical address of the byte. */
   readonly pa: number;
+  /**
+   * What the walk found, for {@link grant}: the combined rights of all levels, the key, RIGHTS_DIRTY; 32 bits unsigned,
+   * otherwise the architecture's own. After a translation fault: what makes `grant` refuse in the same way (a negative
+   * entry, for a TLB whose policy keeps them). NO_RIGHTS after any other refusal.
+   */
+  readonly rights: number;
   /**
    * PERM_ bits of every access that this entry allows at the present privilege without another walk. PERM_W only when
    * no dirty state is left to set.

@@ -1,0 +1,34 @@
+// What a runner of golden walk cases answers, on either architecture. `arch/x86/oracle.ts` and `arch/arm64/oracle.ts`
+// each export `createOracle(): Oracle`; `scripts/oracle.ts` and the tests read files and call them.
+
+/** One line of a golden file, as JSON.parse gives it. */
+export type GoldenCase = { readonly id: string } & Readonly<Record<string, unknown>>;
+
+/** What we answer, in the golden file's own shape; an `--answers` file has one of these a line. */
+export interface OracleAnswer {
+  readonly id: string;
+  /** Outcome of the access (of a case of several steps: of the last access). */
+  readonly expect: unknown;
+  /** Entries that differ at the end, in the order of address; empty if none does. */
+  readonly tables_after: readonly unknown[];
+  /** Cases of several steps: the case's own list of steps, with our outcome as `expect` of each access. */
+  readonly steps_before?: readonly unknown[];
+  readonly steps?: readonly unknown[];
+}
+
+export interface OracleResult {
+  readonly id: string;
+  /** null for a case that was skipped. */
+  readonly answer: OracleAnswer | null;
+  /** What binds and is not as expected, one sentence each; empty if the case agrees. */
+  readonly differences: readonly string[];
+  /** Why the case cannot be run, or null. */
+  readonly skipped: string | null;
+}
+
+/** Runs cases one after another, each from empty tables and an empty TLB. */
+export interface Oracle {
+  readonly arch: 'x86_64' | 'arm64';
+  /** @throws TypeError if the line lacks a field that its format prescribes */
+  run(line: GoldenCase): OracleResult;
+}
