@@ -1,0 +1,144 @@
+// The command line: one table of commands, each in its own file and loaded when it is called, and the one place that
+// turns an error into an exit code.
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { EXIT, isUserError } from './errors.ts';
+import type { Io } from './io.ts';
+
+export { processIo } from './io.ts';
+
+/** A whole number of an option, decimal or 0x hex. */
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (text === '' || !Number.isSafeInteger(value) || value < 0) {
+    throw new InvalidArgumentError('give a whole number, decimal or 0x hex');
+  }
+  return value;
+}
+
+function collect(value: string, previous: string[] = []): string[] {
+  return [...previous, value];
+}
+
+const archOption = () =>
+  new Option('--arch <name>', 'architecture').choices(['x86_64', 'arm64'] as const);
+const seriesOption = () =>
+  new Option('--series <name>', 'revision of the patch').choices(['v2', 'mainline'] as const);
+const jsonOption = () => new Option('--json', 'print one JSON document');
+const assemblerOption = () =>
+  new Option('--assembler <name>', 'who assembles text: ours, or GNU as where it is installed')
+    .choices(['keystone', 'gnu'] as const)
+    .default('keystone');
+
+/**
+ * Runs one command line.
+ * @param argv arguments after the program's name
+ * @returns the exit code: 0 as expected, 1 differs, 2 wrong usage or bad input, 3 a fault of ours
+ */
+export async function main(argv: readonly string[], io: Io): Promise<number> {
+  let exitCode: number = EXIT.ok;
+  const program = new Command('faultline')
+    .description("Runs kernel machine code against a model of Linux's page-fault path")
+    .version('0.1.0')
+    .exitOverride()
+    .showSuggestionAfterError()
+    .configureOutput({ writeOut: io.out, writeErr: io.err });
+  const command = (name: string, about: string) =>
+    program.command(name).description(about).exitOverride().addOption(jsonOption());
+
+  command('run <file>', 'run a scenario, assembly or object and tell the story of its faults')
+    .addOption(archOption())
+    .addOption(seriesOption())
+    .addOption(assemblerOption())
+    .option('--symbol <name>', 'function to call in assembly or an object')
+    .option('--args <list>', 'arguments: integers, arena:OFFSET, user:OFFSET, separated by commas')
+    .option('--alloc <page:count>', 'pages to allocate first (may be repeated)', collect)
+    .option('--arena-pages <n>', 'max_entries of the arena', wholeNumber)
+    .option('--max-insns <n>', 'instruction limit; 0 for none', wholeNumber)
+    .option('--schedule <text>', 'schedule of several CPUs, as "0:3 1:2 0:*"')
+    .option('--trace <list>', 'what else to print: faults, walks, insns, separated by commas')
+    .action(async (file, options) => {
+      exitCode = await (await import('./run.ts')).runCommand(file, options, io);
+    });
+  command('test [paths...]', 'run every scenario below the paths, one line each')
+    .addOption(archOption())
+    .addOption(seriesOption())
+    .addOption(assemblerOption())
+    .addOption(
+      new Option('--reporter <name>', 'how to report')
+        .choices(['default', 'json', 'junit', 'ktap'] as const)
+        .default('default'),
+    )
+    .option('--shard <i/n>', 'run the i-th of n parts')
+    .option('--filter <text>', 'only scenarios whose path or name contains this text')
+    .action(async (paths, options) => {
+      exitCode = await (await import('./test.ts')).testCommand(paths, options, io);
+    });
+  command('debug <file>', 'step through a scenario and its faults')
+    .addOption(archOption())
+    .addOption(seriesOption())
+    .addOption(assemblerOption())
+    .option('--batch', 'end after the commands given with -ex')
+    .option('-ex, --ex <command>', 'execute a debugger command first (may be repeated)', collect)
+    .action(async (file, options) => {
+      exitCode = await (await import('./debug.ts')).debugCommand(file, options, io);
+    });
+  command('walk <file> <address>', 'the page-table walk of an address after a scenario')
+    .addOption(archOption())
+    .addOption(seriesOption())
+    .addOption(assemblerOption())
+    .addOption(
+      new Option('--access <kind>', 'kind of access')
+        .choices(['read', 'write', 'fetch'] as const)
+        .default('read'),
+    )
+    .action(async (file, address, options) => {
+      exitCode = await (await import('./walk.ts')).walkCommand(file, address, options, io);
+    });
+  command('decode <what> <value>', 'decode a fault code (pf, esr) or an entry (pte-x86, pte-arm64)')
+    .option('--level <name>', 'level of a page-table entry')
+    .option('--granule <size>', 'arm64 granule: 4K, 16K, 64K')
+    .action(async (what, value, options) => {
+      exitCode = await (await import('./decode.ts')).decodeCommand(what, value, options, io);
+    });
+  command('asm [text...]', 'assemble instructions, or a file with --file')
+    .addOption(archOption().default('x86_64'))
+    .addOption(assemblerOption())
+    .option('--file <path>', 'assembly file; - for standard input')
+    .option('--address <hex>', 'address of the first byte', '0')
+    .action(async (text, options) => {
+      exitCode = await (await import('./asm.ts')).asmCommand(text, options, io);
+    });
+  command('disasm [hex...]', 'disassemble bytes given as hex, or a file with --file')
+    .addOption(archOption().default('x86_64'))
+    .option('--file <path>', 'file of raw bytes; - for standard input')
+    .option('--address <hex>', 'address of the first byte', '0')
+    .action(async (hex, options) => {
+      exitCode = await (await import('./disasm.ts')).disasmCommand(hex, options, io);
+    });
+  command('schema', 'print the scenario format as JSON Schema').action(async () => {
+    exitCode = await (await import('./schema.ts')).schemaCommand(io);
+  });
+  command('setup', 'find, fetch and check the engine library')
+    .option('--wheel <file>', 'use this wheel instead of fetching one')
+    .action(async (options) => {
+      exitCode = await (await import('./setup.ts')).setupCommand(options, io);
+    });
+  command('doctor', 'say what was found and what to do').action(async (options) => {
+    exitCode = await (await import('./doctor.ts')).doctorCommand(options, io);
+  });
+
+  // gdb's own spelling of repeated commands.
+  const args = argv.map((word) => (word === '-ex' ? '--ex' : word));
+  try {
+    await program.parseAsync(args, { from: 'user' });
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    if (isUserError(error)) {
+      io.err(`faultline: ${error.message}\n  ${error.remedy}\n`);
+      return EXIT.usage;
+    }
+    io.err(`faultline: a fault of ours, please report it: ${(error as Error)?.stack ?? error}\n`);
+    return EXIT.internal;
+  }
+  return exitCode;
+}
