@@ -1,0 +1,52 @@
+// The modelled kernel's symbols: text of the code under test, its callers and BPF images, for %pS and the debugger.
+// Left out: modules other than bpf, and symbols of the real kernel that the model does not execute.
+import { virtAddr, type VirtAddr } from '../emulator/address.ts';
+import { hex, hex16 } from '../emulator/bits.ts';
+
+export interface KernelSymbol {
+  readonly name: string;
+  readonly start: VirtAddr;
+  /** Bytes. */
+  readonly size: number;
+  /** Printed in brackets after the symbol, as kallsyms does: "bpf". */
+  readonly module: string | null;
+}
+
+export class SymbolTable {
+  private readonly symbols: KernelSymbol[] = [];
+
+  add(name: string, start: VirtAddr, size: number, module: string | null = null): KernelSymbol {
+    const symbol = { name, start, size, module };
+    const at = this.symbols.findIndex((other) => other.start > start);
+    this.symbols.splice(at < 0 ? this.symbols.length : at, 0, symbol);
+    return symbol;
+  }
+
+  clear(): void {
+    this.symbols.length = 0;
+  }
+
+  all(): readonly KernelSymbol[] {
+    return this.symbols;
+  }
+
+  /** The symbol whose [start, start + size) holds `ip`: of nested ones the innermost. */
+  find(ip: VirtAddr): KernelSymbol | null {
+    return (
+      this.symbols.findLast((s) => ip >= s.start && ip < s.start + BigInt(Math.max(s.size, 1))) ??
+      null
+    );
+  }
+
+  byName(name: string): KernelSymbol | null {
+    return this.symbols.find((symbol) => symbol.name === name) ?? null;
+  }
+
+  /** %pS: symbol+0xoff/0xsize [module], or 0x and the address where no symbol is known (lib/vsprintf.c symbol_string). */
+  format(ip: VirtAddr): string {
+    const symbol = this.find(ip);
+    if (symbol === null) return `0x${hex16(ip)}`;
+    const text = `${symbol.name}+${hex(virtAddr(ip - symbol.start))}/${hex(symbol.size)}`;
+    return symbol.module === null ? text : `${text} [${symbol.module}]`;
+  }
+}
