@@ -16,6 +16,8 @@ export interface WalkStepEvent {
   readonly table: PhysAddr;
   readonly index: number;
   readonly entry: bigint;
+  /** Bits that are set, in the manual's words: "P RW A D G XD". */
+  readonly bits: string;
   readonly verdict: string;
 }
 
