@@ -11,7 +11,7 @@ export const REFUSED = 1;
 export const REWALK = 2;
 export type Grant = typeof GRANTED | typeof REFUSED | typeof REWALK;
 
-/** {@link Paging.rights} after a refusal that no TLB keeps. */
+/** {@link Paging.rights} after a refusal that no TLB ever keeps: reserved bits, aborts, a bad address. */
 export const NO_RIGHTS = 0;
 /** Bit of {@link Paging.rights} on both architectures: no dirty state is left to set. */
 export const RIGHTS_DIRTY = 0x8000_0000;
@@ -75,9 +75,14 @@ export interface Paging {
   /** Physical address of the byte. */
   readonly pa: number;
   /**
+   * Whether the last walk reached a page, even if the access was then refused by its rights; `pa`, `rights`, `global` and
+   * `pageShift` then tell of it.
+   */
+  readonly found: boolean;
+  /**
    * What the walk found, for {@link grant}: the combined rights of all levels, the key, RIGHTS_DIRTY; 32 bits unsigned,
-   * otherwise the architecture's own. After a translation fault: what makes `grant` refuse in the same way (a negative
-   * entry, for a TLB whose policy keeps them). NO_RIGHTS after any other refusal.
+   * otherwise the architecture's own. If no page was found: what makes `grant` refuse in the same way (for a TLB whose
+   * policy keeps negative entries; `pageShift` is then the base page's), or NO_RIGHTS if that is never kept.
    */
   readonly rights: number;
   /**
