@@ -7,7 +7,7 @@
 import type { VirtAddr } from '../emulator/address.ts';
 import { hi32, join, lo32 } from '../emulator/bits.ts';
 import { type AccessKind, READ, type Translator } from '../emulator/engine.ts';
-import type { AccessName, EventSink } from '../emulator/events.ts';
+import type { EventSink } from '../emulator/events.ts';
 import { GRANTED, NO_RIGHTS, type Paging, REFUSED, RIGHTS_DIRTY } from './paging.ts';
 import { MISS, NEGATIVE_PAGE, Tlb, type TlbPolicy, type TlbShape } from './tlb.ts';
 
@@ -31,8 +31,6 @@ export interface MmuOptions {
 
 /** How an entry differs from what a walk finds now: the page is gone, another one, or has other rights. */
 export type Staleness = 'gone' | 'moved' | 'rights';
-
-const KIND_NAME: readonly AccessName[] = ['read', 'write', 'fetch'];
 
 export class Mmu implements Translator {
   readonly paging: Paging;

@@ -20,6 +20,8 @@ export const PF_PK = 1 << 5;
 export const PF_SS = 1 << 6;
 export const PF_HLAT = 1 << 7;
 export const PF_SGX = 1 << 15;
+/** The reverse map table of SEV-SNP denies it. */
+export const PF_RMP = 2 ** 31;
 
 /** Vectors that an access can raise: #SS and #GP for a non-canonical address, #PF. SDM Vol. 3A, table 6-1. */
 export const VECTOR_SS = 12;

@@ -3,8 +3,8 @@
 // within one page; arch/x86/access.ts makes whole accesses of it, mm/tlb.ts remembers.
 // Left out: 32-bit and PAE paging and paging switched off, shadow stacks (CR4.CET), LAM, HLAT, SGX, EPT, memory types.
 // A table outside RAM reads as all ones on a PC: a reserved bit. A refused walk sets no accessed flag, as 4.8 permits.
-import type { PhysAddr, VirtAddr } from '../../emulator/address.ts';
-import { bit, hex, hi32, lo32 } from '../../emulator/bits.ts';
+import type { VirtAddr } from '../../emulator/address.ts';
+import { hex, hi32, lo32 } from '../../emulator/bits.ts';
 import {
   type AccessKind,
   FETCH,
@@ -18,7 +18,6 @@ import type { Ram } from '../../emulator/ram.ts';
 import {
   GRANTED,
   type Grant,
-  type LevelReport,
   NO_RIGHTS,
   type Paging,
   REFUSED,
@@ -37,73 +36,28 @@ import {
   WalkRecord,
   walk,
 } from '../../mm/walk.ts';
+import { PF_I, PF_P, PF_PK, PF_RSVD, PF_U, PF_W, VECTOR_GP, VECTOR_PF } from './fault-code.ts';
+import { inspectWalk } from './inspect.ts';
 import {
-  describePfErrorCode,
-  PF_I,
-  PF_P,
-  PF_PK,
-  PF_RSVD,
-  PF_U,
-  PF_W,
-  VECTOR_GP,
-  VECTOR_PF,
-} from './fault-code.ts';
-import { LEVEL_BY_SHIFT, x86EntryBits } from './pte-decode.ts';
+  CR0_PG,
+  CR0_WP,
+  CR4_LA57,
+  CR4_PAE,
+  CR4_PCIDE,
+  CR4_PGE,
+  CR4_PKE,
+  CR4_PKS,
+  CR4_SMAP,
+  CR4_SMEP,
+  EFER_LMA,
+  EFER_NXE,
+  type X86PagingState,
+} from './paging-state.ts';
 
 // ---- Registers and state ----
 
-/** Control-register bits that paging reads. SDM Vol. 3A, 2.5 and 4.1.3; EFER: 2.2.1. */
-export const CR0_WP = 1n << 16n;
-export const CR0_PG = 1n << 31n;
-export const CR4_PAE = 1n << 5n;
-export const CR4_PGE = 1n << 7n;
-export const CR4_LA57 = 1n << 12n;
-export const CR4_PCIDE = 1n << 17n;
-export const CR4_SMEP = 1n << 20n;
-export const CR4_SMAP = 1n << 21n;
-export const CR4_PKE = 1n << 22n;
-export const CR4_PKS = 1n << 24n;
-export const EFER_LMA = 1n << 10n;
-export const EFER_NXE = 1n << 11n;
-
-/** Everything the unit reads. Change what you like, then call {@link X86Paging.configure}. */
-export interface X86PagingState {
-  cr0: bigint;
-  cr3: bigint;
-  cr4: bigint;
-  efer: bigint;
-  /** PKRU, keys of user-mode addresses; 32 bits. */
-  pkru: bigint;
-  /** IA32_PKRS, keys of supervisor-mode addresses; 32 bits. */
-  pkrs: bigint;
-  /** Current privilege level, 0 to 3. */
-  cpl: number;
-  /** EFLAGS.AC. */
-  ac: boolean;
-  /** The access is an implicit supervisor access: to a descriptor table, the TSS or a stack during delivery. */
-  implicit: boolean;
-  /** CPUID.80000008H:EAX[7:0], 32 to 52. */
-  maxPhysAddr: number;
-  /** CPUID.80000001H:EDX.Page1GB. */
-  page1g: boolean;
-}
-
-/** The state in which Linux runs kernel code, with the tables at `cr3`; PCID and the key registers are off. */
-export function linuxPagingState(cr3: bigint, la57 = false): X86PagingState {
-  return {
-    cr0: 0x8005_0033n,
-    cr3,
-    cr4: CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | (la57 ? CR4_LA57 : 0n),
-    efer: 0xd01n,
-    pkru: 0n,
-    pkrs: 0n,
-    cpl: 0,
-    ac: false,
-    implicit: false,
-    maxPhysAddr: 48,
-    page1g: true,
-  };
-}
+// They are described in paging-state.ts.
+export * from './paging-state.ts';
 
 // ---- Geometry ----
 
@@ -156,7 +110,8 @@ export class X86Paging implements Paging, EntryRules {
   readonly translating = true;
   readonly faultInvalidates = true;
 
-  private readonly record = new WalkRecord();
+  /** The entries that the last walk read. */
+  readonly record = new WalkRecord();
   private geometry = FOUR_LEVELS;
   private root = 0;
   private reservedHi = 0;
@@ -385,41 +340,6 @@ export class X86Paging implements Paging, EntryRules {
   // ---- Inspection ----
 
   inspect(va: VirtAddr, kind: AccessKind): WalkReport {
-    const probe = new X86Paging(this.ram, { ...this.state });
-    const ok = probe.walk(hi32(va), lo32(va), kind, false);
-    const canonical = probe.canonical(hi32(va));
-    const levels = canonical ? probe.tellLevels() : [];
-    const code = ok ? null : BigInt(probe.faultCode);
-    let verdict: string;
-    if (ok) verdict = `translates to ${hex(probe.pa)}`;
-    else if (canonical) verdict = `#PF(${hex(probe.faultCode)}): ${describePfErrorCode(code!)}`;
-    else verdict = '#GP(0): the address is not canonical';
-    return { va, ok, pa: ok ? (probe.pa as PhysAddr) : null, levels, verdict, code };
-  }
-
-  private tellLevels(): LevelReport[] {
-    const { record } = this;
-    return Array.from({ length: record.length }, (_, step) => {
-      const level = LEVEL_BY_SHIFT[record.shift[step]];
-      const entry = record.entry(step);
-      return {
-        level,
-        table: record.tableAddr[step] as PhysAddr,
-        index: record.index[step],
-        entryAddr: record.entryAddr(step) as PhysAddr,
-        entry,
-        bits: x86EntryBits(entry, level),
-        verdict: this.tellEntry(step),
-      };
-    });
-  }
-
-  private tellEntry(step: number): string {
-    const { record } = this;
-    const verdict = this.visit(record, step);
-    if (verdict === DESCEND) return 'table';
-    if (verdict === LEAF) return { 12: '4K page', 21: '2M page' }[record.shift[step]] ?? '1G page';
-    if (record.word[step] === OUTSIDE_RAM) return 'outside RAM';
-    return bit(record.entry(step), 0) ? 'reserved bits' : 'not present';
+    return inspectWalk(new X86Paging(this.ram, { ...this.state }), va, kind);
   }
 }

@@ -17,7 +17,12 @@ export const LEVEL_BY_SHIFT: Readonly<Record<number, X86Level>> = {
 };
 
 const LEAF_SHIFT: Readonly<Partial<Record<X86Level, number>>> = { PT: 12, PD: 21, PDPT: 30 };
-const PAGE_NAME: Readonly<Record<number, string>> = { 12: '4K page', 21: '2M page', 30: '1G page' };
+/** What a leaf maps, by log2 of its size. */
+export const PAGE_NAME: Readonly<Record<number, string>> = {
+  12: '4K page',
+  21: '2M page',
+  30: '1G page',
+};
 
 /** What decides which bits are reserved: CPUID.80000008H:EAX[7:0], EFER.NXE and the page1GB feature. */
 export interface X86EntryRules {

@@ -1,0 +1,139 @@
+// Runs files of golden cases: npm run --silent oracle -- [--json] [--answers OUT] FILE...
+// Exit codes: 0 all agree; 1 some differ or were skipped; 2 wrong usage, an unreadable file or a kind not supported yet.
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { gunzipSync } from 'node:zlib';
+import type { GoldenCase, Oracle, OracleResult } from '../arch/oracle.ts';
+import { createOracle as createX86Oracle } from '../arch/x86/oracle.ts';
+
+const SHOWN = 10;
+
+/** A mistake of the user's: told in one line, exit code 2. */
+class UsageError extends Error {}
+
+interface Options {
+  readonly json: boolean;
+  readonly answers: string | null;
+  readonly files: readonly string[];
+}
+
+const USAGE = 'usage: npm run --silent oracle -- [--json] [--answers OUT] FILE...';
+
+function parseOptions(args: readonly string[]): Options {
+  let json = false;
+  let answers: string | null = null;
+  const files: string[] = [];
+  for (let i = 0; i < args.length; i++) {
+    if (args[i] === '--json') json = true;
+    else if (args[i] === '--answers') {
+      answers = args[++i] ?? null;
+      if (answers === null) throw new UsageError(`--answers needs a file; ${USAGE}`);
+    } else if (args[i] === '--through') {
+      // The cases run on the modelled CPU's instructions, instead of the walker alone, will be chosen here.
+      throw new UsageError('--through is not supported yet');
+    } else if (args[i].startsWith('-')) throw new UsageError(`unknown option ${args[i]}; ${USAGE}`);
+    else files.push(args[i]);
+  }
+  if (files.length === 0) throw new UsageError(USAGE);
+  return { json, answers, files };
+}
+
+/** The lines of a .jsonl or .jsonl.gz file. */
+function readCases(file: string): GoldenCase[] {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(file);
+    if (file.endsWith('.gz')) bytes = gunzipSync(bytes);
+  } catch (error) {
+    throw new UsageError(`${file}: ${(error as Error).message}`);
+  }
+  const cases: GoldenCase[] = [];
+  for (const [at, line] of bytes.toString('utf8').split('\n').entries()) {
+    if (line.trim() === '') continue;
+    try {
+      cases.push(JSON.parse(line));
+    } catch (error) {
+      throw new UsageError(`${file}:${at + 1}: ${(error as Error).message}`);
+    }
+  }
+  if (cases.length === 0) throw new UsageError(`${file}: no cases in it`);
+  return cases;
+}
+
+/** Picks the runner by what a line holds: x86 cases have CR3, arm64 cases TTBR0_EL1. */
+async function oracleFor(line: GoldenCase, made: Map<string, Oracle>): Promise<Oracle> {
+  const arch = 'cr3' in line ? 'x86' : 'ttbr0' in line ? 'arm64' : null;
+  if (arch === null) {
+    const what = 'cycles' in line || 'cycles_per_iter' in line ? 'cycle files are' : 'this kind is';
+    throw new UsageError(`${line.id}: ${what} not supported yet`);
+  }
+  const known = made.get(arch);
+  if (known) return known;
+  const oracle = arch === 'x86' ? createX86Oracle() : await arm64Oracle();
+  made.set(arch, oracle);
+  return oracle;
+}
+
+async function arm64Oracle(): Promise<Oracle> {
+  return (await import('../arch/arm64/oracle.ts')).createOracle();
+}
+
+async function main(): Promise<number> {
+  const options = parseOptions(process.argv.slice(2));
+  const results: OracleResult[] = [];
+  const made = new Map<string, Oracle>();
+  for (const file of options.files) {
+    for (const line of readCases(file)) {
+      try {
+        results.push((await oracleFor(line, made)).run(line));
+      } catch (error) {
+        if (!(error instanceof TypeError || error instanceof RangeError)) throw error;
+        throw new UsageError(`${file}: case ${line.id}: ${error.message}`);
+      }
+    }
+  }
+  if (options.answers !== null) writeAnswers(options.answers, results);
+  return report(results, options.json);
+}
+
+function writeAnswers(file: string, results: readonly OracleResult[]): void {
+  try {
+    const out = openSync(file, 'w');
+    for (const { answer } of results) if (answer) writeSync(out, `${JSON.stringify(answer)}\n`);
+    closeSync(out);
+  } catch (error) {
+    throw new UsageError(`${file}: ${(error as Error).message}`);
+  }
+}
+
+function report(results: readonly OracleResult[], json: boolean): number {
+  const skipped = results.filter((result) => result.skipped !== null);
+  const differ = results.filter((result) => result.differences.length > 0);
+  const agree = results.length - skipped.length - differ.length;
+  if (json) {
+    const document = {
+      agree,
+      differ: differ.length,
+      skipped: skipped.length,
+      differences: differ.map(({ id, differences }) => ({ id, differences })),
+      skips: skipped.map(({ id, skipped: why }) => ({ id, why })),
+    };
+    console.log(JSON.stringify(document, null, 2));
+  } else {
+    for (const { id, differences } of differ.slice(0, SHOWN)) {
+      console.log(`${id}\n  ${differences.join('\n  ')}`);
+    }
+    if (differ.length > SHOWN) console.log(`... and ${differ.length - SHOWN} more`);
+    for (const { id, skipped: why } of skipped.slice(0, SHOWN))
+      console.log(`${id}: skipped, ${why}`);
+    console.log(`agree ${agree}, differ ${differ.length}, skipped ${skipped.length}`);
+  }
+  return differ.length + skipped.length === 0 ? 0 : 1;
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  if (!(error instanceof UsageError)) throw error;
+  console.error(`oracle: ${error.message}`);
+  process.exitCode = 2;
+}
