@@ -1,0 +1,155 @@
+// The text of a scenario file as plain values, and where in it each of them stands. Integers become bigints, so that
+// none loses bits; floating-point numbers stay numbers, and the schema refuses them. YAML 1.2 core, one document;
+// JSON is a part of it.
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  type Pair,
+  parseDocument,
+  type YAMLMap,
+} from 'yaml';
+import { type Path, type Problem, ScenarioError } from './scenario-error.ts';
+
+/** Values in a file at most: aliases of aliases can make a small file huge. */
+const MOST_VALUES = 1_000_000;
+
+export interface Source {
+  readonly file: string;
+  readonly value: unknown;
+  /** Where the value at `path` stands, or its key; the nearest enclosing value where nothing stands there. */
+  placeOf(path: Path, part: 'key' | 'value'): Place;
+}
+
+/** From 1. */
+export interface Place {
+  readonly line: number;
+  readonly column: number;
+}
+
+/** @throws ScenarioError for a text that is no YAML */
+export function readSource(text: string, file: string): Source {
+  const lines = new LineCounter();
+  const document = parse(text, file, lines);
+  const place = (offset: number): Place => {
+    const { line, col } = lines.linePos(offset);
+    return { line: Math.max(line, 1), column: Math.max(col, 1) };
+  };
+  const faults = [...document.errors, ...document.warnings].map(
+    (error): Problem => ({
+      ...place(error.pos[0]),
+      path: '',
+      message: summary(error.message),
+      remedy:
+        SYNTAX_REMEDIES[error.code] ?? 'the file must be YAML (or JSON): mend its syntax here',
+    }),
+  );
+  if (faults.length > 0) throw new ScenarioError(file, faults);
+  const fail = (node: Node | null, message: string, remedy: string): never => {
+    const at = place(node?.range?.[0] ?? 0);
+    throw new ScenarioError(file, [{ ...at, path: '', message, remedy }]);
+  };
+  return {
+    file,
+    value: new Converter(document, fail).convert(document.contents),
+    placeOf: (path, part) => place(offsetOf(document, path, part)),
+  };
+}
+
+const SYNTAX_REMEDIES: Record<string, string> = {
+  DUPLICATE_KEY: 'keep one of the two',
+  MULTIPLE_DOCS: 'a file holds one scenario: move the others into files of their own',
+  TAB_AS_INDENT: 'indent with spaces',
+  BAD_INDENT: 'align it with its neighbours',
+  TAG_RESOLVE_FAILED: 'leave the tag out',
+  BAD_ALIAS: 'define the anchor above its first use',
+};
+
+/** The first line of the parser's message, without the place that it repeats. */
+const summary = (message: string): string => {
+  const line = message.split('\n', 1)[0].replace(/ at line \d+, column \d+:?$/, '');
+  return line === 'Map keys must be unique'
+    ? 'this key stands twice in one mapping'
+    : lowerFirst(line);
+};
+
+const lowerFirst = (text: string): string => text.slice(0, 1).toLowerCase() + text.slice(1);
+
+function parse(text: string, file: string, lineCounter: LineCounter): Document {
+  try {
+    return parseDocument(text, { intAsBigInt: true, lineCounter, prettyErrors: false });
+  } catch (error) {
+    // The parser recurses once for each level of nesting.
+    if (!(error instanceof RangeError)) throw error;
+    const message = 'the file is nested too deeply to be read';
+    const remedy = 'a scenario needs no more than ten levels';
+    throw new ScenarioError(file, [{ line: 1, column: 1, path: '', message, remedy }]);
+  }
+}
+
+class Converter {
+  private values = 0;
+  private readonly document: Document;
+  private readonly fail: (node: Node | null, message: string, remedy: string) => never;
+
+  constructor(
+    document: Document,
+    fail: (node: Node | null, message: string, remedy: string) => never,
+  ) {
+    this.document = document;
+    this.fail = fail;
+  }
+
+  convert(node: unknown, depth = 0): unknown {
+    if (++this.values > MOST_VALUES || depth > 100) {
+      this.fail(node as Node, 'the file is too large or too deep', 'use fewer aliases and levels');
+    }
+    if (isAlias(node)) return this.convert(node.resolve(this.document), depth + 1);
+    if (isSeq(node)) return node.items.map((item) => this.convert(item, depth + 1));
+    if (isMap(node)) return this.mapping(node, depth);
+    return isScalar(node) ? node.value : null;
+  }
+
+  private mapping(map: YAMLMap, depth: number): Record<string, unknown> {
+    const result: Record<string, unknown> = {};
+    for (const pair of map.items) {
+      if (!isScalar(pair.key))
+        this.fail(pair.key as Node, 'a key must be a word', 'write key: value');
+      // An own property even for __proto__, which the schema then refuses like any unknown key.
+      Object.defineProperty(result, keyOf(pair), {
+        value: this.convert(pair.value, depth + 1),
+        enumerable: true,
+        configurable: true,
+        writable: true,
+      });
+    }
+    return result;
+  }
+}
+
+const keyOf = (pair: Pair): string => String(isScalar(pair.key) ? pair.key.value : pair.key);
+
+/** Offset into the text of what stands at `path`, or of the nearest thing around it. */
+function offsetOf(document: Document, path: Path, part: 'key' | 'value'): number {
+  let node: unknown = document.contents;
+  let offset = startOf(node) ?? 0;
+  for (const [i, key] of path.entries()) {
+    if (isAlias(node)) node = node.resolve(document);
+    const pair = isMap(node) ? node.items.find((item) => keyOf(item) === String(key)) : undefined;
+    const next: unknown = pair ? pair.value : isSeq(node) ? node.items[Number(key)] : undefined;
+    if (next === undefined) return offset;
+    const last = i === path.length - 1;
+    const keyStart = pair && startOf(pair.key);
+    // An enclosing mapping is best pointed at by its key: its own first byte is that of some other key.
+    const wanted = last && part === 'value' ? startOf(next) : (keyStart ?? startOf(next));
+    offset = wanted ?? keyStart ?? offset;
+    node = next;
+  }
+  return offset;
+}
+
+const startOf = (node: unknown): number | undefined => (node as Node | null)?.range?.[0];
