@@ -21,7 +21,15 @@ export interface KernelConfig {
 }
 
 /** Places where the kernel can fail and a scenario may make it. */
-export type InjectionPoint = 'alloc_page' | 'range_node' | 'spinlock' | 'populate' | 'span';
+export type InjectionPoint =
+  | 'alloc_page'
+  | 'range_node'
+  | 'spinlock'
+  | 'populate'
+  | 'span'
+  | 'map_area'
+  | 'pages_array'
+  | 'vma';
 
 /** Something another CPU could see is about to happen. */
 export interface Step {
@@ -52,6 +60,8 @@ export class KernelContext {
   stepping = false;
   /** The kernel log, one entry a line. */
   readonly log: string[] = [];
+  /** die_counter: how often this kernel has died. */
+  dieCounter = 0;
   private readonly injections: { at: InjectionPoint; nth: number; errno: number }[] = [];
   private readonly counts = new Map<InjectionPoint, number>();
 

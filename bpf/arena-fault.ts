@@ -1,0 +1,135 @@
+// The patch: bpf_arena_handle_page_fault() of kernel/bpf/arena.c, which the architectures ask about kernel faults on
+// absent pages, and the report of an arena violation into the program's stderr stream. It takes no lock and runs in any
+// context; it races with alloc, free and other faults through ptep_try_set() alone.
+import type { PtRegs, Recoverer } from '../arch/arch.ts';
+import type { VirtAddr } from '../emulator/address.ts';
+import { hex, hi32, u64 } from '../emulator/bits.ts';
+import type { Activity } from '../mm/context.ts';
+import { type Ptep, ptepGet, ptepTrySet } from '../mm/pte.ts';
+import type { BpfContext } from './context.ts';
+import type { BpfProg } from './prog.ts';
+import { BPF_STDERR, BpfStreamStage, bpfStreamGet, bpfStreamStageCommit } from './stream.ts';
+
+const FN = 'bpf_arena_handle_page_fault';
+
+/** bpf_arena_handle_page_fault() as the fault paths call it; the stub without CONFIG_BPF_SYSCALL. */
+export function arenaRecoverer(bpf: BpfContext): Recoverer {
+  const { bpfSyscall } = bpf.kernel.config;
+  return {
+    fn: FN,
+    resolution: 'scratch',
+    handlePageFault: (addr: VirtAddr, isWrite: boolean, regs: PtRegs) =>
+      bpfSyscall ? bpfArenaHandlePageFault(bpf, addr, isWrite, regs.ip) : noBpf(),
+  };
+}
+
+// biome-ignore lint/correctness/useYield: an Activity that has no step
+function* noBpf(): Activity<boolean> {
+  return false;
+}
+
+/**
+ * bpf_arena_handle_page_fault(): if the innermost BPF program on the stack uses the arena whose recovery range holds
+ * `addr`, maps the scratch page there, unless something is mapped by now, and reports.
+ * The whole band is recovered, whatever max_entries and the user range are; no TLB is flushed, since a stale "absent"
+ * costs at most one more fault.
+ * @param faultIp part of the kernel's signature, and unused there as well
+ * @returns true if the instruction is to be run again
+ */
+export function* bpfArenaHandlePageFault(
+  bpf: BpfContext,
+  addr: VirtAddr,
+  isWrite: boolean,
+  _faultIp: VirtAddr,
+): Activity<boolean> {
+  const { kernel, mm, trace } = bpf;
+  const told = kernel.events.on;
+  if (told) kernel.enter(FN, { addr: hex(addr), access: isWrite ? 'write' : 'read' });
+  trace.walk();
+  const prog = trace.findProg();
+  if (!prog) {
+    if (told) kernel.decide(FN, 'no BPF program on the stack');
+    return false;
+  }
+  const { arena } = prog;
+  if (!arena) {
+    if (told) kernel.decide(FN, `program ${prog.name} uses no arena`);
+    return false;
+  }
+  // Both bounds are page boundaries, so the byte's address answers for its page.
+  if (addr < arena.kernVmStart || addr >= arena.recoveryEnd) {
+    if (told) kernel.decide(FN, `not in the recovery range of ${prog.name}'s ${arena.name}`);
+    return false;
+  }
+
+  // apply_to_page_range(page, PAGE_SIZE, apply_range_set_scratch_cb); its result is ignored, as in the kernel.
+  const ptep = mm.ptepAlloc(addr);
+  const pageAddr = u64(addr & mm.pageMask) as VirtAddr;
+  if (ptep > 0) {
+    if (kernel.stepping) yield { kind: 'pte', what: `ptep_get ${hex(pageAddr)}` };
+    const none = mm.format.pteNone(ptepGet(mm.ram, ptep as Ptep));
+    if (none) {
+      if (kernel.stepping) yield { kind: 'pte', what: `ptep_try_set ${hex(pageAddr)}` };
+      // Lost only to another installer, whose entry is valid: the retry succeeds.
+      const pte = arena.scratchPte;
+      const won = ptepTrySet(kernel, mm.ram, mm.format, pageAddr, ptep as Ptep, pte);
+      if (told) kernel.decide(FN, won ? 'scratch page installed' : 'lost the race to install');
+    } else if (told) kernel.decide(FN, 'the page is mapped by now');
+  }
+  if (kernel.stepping) yield { kind: 'report', what: `arena violation at ${hex(pageAddr)}` };
+  reportArenaViolation(bpf, prog, isWrite, pageAddr - arena.kernVmStart);
+  return true;
+}
+
+/**
+ * bpf_prog_report_arena_violation(): the report of a BPF instruction that the exception table fixed up.
+ * @param addr offset in the band as the instruction computed it, byte exact, modulo 2^64. @param faultIp the instruction
+ */
+export function* bpfProgReportArenaViolation(
+  bpf: BpfContext,
+  isWrite: boolean,
+  addr: bigint,
+  faultIp: VirtAddr,
+): Activity<void> {
+  const prog = bpf.ksyms.findProg(faultIp);
+  if (!prog) return;
+  if (bpf.kernel.stepping) yield { kind: 'report', what: `arena violation at ${hex(addr)}` };
+  bpf.trace.walk();
+  reportArenaViolation(bpf, prog, isWrite, addr);
+}
+
+const HEAD_WRITE = 'ERROR: Arena WRITE access at unmapped address 0x';
+const HEAD_READ = 'ERROR: Arena READ access at unmapped address 0x';
+
+/**
+ * __bpf_prog_report_arena_violation(): one message with the trace of the last walk. A stream without room drops it
+ * whole; then no text is made, unless somebody reads the events.
+ */
+function reportArenaViolation(
+  bpf: BpfContext,
+  caller: BpfProg,
+  isWrite: boolean,
+  offset: bigint,
+): void {
+  const { kernel } = bpf;
+  const prog = caller.mainProg;
+  const base = prog.arena ? prog.arena.userVmStart & ~0xffff_ffffn : 0n;
+  const addr = u64(base + offset);
+  const head = isWrite ? HEAD_WRITE : HEAD_READ;
+  const dump = bpf.trace.dumpStack();
+  const stream = bpfStreamGet(prog, BPF_STDERR)!;
+  if (!kernel.events.on && !stream.hasRoom(head.length + hexDigits(addr) + 1 + dump.len)) return;
+
+  const stage = new BpfStreamStage(kernel);
+  stage.printk(`${head}${addr.toString(16)}\n`);
+  for (const line of dump.lines) stage.lines.push(line);
+  stage.len += dump.len;
+  bpfStreamStageCommit(kernel, stage, prog, BPF_STDERR);
+}
+
+/** Digits of %lx. */
+function hexDigits(value: bigint): number {
+  const high = hi32(value);
+  if (high) return 16 - (Math.clz32(high) >>> 2);
+  return Math.max(1, 8 - (Math.clz32(Number(BigInt.asUintN(32, value))) >>> 2));
+}

@@ -1,0 +1,149 @@
+// The page-table callbacks of kernel/bpf/arena.c, each with the walk that calls it, so that every PTE operation is a
+// step of its own. None of them flushes a TLB except where break-before-make asks for it. The patch adds the scratch
+// page: set (mainline) replaces it, clear and existing skip it, and the set_scratch callback installs it.
+import type { Pfn, VirtAddr } from '../emulator/address.ts';
+import { hex } from '../emulator/bits.ts';
+import { PteCursor } from '../mm/apply-range.ts';
+import { type Activity, ERRNO } from '../mm/context.ts';
+import { type Ptep, ptepGet, ptepGetAndClear, ptepTrySet, setPteAt } from '../mm/pte.ts';
+import { flushTlbBeforeSet } from '../mm/tlb-control.ts';
+import { warnOnce } from '../mm/warn.ts';
+import { type BpfArena, recoverySize } from './arena.ts';
+
+/** struct apply_range_data: pages to map, and how many are. */
+export interface ApplyRangeData {
+  readonly pages: readonly Pfn[];
+  i: number;
+}
+
+/**
+ * A kernel path that the real kernel would never leave: here the set callback on an x86 entry that holds nothing but
+ * accessed or dirty bits, which pte_none() calls none and ptep_try_set() does not.
+ */
+export class KernelStuck extends Error {}
+
+/** Rounds after which a loop that no other CPU can end counts as endless. */
+const ENDLESS = 64;
+
+/** populate_pgtable_except_pte(): tables for the recovery range; every PTE stays none. @returns 0, -EINVAL, -ENOMEM */
+export function populatePgtableExceptPte(arena: BpfArena): number {
+  const { mm, kernel } = arena.bpf;
+  return mm.populate(arena.kernVmStart, recoverySize(kernel.config.pageSize));
+}
+
+/**
+ * apply_to_page_range(start, size, apply_range_set_cb, data): maps data.pages from data.i on.
+ * @returns 0, or the error at which it stopped with data.i pages mapped
+ */
+export function* applyRangeSet(
+  arena: BpfArena,
+  start: VirtAddr,
+  size: number,
+  data: ApplyRangeData,
+): Activity<number> {
+  const { kernel, mm, pages } = arena.bpf;
+  const mainline = kernel.config.series === 'mainline' && mm.format.hasPtepTrySet;
+  const cursor = new PteCursor(mm, start, size, true);
+  while (cursor.next()) {
+    const pfn = data.pages[data.i];
+    if (!pages.pfnValid(pfn)) {
+      warnOnce(kernel, 'apply_range_set_cb', 'pfn is not valid');
+      return ERRNO.EINVAL;
+    }
+    const pte = mm.format.mkPte(pfn, 'PAGE_KERNEL');
+    const { addr, ptep } = cursor;
+    if (kernel.stepping || !mainline || !ptepTrySet(kernel, mm.ram, mm.format, addr, ptep, pte)) {
+      const set = mainline ? setOverScratch : setIfNone;
+      const err = yield* set(arena, addr, ptep, pte);
+      if (err) return err;
+    }
+    data.i++;
+    arena.nrPages++;
+  }
+  return cursor.error;
+}
+
+/** The callback as posted: the entry must be none, and a scratched one is not. */
+function* setIfNone(arena: BpfArena, addr: VirtAddr, ptep: Ptep, pte: bigint): Activity<number> {
+  const { kernel, mm } = arena.bpf;
+  if (kernel.stepping) yield { kind: 'pte', what: `ptep_get ${hex(addr)}` };
+  if (!mm.format.pteNone(ptepGet(mm.ram, ptep))) return ERRNO.EBUSY;
+  // The patch's handler takes no lock: here it can install scratch, which the store below then overwrites.
+  if (kernel.stepping) yield { kind: 'pte', what: `set_pte_at ${hex(addr)}` };
+  setPteAt(kernel, mm.ram, addr, ptep, pte);
+  return 0;
+}
+
+/** The callback after "bpf: Replace scratch PTE atomically when allocating arena pages". */
+function* setOverScratch(
+  arena: BpfArena,
+  addr: VirtAddr,
+  ptep: Ptep,
+  pte: bigint,
+): Activity<number> {
+  const { kernel, mm, tlb } = arena.bpf;
+  for (let round = 0; ; round++) {
+    if (kernel.stepping) yield { kind: 'pte', what: `ptep_try_set ${hex(addr)}` };
+    if (ptepTrySet(kernel, mm.ram, mm.format, addr, ptep, pte)) return 0;
+    if (kernel.stepping) yield { kind: 'pte', what: `ptep_get ${hex(addr)}` };
+    const old = ptepGet(mm.ram, ptep);
+    if (mm.format.pteNone(old)) {
+      if (round > ENDLESS && !kernel.stepping) {
+        throw new KernelStuck(`apply_range_set_cb spins on entry ${hex(old)} of ${hex(addr)}`);
+      }
+      continue;
+    }
+    if (mm.format.ptePfn(old) !== arena.scratchPage) {
+      warnOnce(kernel, 'apply_range_set_cb', 'a page in a free slot');
+      return ERRNO.EBUSY;
+    }
+    if (kernel.stepping) yield { kind: 'pte', what: `ptep_get_and_clear ${hex(addr)}` };
+    ptepGetAndClear(kernel, mm.ram, addr, ptep);
+    // arm64 forbids valid -> valid: the entry is broken and its translation gone before the new one is made.
+    if (kernel.stepping) yield { kind: 'tlb', what: `flush_tlb_before_set ${hex(addr)}` };
+    flushTlbBeforeSet(kernel, tlb, addr);
+  }
+}
+
+/**
+ * apply_to_existing_page_range(start, size, apply_range_clear_cb, &free_pages): zeroes PTEs and collects their pages,
+ * the first at the end as llist_add() leaves them. The scratch page is not collected.
+ */
+export function* applyRangeClear(
+  arena: BpfArena,
+  start: VirtAddr,
+  size: number,
+  freePages: Pfn[],
+): Activity<void> {
+  const { kernel, mm } = arena.bpf;
+  const cursor = new PteCursor(mm, start, size, false);
+  while (cursor.next()) {
+    const { addr, ptep } = cursor;
+    if (kernel.stepping) yield { kind: 'pte', what: `ptep_get_and_clear ${hex(addr)}` };
+    // Pairs with ptep_try_set() of the fault handler: neither may lose what the other wrote.
+    const old = ptepGetAndClear(kernel, mm.ram, addr, ptep);
+    if (mm.format.pteNone(old) || !mm.format.ptePresent(old)) continue;
+    const pfn = mm.format.ptePfn(old);
+    if (pfn === arena.scratchPage) continue;
+    freePages.push(pfn);
+    arena.nrPages--;
+  }
+}
+
+/**
+ * apply_to_existing_page_range(recovery range, existing_page_cb): frees every data page that is still mapped. PTEs are
+ * left as they are; free_vm_area() clears them.
+ */
+export function* existingPages(arena: BpfArena): Activity<void> {
+  const { kernel, mm, pages } = arena.bpf;
+  const size = recoverySize(kernel.config.pageSize);
+  const cursor = new PteCursor(mm, arena.kernVmStart, size, false);
+  while (cursor.next()) {
+    const pte = ptepGet(mm.ram, cursor.ptep);
+    if (!mm.format.ptePresent(pte)) continue;
+    const pfn = mm.format.ptePfn(pte);
+    if (pfn === arena.scratchPage) continue;
+    if (kernel.stepping) yield { kind: 'page', what: `free the page at ${hex(cursor.addr)}` };
+    pages.freePage(pfn);
+  }
+}

@@ -1,0 +1,64 @@
+// The kfuncs of arenas as programs, and kernel code on their behalf, call them: the checks of their arguments, and then
+// the function of arena-alloc or arena-free. The verifier swaps in the _non_sleepable variant by program context.
+import { type Activity, ERRNO } from '../mm/context.ts';
+import { BPF_MAP_TYPE_ARENA, type BpfArena } from './arena.ts';
+import { arenaAllocPages, arenaReservePages } from './arena-alloc.ts';
+import { arenaFreePages } from './arena-free.ts';
+
+/** A map of any type: only an arena has the rest. */
+export interface BpfMap {
+  readonly mapType: number;
+}
+
+const isArena = (map: BpfMap): map is BpfArena => map.mapType === BPF_MAP_TYPE_ARENA;
+
+/**
+ * bpf_arena_alloc_pages(), also bpf_arena_alloc_pages_sleepable() of mainline's kernel callers.
+ * @param addr wanted user address or 0. @param pageCnt a u32. @param nodeId -1 for any
+ * @returns user address, or 0 (NULL)
+ */
+export function* bpfArenaAllocPages(
+  map: BpfMap,
+  addr: bigint,
+  pageCnt: number,
+  nodeId = -1,
+  flags = 0n,
+  sleepable = true,
+): Activity<bigint> {
+  if (!isArena(map) || flags || !pageCnt) return 0n;
+  return yield* arenaAllocPages(map, addr, pageCnt, nodeId, sleepable);
+}
+
+/** bpf_arena_alloc_pages_non_sleepable() */
+export const bpfArenaAllocPagesNonSleepable = (
+  map: BpfMap,
+  addr: bigint,
+  pageCnt: number,
+  nodeId = -1,
+  flags = 0n,
+): Activity<bigint> => bpfArenaAllocPages(map, addr, pageCnt, nodeId, flags, false);
+
+/** bpf_arena_free_pages(). The whole 64-bit pointer is tested for NULL. @param pageCnt a u32 */
+export function* bpfArenaFreePages(
+  map: BpfMap,
+  ptr: bigint,
+  pageCnt: number,
+  sleepable = true,
+): Activity<void> {
+  if (!isArena(map) || !pageCnt || !ptr) return;
+  yield* arenaFreePages(map, ptr, pageCnt, sleepable);
+}
+
+/** bpf_arena_free_pages_non_sleepable() */
+export const bpfArenaFreePagesNonSleepable = (
+  map: BpfMap,
+  ptr: bigint,
+  pageCnt: number,
+): Activity<void> => bpfArenaFreePages(map, ptr, pageCnt, false);
+
+/** bpf_arena_reserve_pages(). @param pageCnt a u32. @returns 0 or a negative errno */
+export function* bpfArenaReservePages(map: BpfMap, ptr: bigint, pageCnt: number): Activity<number> {
+  if (!isArena(map)) return ERRNO.EINVAL;
+  if (!pageCnt) return 0;
+  return yield* arenaReservePages(map, ptr, pageCnt);
+}

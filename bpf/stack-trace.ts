@@ -1,0 +1,104 @@
+// The stack of `current` as BPF looks at it: to find the running program (bpf_prog_find_from_stack()) and to print a
+// trace into a stream (bpf_stream_stage_dump_stack()). One walk serves both, since nothing moves the stack of a task in
+// between; the kernel walks twice. The text of a trace is kept while the same stack is printed again.
+import type { VirtAddr } from '../emulator/address.ts';
+import type { KernelContext } from '../mm/context.ts';
+import type { BpfKsyms, BpfProg } from './prog.ts';
+import { BpfStreamStage } from './stream.ts';
+
+/** What a trace needs of the kernel; {@link BpfHost} has it. */
+export interface TraceHost {
+  readonly kernel: KernelContext;
+  stackWalk(callback: (ip: VirtAddr) => boolean): void;
+  formatSymbol(ip: VirtAddr): string;
+  current(): { readonly comm: string; readonly pid: number; readonly uid: number };
+}
+
+export class StackTrace {
+  private readonly host: TraceHost;
+  private readonly ksyms: BpfKsyms;
+  /** Return addresses of the last walk; only the first `length` count. */
+  private readonly ips: VirtAddr[] = [];
+  private length = 0;
+
+  // What the kept dump was made from.
+  private dump: BpfStreamStage | null = null;
+  private dumpIps: VirtAddr[] = [];
+  private dumpCpu = 0;
+  private dumpPid = 0;
+  private dumpUid = 0;
+  private dumpComm = '';
+  private dumpGeneration = 0;
+
+  constructor(host: TraceHost, ksyms: BpfKsyms) {
+    this.host = host;
+    this.ksyms = ksyms;
+  }
+
+  /** Walks the stack; the other methods speak of it until the next walk. */
+  walk(): void {
+    this.length = 0;
+    this.host.stackWalk(this.push);
+  }
+
+  /**
+   * bpf_prog_find_from_stack() on the last walk: the main program of the innermost BPF frame.
+   * @returns null without a frame of a program
+   */
+  findProg(): BpfProg | null {
+    for (let i = 0; i < this.length; i++) {
+      const prog = this.ksyms.findProg(this.ips[i]);
+      if (prog) return prog.mainProg;
+    }
+    return null;
+  }
+
+  /** bpf_stream_stage_dump_stack() of the last walk. The result is shared: do not add to it. */
+  dumpStack(): BpfStreamStage {
+    if (!this.dump || !this.sameAsDumped()) this.dump = this.makeDump();
+    return this.dump;
+  }
+
+  /** Forgets the text of symbols: call it after code, and so %pS of an address, has changed. */
+  forgetSymbols(): void {
+    this.dump = null;
+  }
+
+  private readonly push = (ip: VirtAddr): boolean => {
+    this.ips[this.length++] = ip;
+    return true;
+  };
+
+  private sameAsDumped(): boolean {
+    const { kernel } = this.host;
+    if (this.dumpIps.length !== this.length || this.dumpCpu !== kernel.cpu) return false;
+    if (this.dumpGeneration !== this.ksyms.generation) return false;
+    for (let i = 0; i < this.length; i++) if (this.ips[i] !== this.dumpIps[i]) return false;
+    const { pid, uid, comm } = this.host.current();
+    return pid === this.dumpPid && uid === this.dumpUid && comm === this.dumpComm;
+  }
+
+  private makeDump(): BpfStreamStage {
+    const { kernel } = this.host;
+    const { pid, uid, comm } = this.host.current();
+    this.dumpIps = this.ips.slice(0, this.length);
+    this.dumpCpu = kernel.cpu;
+    this.dumpPid = pid;
+    this.dumpUid = uid;
+    this.dumpComm = comm;
+    this.dumpGeneration = this.ksyms.generation;
+    const stage = new BpfStreamStage(kernel);
+    let err = stage.printk(`CPU: ${kernel.cpu} UID: ${uid} PID: ${pid} Comm: ${comm}\n`);
+    if (!err) err = stage.printk('Call trace:\n');
+    for (let i = 0; i < this.length && !err; i++) err = stage.printk(this.frameText(this.ips[i]));
+    if (!err) stage.printk('\n');
+    return stage;
+  }
+
+  /** dump_stack_cb() */
+  private frameText(ip: VirtAddr): string {
+    const symbol = this.host.formatSymbol(ip);
+    const info = this.ksyms.findProg(ip)?.lineInfo(ip);
+    return info ? `${symbol}\n  ${info.line} @ ${info.file}:${info.num}\n` : `${symbol}\n`;
+  }
+}

@@ -1,0 +1,255 @@
+// BPF streams (kernel/bpf/stream.c): what a program, and the kernel on its behalf, writes for user space to read. A
+// message is staged and then committed whole or not at all. Two revisions: v2 is the 6.17 file, mainline the newest
+// one; they differ in messages past the print buffer. Left out: element memory and its failure, poll and stream fds,
+// printf formats (text comes formatted), the read lock (a read is one step).
+import { ERRNO, type KernelContext } from '../mm/context.ts';
+import type { BpfProg } from './prog.ts';
+
+export const BPF_STDOUT = 1;
+export const BPF_STDERR = 2;
+/** Bytes; what is pending in a stream stays below it. */
+export const BPF_STREAM_MAX_CAPACITY = 100_000;
+/** Bytes of the buffer that one print goes through, its NUL included. */
+export const MAX_BPRINTF_BUF = 1024;
+
+const INT_MAX = 0x7fff_ffff;
+const encoder = new TextEncoder();
+
+/** struct bpf_stream_elem before anybody reads it. Shared by the messages that repeat it. */
+export interface StreamLine {
+  readonly text: string;
+  /** Bytes. */
+  readonly length: number;
+  /** The bytes where they are not the text's. */
+  readonly bytes?: Uint8Array;
+}
+
+interface Pending {
+  readonly line: StreamLine;
+  consumed: number;
+}
+
+/** struct bpf_stream */
+export class BpfStream {
+  /** Bytes charged: pending ones, and those of elements that are read in part. */
+  capacity = 0;
+  private log: Pending[] = [];
+  /** Elements before it are read. */
+  private head = 0;
+
+  /** True if bpf_stream_consume_capacity() would grant `length` (at least 1) bytes. */
+  hasRoom(length: number): boolean {
+    return this.capacity + length < BPF_STREAM_MAX_CAPACITY;
+  }
+
+  /** bpf_stream_consume_capacity(). @returns 0 or -ENOSPC */
+  consume(length: number): number {
+    const full = this.capacity >= BPF_STREAM_MAX_CAPACITY;
+    if (full || this.capacity + length >= BPF_STREAM_MAX_CAPACITY) return ERRNO.ENOSPC;
+    this.capacity += length;
+    return 0;
+  }
+
+  /** Adds elements whose bytes are charged already. */
+  append(lines: readonly StreamLine[]): void {
+    for (const line of lines) this.log.push({ line, consumed: 0 });
+  }
+
+  /**
+   * bpf_stream_read(). Room comes back element by element, when the last byte of one is read.
+   * @param length bytes wanted. @param writable bytes of the buffer that can be written; a copy past it faults
+   * @param keepPartial what was copied before a fault counts (mainline); without, the element is put back (v2)
+   * @returns the bytes read, or -EFAULT
+   */
+  read(length: number, writable: number, keepPartial: boolean): Uint8Array | number {
+    const parts: Uint8Array[] = [];
+    let done = 0;
+    while (done < length && this.head < this.log.length) {
+      const element = this.log[this.head];
+      const used = Math.min(element.line.length - element.consumed, length - done);
+      const copied = keepPartial
+        ? Math.min(used, Math.max(0, writable - done))
+        : done + used <= writable
+          ? used
+          : 0;
+      parts.push(bytesOf(element.line).subarray(element.consumed, element.consumed + copied));
+      element.consumed += copied;
+      done += copied;
+      if (copied < used) {
+        if (keepPartial && done > 0) break;
+        return ERRNO.EFAULT;
+      }
+      if (element.consumed < element.line.length) break;
+      this.capacity -= element.line.length;
+      this.head++;
+    }
+    if (this.head > 512 && this.head * 2 > this.log.length) {
+      this.log = this.log.slice(this.head);
+      this.head = 0;
+    }
+    return concat(parts, done);
+  }
+
+  /** The text that is pending, without reading it. */
+  peek(): string {
+    const pending = this.log.slice(this.head);
+    const parts = pending.map(({ line, consumed }) => bytesOf(line).subarray(consumed));
+    const length = parts.reduce((sum, part) => sum + part.length, 0);
+    return new TextDecoder().decode(concat(parts, length));
+  }
+}
+
+/** struct bpf_stream_stage: a message in the making. */
+export class BpfStreamStage {
+  readonly lines: StreamLine[] = [];
+  /** Bytes that a commit charges. */
+  len = 0;
+  private readonly series: 'v2' | 'mainline';
+
+  constructor(kernel: KernelContext) {
+    this.series = kernel.config.series;
+  }
+
+  /**
+   * bpf_stream_stage_printk(): adds one element.
+   * @returns 0; -ENOMEM (v2 only) for text that does not fit the print buffer, which is charged all the same
+   */
+  printk(text: string): number {
+    const length = byteLength(text);
+    if (length < MAX_BPRINTF_BUF) {
+      if (length === 0 && this.series === 'mainline') return 0;
+      this.lines.push({ text, length });
+      this.len += length;
+      return 0;
+    }
+    return this.series === 'v2' ? this.pushOverlong(text, length) : this.pushCut(text);
+  }
+
+  /** vsnprintf() says how long the text would have been, and that length is charged and asked for. */
+  private pushOverlong(text: string, length: number): number {
+    this.len += length;
+    if (length > MAX_BPRINTF_BUF) return ERRNO.ENOMEM;
+    this.lines.push(withNul(text));
+    return 0;
+  }
+
+  /** vscnprintf() says how long the text in the buffer is. */
+  private pushCut(text: string): number {
+    const bytes = encoder.encode(text).subarray(0, MAX_BPRINTF_BUF - 1);
+    this.lines.push({ text: new TextDecoder().decode(bytes), length: bytes.length, bytes });
+    this.len += bytes.length;
+    return 0;
+  }
+}
+
+/**
+ * bpf_stream_stage_commit(): the whole message goes into the stream, or nothing.
+ * @returns 0, -ENOSPC without room, -EINVAL for an unknown stream
+ */
+export function bpfStreamStageCommit(
+  kernel: KernelContext,
+  stage: Readonly<Pick<BpfStreamStage, 'lines' | 'len'>>,
+  prog: BpfProg,
+  id: number,
+): number {
+  const stream = bpfStreamGet(prog, id);
+  if (!stream) return ERRNO.EINVAL;
+  const err = stream.consume(stage.len);
+  if (!err) stream.append(stage.lines);
+  if (kernel.events.on) tellWrite(kernel, prog, id, stage.lines, err !== 0);
+  return err;
+}
+
+/**
+ * bpf_stream_vprintk(): the program prints. Its text comes formatted.
+ * @returns 0; -ENOENT for an unknown stream; -ENOSPC without room; text of 1024 bytes or more: -E2BIG (mainline), or
+ *   above 1024 -ENOMEM with its bytes charged for ever (v2)
+ */
+export function bpfStreamVprintk(
+  kernel: KernelContext,
+  prog: BpfProg,
+  id: number,
+  text: string,
+): number {
+  const stream = bpfStreamGet(prog, id);
+  if (!stream) return ERRNO.ENOENT;
+  const length = byteLength(text);
+  const mainline = kernel.config.series === 'mainline';
+  if (mainline && length >= MAX_BPRINTF_BUF) return ERRNO.E2BIG;
+  if (mainline && length === 0) return 0;
+  const err = stream.consume(length);
+  if (!err && length > MAX_BPRINTF_BUF) return ERRNO.ENOMEM;
+  const line = length === MAX_BPRINTF_BUF ? withNul(text) : { text, length };
+  if (!err) stream.append([line]);
+  if (kernel.events.on) tellWrite(kernel, prog, id, [line], err !== 0);
+  return err;
+}
+
+/**
+ * bpf_prog_stream_read()
+ * @param length bytes wanted, a u32. @param writable bytes of the user's buffer that can be written
+ * @returns the bytes read (none if the stream is empty); -ENOENT for an unknown stream; -EINVAL for a length above
+ *   INT_MAX (mainline); -EFAULT
+ */
+export function bpfProgStreamRead(
+  kernel: KernelContext,
+  prog: BpfProg,
+  id: number,
+  length: number,
+  writable = length,
+): Uint8Array | number {
+  const stream = bpfStreamGet(prog, id);
+  if (!stream) return ERRNO.ENOENT;
+  const mainline = kernel.config.series === 'mainline';
+  if (mainline && length > INT_MAX) return ERRNO.EINVAL;
+  return stream.read(length, writable, mainline);
+}
+
+/** bpf_stream_get(): the streams of the main program. */
+export function bpfStreamGet(prog: BpfProg, id: number): BpfStream | null {
+  return id === BPF_STDOUT || id === BPF_STDERR ? prog.mainProg.streams[id - 1] : null;
+}
+
+/** Bytes of `text` in UTF-8. */
+export function byteLength(text: string): number {
+  for (let i = 0; i < text.length; i++) {
+    if (text.charCodeAt(i) > 0x7f) return encoder.encode(text).length;
+  }
+  return text.length;
+}
+
+/** An element as long as the print buffer: its last byte is the NUL that ended the cut text. */
+function withNul(text: string): StreamLine {
+  const bytes = new Uint8Array(MAX_BPRINTF_BUF);
+  bytes.set(encoder.encode(text).subarray(0, MAX_BPRINTF_BUF - 1));
+  return { text: new TextDecoder().decode(bytes), length: MAX_BPRINTF_BUF, bytes };
+}
+
+const bytesOf = (line: StreamLine): Uint8Array => line.bytes ?? encoder.encode(line.text);
+
+function concat(parts: readonly Uint8Array[], length: number): Uint8Array {
+  const all = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
+
+function tellWrite(
+  kernel: KernelContext,
+  prog: BpfProg,
+  id: number,
+  lines: readonly StreamLine[],
+  dropped: boolean,
+): void {
+  kernel.events.emit({
+    type: 'streamWrite',
+    cpu: kernel.cpu,
+    prog: prog.mainProg.name,
+    stream: id === BPF_STDOUT ? 'stdout' : 'stderr',
+    text: lines.map((line) => line.text).join(''),
+    dropped,
+  });
+}

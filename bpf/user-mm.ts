@@ -1,0 +1,100 @@
+// The user side's address spaces, as far as arenas need them: VMAs and what their user PTEs map. User page tables are
+// a small map from page to frame, not tables in RAM; user code does not run, its accesses are asked for one by one.
+// Left out: mappings of anything but arenas, mprotect(), swap, rlimits. mmap_lock is exclusive (readers too).
+import { type Pfn, pfnToPhys, type VirtAddr } from '../emulator/address.ts';
+import { u64 } from '../emulator/bits.ts';
+import { ERRNO, type KernelContext } from '../mm/context.ts';
+import type { PageAllocator } from '../mm/page-alloc.ts';
+import type { BpfArena, VmaListEntry } from './arena.ts';
+import { Lock } from './rqspinlock.ts';
+
+/** struct vm_area_struct of an arena. */
+export interface Vma {
+  readonly mm: UserMm;
+  readonly start: bigint;
+  readonly end: bigint;
+  readonly write: boolean;
+  /** vm_file->private_data */
+  readonly arena: BpfArena;
+  /** vm_private_data */
+  vml: VmaListEntry | null;
+  /** User PTEs: page number within the VMA to frame. */
+  readonly ptes: Map<number, Pfn>;
+}
+
+/** Where mmap() may put mappings: TASK_SIZE of 4-level x86 and a gap above, as mmap_base() leaves. */
+const DEFAULT_MMAP_BASE = 0x7fff_f7ff_f000n;
+const MMAP_MIN_ADDR = 0x10000n;
+
+/** struct mm_struct of one process. */
+export class UserMm {
+  readonly name: string;
+  readonly mmapLock: Lock;
+  readonly vmas: Vma[] = [];
+  /** mm_users > 0. */
+  alive = true;
+  private readonly mmapBase: bigint;
+
+  constructor(name = 'mm', mmapBase = DEFAULT_MMAP_BASE) {
+    this.name = name;
+    this.mmapLock = new Lock(`${name}->mmap_lock`);
+    this.mmapBase = mmapBase;
+  }
+
+  /** vma_lookup(): the mapping that holds `addr`. */
+  findVma(addr: bigint): Vma | null {
+    return this.vmas.find((vma) => addr >= vma.start && addr < vma.end) ?? null;
+  }
+
+  /**
+   * mm_get_unmapped_area(): the hint if it is free, else the highest gap below mmap_base.
+   * @param hint address wanted or 0. @param len bytes. @param fixed MAP_FIXED: the hint and nothing else
+   * @returns an address, or -ENOMEM
+   */
+  getUnmappedArea(hint: bigint, len: bigint, fixed: boolean): bigint {
+    if (hint && (fixed || this.isFree(hint, len))) return hint;
+    const below = [...this.vmas].sort((a, b) => (a.start < b.start ? 1 : -1));
+    let top = this.mmapBase;
+    for (const vma of below) {
+      if (vma.start >= top) continue;
+      if (top - vma.end >= len && vma.end <= top) return top - len;
+      top = vma.start;
+    }
+    return top - len >= MMAP_MIN_ADDR ? top - len : BigInt(ERRNO.ENOMEM);
+  }
+
+  /** True if no mapping touches [start, start + len). */
+  isFree(start: bigint, len: bigint): boolean {
+    return start >= MMAP_MIN_ADDR && !this.vmas.some((v) => v.start < start + len && start < v.end);
+  }
+}
+
+/** zap_vma_range(): removes the user PTEs of the range that lies in the VMA, and drops their references. */
+export function zapVmaRange(
+  kernel: KernelContext,
+  pages: PageAllocator,
+  vma: Vma,
+  uaddr: bigint,
+  pageCnt: number,
+): void {
+  const first = Number((uaddr - vma.start) / BigInt(kernel.config.pageSize));
+  const zapped = [...vma.ptes.keys()].filter((page) => page >= first && page < first + pageCnt);
+  for (const page of zapped) {
+    const pfn = vma.ptes.get(page)!;
+    vma.ptes.delete(page);
+    pages.mapCountAdd(pfn, -1);
+    pages.freePage(pfn);
+  }
+  if (kernel.events.on) {
+    const end = u64(uaddr + BigInt(pageCnt * kernel.config.pageSize)) as VirtAddr;
+    const start = u64(uaddr) as VirtAddr;
+    kernel.events.emit({ type: 'tlb', cpu: kernel.cpu, op: 'zap_vma_range', start, end });
+  }
+}
+
+/** Physical address of user address `addr` through the VMA's PTEs, or null where there is none. */
+export function userPhys(pageSize: number, vma: Vma, addr: bigint): number | null {
+  const offset = Number(addr - vma.start);
+  const pfn = vma.ptes.get(Math.floor(offset / pageSize));
+  return pfn === undefined ? null : pfnToPhys(pfn) + (offset % pageSize);
+}

@@ -1,0 +1,128 @@
+// apply_to_page_range() and apply_to_existing_page_range() of mm/memory.c, for init_mm. The walk is a cursor, so that a
+// kernel path that can be stopped has its callback's body inline and yields where it must; applyToPageRange() and its
+// sibling are the kernel's form over it, for callbacks that need no stop.
+import type { VirtAddr } from '../emulator/address.ts';
+import { u64 } from '../emulator/bits.ts';
+import { ERRNO } from './context.ts';
+import type { InitMm } from './init-mm.ts';
+import type { Ptep } from './pte.ts';
+import { warnOnce } from './warn.ts';
+
+/**
+ * The PTEs of [start, start + size) in order. With `create` every one, its tables made; without, those that are not
+ * none. After `next` gave false, `error` is 0 or why the walk broke off: -EINVAL for an empty range, a range past the
+ * end of the address space or a huge entry, -ENOMEM for lack of a table.
+ */
+export class PteCursor {
+  error = 0;
+  /** The present PTE. */
+  ptep = 0 as Ptep;
+  private readonly mm: InitMm;
+  private readonly start: VirtAddr;
+  private readonly create: boolean;
+  private readonly pages: number;
+  private readonly firstIndex: number;
+  /** Page of the range that comes next, and the first page behind the present table. */
+  private page = 0;
+  private tableEnd = 0;
+  /** Physical address of the PTE that page 0 would have if its table went on. */
+  private base = 0;
+
+  /** @param start a page boundary. @param size bytes, a multiple of the page size */
+  constructor(mm: InitMm, start: VirtAddr, size: number, create: boolean) {
+    this.mm = mm;
+    this.start = start;
+    this.create = create;
+    this.pages = size / mm.pageSize;
+    this.firstIndex = Number(start / BigInt(mm.pageSize)) % mm.ptrsPerPte;
+    if (size <= 0 || u64(start + BigInt(size)) <= start) {
+      warnOnce(mm.kernel, '__apply_to_page_range', 'addr >= end');
+      this.error = ERRNO.EINVAL;
+      this.pages = 0;
+    }
+  }
+
+  /** Address that the present PTE maps. */
+  get addr(): VirtAddr {
+    return this.addrOf(this.page - 1);
+  }
+
+  /** Goes to the next PTE. @returns false at the end of the range or of the walk */
+  next(): boolean {
+    for (;;) {
+      if (this.page < this.tableEnd && (this.create || this.skipNone())) {
+        this.ptep = (this.base + this.page * 8) as Ptep;
+        this.page++;
+        return true;
+      }
+      if (this.page >= this.pages || !this.enterTable()) return false;
+    }
+  }
+
+  private addrOf(page: number): VirtAddr {
+    return u64(this.start + BigInt(page) * BigInt(this.mm.pageSize)) as VirtAddr;
+  }
+
+  /** Moves `page` to the first PTE of the table that is not none. @returns false if there is none left */
+  private skipNone(): boolean {
+    const { ram, format } = this.mm;
+    const end = this.tableEnd;
+    const base = ram.wordIndex(this.base + this.page * 8) - this.page * 2;
+    for (let page = this.page; page < end; page++) {
+      if ((ram.word(base + page * 2) | ram.word(base + page * 2 + 1)) === 0) continue;
+      if (format.pteNone(ram.read64(this.base + page * 8))) continue;
+      this.page = page;
+      return true;
+    }
+    this.page = end;
+    return false;
+  }
+
+  /** Finds the table of `page`; without `create`, steps over spans that have none. @returns false to end the walk */
+  private enterTable(): boolean {
+    const { mm } = this;
+    const addr = this.addrOf(this.page);
+    const index = (this.firstIndex + this.page) % mm.ptrsPerPte;
+    const table = mm.pteTable(addr, this.create);
+    if (table < 0) {
+      this.error = table;
+      return false;
+    }
+    if (table === 0) {
+      const span = 1n << BigInt(mm.noTableShift);
+      const left = (span - (addr & (span - 1n))) / BigInt(mm.pageSize);
+      this.page = Math.min(this.pages, this.page + Number(left));
+      this.tableEnd = 0;
+      return true;
+    }
+    this.base = table + (index - this.page) * 8;
+    this.tableEnd = Math.min(this.pages, this.page + mm.ptrsPerPte - index);
+    return true;
+  }
+}
+
+/** pte_fn_t: 0 to go on; anything else ends the walk and is its result. */
+export type PteFn = (ptep: Ptep, addr: VirtAddr) => number;
+
+/** apply_to_page_range(&init_mm, start, size, fn): calls `fn` for every PTE. @returns 0, fn's result, -EINVAL, -ENOMEM */
+export function applyToPageRange(mm: InitMm, start: VirtAddr, size: number, fn: PteFn): number {
+  return apply(new PteCursor(mm, start, size, true), fn);
+}
+
+/** apply_to_existing_page_range(): the same for PTEs that are not none. */
+export function applyToExistingPageRange(
+  mm: InitMm,
+  start: VirtAddr,
+  size: number,
+  fn: PteFn,
+): number {
+  return apply(new PteCursor(mm, start, size, false), fn);
+}
+
+function apply(cursor: PteCursor, fn: PteFn): number {
+  while (cursor.next()) {
+    const result = fn(cursor.ptep, cursor.addr);
+    if (result !== 0) return result;
+  }
+  return cursor.error;
+}

@@ -1,0 +1,245 @@
+// init_mm: the kernel's own page tables (swapper_pg_dir), in RAM and in the hardware's format. Tables are made when
+// something is mapped and never given back, as the kernel does with those of the vmalloc range. Left out: the copies
+// of the top level in other address spaces (one table serves all) and page-table locks (init_mm has none).
+
+import type { Pfn, PhysAddr, VirtAddr } from '../emulator/address.ts';
+import { FRAME_SIZE } from '../emulator/address.ts';
+import { hi32, lo32, u64 } from '../emulator/bits.ts';
+import type { Ram } from '../emulator/ram.ts';
+import { ERRNO, type KernelContext } from './context.ts';
+import type { PageAllocator, PageOwner } from './page-alloc.ts';
+import { type Pgprot, type PteFormat, type Ptep, setPteAt } from './pte.ts';
+import { indexAt } from './walk.ts';
+import { warnOnce } from './warn.ts';
+
+export interface InitMmParts {
+  readonly kernel: KernelContext;
+  readonly ram: Ram;
+  readonly pages: PageAllocator;
+  readonly format: PteFormat;
+}
+
+/** What {@link InitMm.pteTable} gives where an upper level names no table and none is to be made. */
+export const NO_TABLE = 0;
+
+const MAX_UPPER = 4;
+
+export class InitMm {
+  readonly kernel: KernelContext;
+  readonly ram: Ram;
+  readonly pages: PageAllocator;
+  readonly format: PteFormat;
+  /** Physical address of the top-level table. */
+  readonly swapperPgDir: PhysAddr;
+  readonly pageSize: number;
+  /** PAGE_MASK: clears the offset within a page. */
+  readonly pageMask: bigint;
+  /** PTEs in a table, and the bytes that one table of PTEs maps. */
+  readonly ptrsPerPte: number;
+  readonly pmdSize: number;
+  /** After {@link pteTable} gave NO_TABLE: log2 of the span that has none. */
+  noTableShift = 0;
+
+  private readonly tables: PageOwner;
+  /** log2 of pmdSize: 21, 25 or 29. */
+  private readonly pmdShift: number;
+  private readonly indexBits: number;
+
+  // The way to the last PTE table. It holds only while the upper entries read the same, since anyone may write tables.
+  private lastKey = -1;
+  private lastTable = 0;
+  private readonly lastWord = new Int32Array(MAX_UPPER);
+  private readonly lastLo = new Uint32Array(MAX_UPPER);
+  private readonly lastHi = new Uint32Array(MAX_UPPER);
+
+  /** @throws RangeError if there is no page for the top-level table */
+  constructor({ kernel, ram, pages, format }: InitMmParts) {
+    this.kernel = kernel;
+    this.ram = ram;
+    this.pages = pages;
+    this.format = format;
+    this.pageSize = 2 ** format.pageShift;
+    this.pageMask = u64(-1n << BigInt(format.pageShift));
+    this.indexBits = format.pageShift - 3;
+    this.ptrsPerPte = 2 ** this.indexBits;
+    this.pmdShift = format.pageShift + this.indexBits;
+    this.pmdSize = 2 ** this.pmdShift;
+    this.tables = pages.owner('page table');
+    const root = pages.allocPage(this.tables);
+    if (root < 0) throw new RangeError('init_mm: no page for the top-level table');
+    this.swapperPgDir = (root * FRAME_SIZE) as PhysAddr;
+  }
+
+  /** Page tables in use, the top level included, in pages. */
+  get tablePages(): number {
+    return this.tables.outstanding;
+  }
+
+  /**
+   * Physical address of the table of PTEs for `addr`, as the p?d_offset() and p?d_alloc() chains find it.
+   * @param create true makes missing tables, and clears malformed entries with a warning
+   * @returns the table; NO_TABLE without `create` where there is none (see noTableShift); -EINVAL at a huge entry;
+   *   -ENOMEM where a table cannot be had
+   */
+  pteTable(addr: VirtAddr, create: boolean): number {
+    const hi = hi32(addr);
+    const lo = lo32(addr);
+    const key = hi * 2 ** (32 - this.pmdShift) + (lo >>> this.pmdShift);
+    if (key === this.lastKey && this.pathUnchanged()) return this.lastTable;
+    return this.walkDown(hi, lo, key, create);
+  }
+
+  /** The PTE of `addr`, made if need be. @returns its physical address, or -EINVAL or -ENOMEM */
+  ptepAlloc(addr: VirtAddr): number {
+    const table = this.pteTable(addr, true);
+    return table < 0 ? table : table + this.pteOffset(addr);
+  }
+
+  /** The PTE of `addr` where there is a table for it. @returns its physical address, or null */
+  ptepOffset(addr: VirtAddr): Ptep | null {
+    const table = this.pteTable(addr, false);
+    return table > 0 ? ((table + this.pteOffset(addr)) as Ptep) : null;
+  }
+
+  /**
+   * Maps `count` pages from `pfn` on at `addr` (a page boundary).
+   * @returns 0, or the negative errno of the first page that could not be mapped; earlier ones stay mapped
+   */
+  mapRange(addr: VirtAddr, pfn: Pfn, count: number, prot: Pgprot): number {
+    const frames = this.pages.framesPerPage;
+    for (let i = 0; i < count; i++) {
+      const va = u64(addr + BigInt(i * this.pageSize)) as VirtAddr;
+      const ptep = this.ptepAlloc(va);
+      if (ptep < 0) return ptep;
+      const pte = this.format.mkPte((pfn + i * frames) as Pfn, prot);
+      setPteAt(this.kernel, this.ram, va, ptep as Ptep, pte);
+    }
+    return 0;
+  }
+
+  /** vmalloc_to_page() for 4K-level mappings. @returns the page's first frame, or -1 if none is mapped */
+  vmallocToPage(addr: VirtAddr): Pfn | -1 {
+    const table = this.pteTable(addr, false);
+    if (table <= 0) return -1;
+    const word = this.ram.wordIndex(table + this.pteOffset(addr));
+    if (this.ram.word(word) === 0 && this.ram.word(word + 1) === 0) return -1;
+    const pte = this.ram.read64(table + this.pteOffset(addr));
+    return this.format.ptePresent(pte) ? this.format.ptePfn(pte) : -1;
+  }
+
+  /**
+   * Makes every missing table of PTEs for [start, start + size) and the levels above: what apply_to_page_range() does
+   * before its callback sees a PTE.
+   * @returns 0, -EINVAL or -ENOMEM; tables made before a failure stay
+   */
+  populate(start: VirtAddr, size: number): number {
+    const first = start - (start & BigInt(this.pmdSize - 1));
+    const last = start + BigInt(size - 1);
+    for (let addr = first; addr <= last; ) {
+      const left = Number((last - addr) / BigInt(this.pmdSize)) + 1;
+      const made = this.populateRun(u64(addr) as VirtAddr, left);
+      if (made < 0) return made;
+      addr += BigInt(made) * BigInt(this.pmdSize);
+    }
+    return 0;
+  }
+
+  private pteOffset(addr: VirtAddr): number {
+    return ((lo32(addr) >>> this.format.pageShift) & (this.ptrsPerPte - 1)) * 8;
+  }
+
+  private pathUnchanged(): boolean {
+    const upper = this.format.shifts.length - 1;
+    for (let i = 0; i < upper; i++) {
+      const word = this.lastWord[i];
+      if (this.ram.word(word) !== this.lastLo[i]) return false;
+      if (this.ram.word(word + 1) !== this.lastHi[i]) return false;
+    }
+    return true;
+  }
+
+  private walkDown(hi: number, lo: number, key: number, create: boolean): number {
+    const { format, ram } = this;
+    const upper = format.shifts.length - 1;
+    let table = this.swapperPgDir as number;
+    this.lastKey = -1;
+    for (let i = 0; i < upper; i++) {
+      const shift = format.shifts[i];
+      const at = table + indexAt(hi, lo, shift, i ? this.indexBits : format.topBits) * 8;
+      const next = this.nextTable(at, shift, create);
+      if (next <= 0) return next;
+      this.lastWord[i] = ram.wordIndex(at);
+      this.lastLo[i] = ram.word(this.lastWord[i]);
+      this.lastHi[i] = ram.word(this.lastWord[i] + 1);
+      table = next;
+    }
+    this.lastKey = key;
+    this.lastTable = table;
+    return table;
+  }
+
+  /** The table that the upper entry at `at` names, by the rules of apply_to_p?d_range(). */
+  private nextTable(at: number, shift: number, create: boolean): number {
+    const { format, kernel, ram } = this;
+    let entry = ram.read64(at);
+    if (!format.tableNone(entry)) {
+      if (format.tableLeaf(entry)) {
+        warnOnce(kernel, '__apply_to_page_range', 'leaf entry');
+        return ERRNO.EINVAL;
+      }
+      if (!format.tableBad(entry) && ram.contains(format.tableAddr(entry), this.pageSize)) {
+        return format.tableAddr(entry);
+      }
+      warnOnce(kernel, '__apply_to_page_range', 'bad entry');
+      if (create) {
+        kernel.printk(`bad entry ${entry.toString(16).padStart(16, '0')}`);
+        ram.write64(at, 0n);
+        entry = 0n;
+      }
+    }
+    this.noTableShift = shift;
+    return create ? this.allocTable(at) : NO_TABLE;
+  }
+
+  private allocTable(at: number): number {
+    const pfn = this.pages.allocPage(this.tables);
+    if (pfn < 0) return ERRNO.ENOMEM;
+    const table = (pfn * FRAME_SIZE) as PhysAddr;
+    this.ram.write64(at, this.format.mkTable(table));
+    return table;
+  }
+
+  /**
+   * Makes up to `count` tables of PTEs from `addr` on, within one PMD table.
+   * @returns how many of the wanted tables now exist (at least 1), or a negative errno
+   */
+  private populateRun(addr: VirtAddr, count: number): number {
+    const table = this.pteTable(addr, true);
+    if (table < 0) return table;
+    const pmd = this.lastWord[this.format.shifts.length - 2];
+    const index = indexAt(hi32(addr), lo32(addr), this.pmdShift, this.indexBits);
+    const room = Math.min(count, this.ptrsPerPte - index);
+    let run = 1;
+    while (
+      run < room &&
+      this.ram.word(pmd + run * 2) === 0 &&
+      this.ram.word(pmd + run * 2 + 1) === 0
+    )
+      run++;
+    return run > 1 && this.allocTables(pmd + 2, run - 1) ? run : 1;
+  }
+
+  /** Fills `count` none entries from word `pmd` on with fresh tables. @returns false if the run is not to be had */
+  private allocTables(pmd: number, count: number): boolean {
+    const { format, ram } = this;
+    const first = this.pages.allocRun(count, this.tables);
+    if (first < 0) return false;
+    for (let i = 0; i < count; i++) {
+      const table = ((first + i * this.pages.framesPerPage) * FRAME_SIZE) as PhysAddr;
+      const entry = format.mkTable(table);
+      ram.setWord(pmd + i * 2, lo32(entry));
+      ram.setWord(pmd + i * 2 + 1, hi32(entry));
+    }
+    return true;
+  }
+}

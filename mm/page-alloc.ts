@@ -1,0 +1,200 @@
+// The page allocator: order-0 kernel pages from one range of frames, with reference counts and an account of who holds
+// what. A page is pageSize bytes, so several 4 KiB frames with 16K and 64K pages; its pfn is that of its first frame.
+// Left out: zones, NUMA, higher orders, reclaim. Freed pages come back last in, first out, as from a per-CPU list.
+import { FRAME_SIZE, type Pfn, physAddr } from '../emulator/address.ts';
+import type { Ram } from '../emulator/ram.ts';
+import type { KernelContext } from './context.ts';
+
+/** A holder of pages, made by {@link PageAllocator.owner}. */
+export interface PageOwner {
+  readonly id: number;
+  readonly purpose: string;
+  /** Pages taken and not given back. */
+  outstanding: number;
+}
+
+/** A misuse that a real kernel reports as "Bad page state". */
+export interface PageBug {
+  readonly pfn: Pfn;
+  readonly what: 'freed twice' | 'not a page of the allocator';
+}
+
+const MAX_OWNERS = 0xffff;
+
+export class PageAllocator {
+  /** Misuses so far, in order. Empty in a correct kernel. */
+  readonly bugs: PageBug[] = [];
+  /** 4 KiB frames a page. */
+  readonly framesPerPage: number;
+  private readonly context: KernelContext;
+  private readonly ram: Ram;
+  private readonly firstPfn: number;
+  private readonly count: number;
+  /** page_ref_count(); 0 is a free page. */
+  private readonly refs: Int32Array;
+  /** Number of user PTEs that map the page: page_mapped(). */
+  private readonly mapCount: Uint16Array;
+  private readonly ownerOf: Uint16Array;
+  private readonly owners: PageOwner[] = [];
+  private readonly freed: number[] = [];
+  /** Pages from here up were never handed out, and are still zero, except for those of `ahead`. */
+  private fresh = 0;
+  /** Pages above `fresh` that allocPageAt() took once. */
+  private readonly ahead = new Set<number>();
+  private free: number;
+
+  /**
+   * @param startPfn first frame, a multiple of a page. The range must hold zeroes
+   * @param frames size of the range in 4 KiB frames; what does not fill a page at its end stays unused
+   */
+  constructor(context: KernelContext, ram: Ram, startPfn: number, frames: number) {
+    this.framesPerPage = context.config.pageSize / FRAME_SIZE;
+    if (startPfn % this.framesPerPage !== 0 || frames < this.framesPerPage) {
+      throw new RangeError(`page allocator: no whole pages in ${frames} frames from ${startPfn}`);
+    }
+    if (!ram.contains(physAddr(startPfn * FRAME_SIZE), frames * FRAME_SIZE)) {
+      throw new RangeError(`page allocator: ${frames} frames from ${startPfn} are not all RAM`);
+    }
+    this.context = context;
+    this.ram = ram;
+    this.firstPfn = startPfn;
+    this.count = Math.floor(frames / this.framesPerPage);
+    this.free = this.count;
+    this.refs = new Int32Array(this.count);
+    this.mapCount = new Uint16Array(this.count);
+    this.ownerOf = new Uint16Array(this.count);
+  }
+
+  /** Registers a holder; several may have the same purpose. */
+  owner(purpose: string): PageOwner {
+    if (this.owners.length >= MAX_OWNERS) throw new RangeError('page allocator: too many owners');
+    const owner = { id: this.owners.length, purpose, outstanding: 0 };
+    this.owners.push(owner);
+    return owner;
+  }
+
+  /** Pages that could still be handed out. */
+  get freePages(): number {
+    return this.free;
+  }
+
+  /** Pages handed out and not given back, by purpose. Purposes without any are left out. */
+  outstanding(): Map<string, number> {
+    const byPurpose = new Map<string, number>();
+    for (const { purpose, outstanding } of this.owners) {
+      if (outstanding) byPurpose.set(purpose, (byPurpose.get(purpose) ?? 0) + outstanding);
+    }
+    return byPurpose;
+  }
+
+  /** alloc_page(__GFP_ZERO). @returns a zeroed page with one reference, or -1 if none is left */
+  allocPage(owner: PageOwner): Pfn | -1 {
+    let page = this.freed.pop();
+    // A page that allocPageAt() took out of the middle of the list is passed over.
+    while (page !== undefined && this.refs[page] !== 0) page = this.freed.pop();
+    if (page !== undefined) {
+      this.clear(page);
+      return this.take(page, owner);
+    }
+    while (this.ahead.has(this.fresh)) this.fresh++;
+    return this.fresh < this.count ? this.take(this.fresh++, owner) : -1;
+  }
+
+  /** A particular page, for a scenario that wants one. @returns it zeroed, or -1 if it is taken or not here */
+  allocPageAt(pfn: number, owner: PageOwner): Pfn | -1 {
+    const page = this.pageOf(pfn);
+    if (page < 0 || this.refs[page] !== 0) return -1;
+    if (page >= this.fresh) this.ahead.add(page);
+    this.clear(page);
+    return this.take(page, owner);
+  }
+
+  /**
+   * `count` pages that follow each other, never handed out before: how a large run is taken at once.
+   * @returns the first, or -1 if there is no such run (single pages may still be left)
+   */
+  allocRun(count: number, owner: PageOwner): Pfn | -1 {
+    const first = this.fresh;
+    if (first + count > this.count) return -1;
+    for (const page of this.ahead) if (page >= first && page < first + count) return -1;
+    this.fresh = first + count;
+    for (let page = first; page < first + count; page++) this.take(page, owner);
+    return this.pfnOf(first);
+  }
+
+  /** __free_page(), put_page(): drops one reference; the last one gives the page back. @returns true if it did */
+  freePage(pfn: Pfn): boolean {
+    const page = this.pageOf(pfn);
+    if (page < 0 || this.refs[page] === 0) {
+      this.bugs.push({ pfn, what: page < 0 ? 'not a page of the allocator' : 'freed twice' });
+      this.context.printk(`BUG: Bad page state: pfn:${pfn.toString(16).padStart(5, '0')}`);
+      return false;
+    }
+    if (--this.refs[page] > 0) return false;
+    const owner = this.owners[this.ownerOf[page]];
+    owner.outstanding--;
+    this.free++;
+    this.freed.push(page);
+    this.told('free', pfn, owner);
+    return true;
+  }
+
+  /** page_ref_add(page, 1) */
+  pageRefAdd(pfn: Pfn): void {
+    const page = this.pageOf(pfn);
+    if (page >= 0) this.refs[page]++;
+  }
+
+  /** page_ref_count(); 0 for a free page and for frames that are not the allocator's. */
+  pageRefCount(pfn: Pfn): number {
+    const page = this.pageOf(pfn);
+    return page < 0 ? 0 : this.refs[page];
+  }
+
+  /** A user PTE begins (+1) or ceases (-1) to map the page. */
+  mapCountAdd(pfn: Pfn, by: 1 | -1): void {
+    const page = this.pageOf(pfn);
+    if (page >= 0) this.mapCount[page] += by;
+  }
+
+  /** page_mapped(): some user PTE maps the page. */
+  pageMapped(pfn: Pfn): boolean {
+    const page = this.pageOf(pfn);
+    return page >= 0 && this.mapCount[page] > 0;
+  }
+
+  /** pfn_valid(): the frame begins a page of this allocator. */
+  pfnValid(pfn: number): boolean {
+    return this.pageOf(pfn) >= 0;
+  }
+
+  private pageOf(pfn: number): number {
+    const page = (pfn - this.firstPfn) / this.framesPerPage;
+    return Number.isInteger(page) && page >= 0 && page < this.count ? page : -1;
+  }
+
+  private pfnOf(page: number): Pfn {
+    return (this.firstPfn + page * this.framesPerPage) as Pfn;
+  }
+
+  private clear(page: number): void {
+    const pfn = this.pfnOf(page);
+    for (let i = 0; i < this.framesPerPage; i++) this.ram.clearFrame((pfn + i) as Pfn);
+  }
+
+  private take(page: number, owner: PageOwner): Pfn {
+    this.refs[page] = 1;
+    this.mapCount[page] = 0;
+    this.ownerOf[page] = owner.id;
+    owner.outstanding++;
+    this.free--;
+    const pfn = this.pfnOf(page);
+    this.told('alloc', pfn, owner);
+    return pfn;
+  }
+
+  private told(op: 'alloc' | 'free', pfn: Pfn, { purpose }: PageOwner): void {
+    const { events, cpu } = this.context;
+    if (events.on) events.emit({ type: 'page', cpu, op, pfn, purpose });
+  }
+}

@@ -1,0 +1,18 @@
+// WARN_ON_ONCE(): a line in the kernel log, once for each place and kernel. The register dump and stack trace that a
+// real kernel prints below the line are left out.
+import type { KernelContext } from './context.ts';
+
+const seen = new WeakMap<KernelContext, Set<string>>();
+
+/**
+ * WARN_ON_ONCE(1) of `fn`.
+ * @param fn kernel function that warns. @param why the condition, in the kernel's terms
+ */
+export function warnOnce(context: KernelContext, fn: string, why: string): void {
+  const places = seen.get(context) ?? new Set();
+  seen.set(context, places);
+  const place = `${fn} (${why})`;
+  if (places.has(place)) return;
+  places.add(place);
+  context.printk(`WARNING: at ${place}`);
+}
