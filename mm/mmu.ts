@@ -32,6 +32,8 @@ export interface MmuOptions {
 /** How an entry differs from what a walk finds now: the page is gone, another one, or has other rights. */
 export type Staleness = 'gone' | 'moved' | 'rights';
 
+const TWO_32 = 2 ** 32;
+
 export class Mmu implements Translator {
   readonly paging: Paging;
   readonly tlb: Tlb;
@@ -214,8 +216,8 @@ export class Mmu implements Translator {
 
 /** Offset of an address in its page of 2^`shift` bytes. */
 function pageOffset(hi: number, lo: number, shift: number): number {
-  if (shift < 32) return (lo & (2 ** shift - 1)) >>> 0;
-  return (hi & (2 ** (shift - 32) - 1)) * 2 ** 32 + lo;
+  if (shift < 32) return lo & (-1 >>> (32 - shift));
+  return (hi & ((1 << (shift - 32)) - 1)) * TWO_32 + lo;
 }
 
 /** Offset of an address's 4 KiB frame in its page. */

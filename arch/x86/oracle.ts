@@ -184,21 +184,21 @@ class CaseRun {
     this.differences.push(`${what}: wanted ${list}, got ${JSON.stringify(got)}`);
   }
 
-  /** Entries that are not what `tables` lists, in the order of its frames. */
+  /** Entries that are not what `tables` lists: those of the list in its order, then any others. */
   private changedEntries(): GoldenEntry[] {
-    const listed = new Map<number, GoldenEntry>();
-    for (const one of this.golden.tables) listed.set(Number(one.pa) + 8 * one.index, one);
-    const changed: GoldenEntry[] = [];
+    const before = new Map<number, GoldenEntry>();
+    for (const one of this.golden.tables) before.set(Number(one.pa) + 8 * one.index, one);
     for (const [frame, level] of this.frames) {
       for (let index = 0; index < ENTRIES; index++) {
         const entryAddr = frame + 8 * index;
-        const before = listed.get(entryAddr);
-        const entry = this.ram.read64(entryAddr);
-        if (entry === (before === undefined ? 0n : BigInt(before.entry))) continue;
-        changed.push({ level: before?.level ?? level, pa: hex(frame), index, entry: hex(entry) });
+        if (this.ram.read64(entryAddr) === 0n || before.has(entryAddr)) continue;
+        before.set(entryAddr, { level, pa: hex(frame), index, entry: '0x0' });
       }
     }
-    return changed;
+    return [...before]
+      .map(([entryAddr, one]) => ({ one, now: this.ram.read64(entryAddr) }))
+      .filter(({ one, now }) => now !== BigInt(one.entry))
+      .map(({ one, now }) => ({ ...one, entry: hex(now) }));
   }
 
   private compareTables(got: readonly GoldenEntry[]): void {

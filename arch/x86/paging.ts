@@ -293,7 +293,7 @@ export class X86Paging implements Paging, EntryRules {
     this.rights = rights >>> 0;
     this.pageShift = record.shift[leaf];
     this.global = this.pge && (leafLo & G) !== 0;
-    const offset = 2 ** this.pageShift - 1;
+    const offset = (1 << this.pageShift) - 1;
     this.pa = (leafHi & ADDRESS_HI) * TWO_32 + (((leafLo & ~offset) | (lo & offset)) >>> 0);
     if (!this.permit(rights, kind)) return false;
     if (sideEffects) this.setAccessedDirty(kind);
