@@ -5,7 +5,7 @@ import type { PtRegs, Recoverer } from '../arch/arch.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex, hi32, u64 } from '../emulator/bits.ts';
 import type { Activity } from '../mm/context.ts';
-import { type Ptep, ptepGet, ptepTrySet } from '../mm/pte.ts';
+import { type Ptep, ptepTrySet } from '../mm/pte.ts';
 import type { BpfContext } from './context.ts';
 import type { BpfProg } from './prog.ts';
 import { BPF_STDERR, BpfStreamStage, bpfStreamGet, bpfStreamStageCommit } from './stream.ts';
@@ -67,8 +67,7 @@ export function* bpfArenaHandlePageFault(
   const pageAddr = u64(addr & mm.pageMask) as VirtAddr;
   if (ptep > 0) {
     if (kernel.stepping) yield { kind: 'pte', what: `ptep_get ${hex(pageAddr)}` };
-    const none = mm.format.pteNone(ptepGet(mm.ram, ptep as Ptep));
-    if (none) {
+    if (mm.pteNone(ptep)) {
       if (kernel.stepping) yield { kind: 'pte', what: `ptep_try_set ${hex(pageAddr)}` };
       // Lost only to another installer, whose entry is valid: the retry succeeds.
       const pte = arena.scratchPte;

@@ -45,12 +45,12 @@ export class InitMm {
   private readonly pmdShift: number;
   private readonly indexBits: number;
 
-  // The way to the last PTE table. It holds only while the upper entries read the same, since anyone may write tables.
-  private lastKey = -1;
-  private lastTable = 0;
-  private readonly lastWord = new Int32Array(MAX_UPPER);
+  // The upper entries that the last walk read, and the tables they name. An entry counts only while it reads the same,
+  // since anyone may write tables.
+  private readonly lastWord = new Int32Array(MAX_UPPER).fill(-1);
   private readonly lastLo = new Uint32Array(MAX_UPPER);
   private readonly lastHi = new Uint32Array(MAX_UPPER);
+  private readonly lastNext = new Float64Array(MAX_UPPER);
 
   /** @throws RangeError if there is no page for the top-level table */
   constructor({ kernel, ram, pages, format }: InitMmParts) {
@@ -82,11 +82,22 @@ export class InitMm {
    *   -ENOMEM where a table cannot be had
    */
   pteTable(addr: VirtAddr, create: boolean): number {
+    const { format, ram } = this;
     const hi = hi32(addr);
     const lo = lo32(addr);
-    const key = hi * 2 ** (32 - this.pmdShift) + (lo >>> this.pmdShift);
-    if (key === this.lastKey && this.pathUnchanged()) return this.lastTable;
-    return this.walkDown(hi, lo, key, create);
+    let table = this.swapperPgDir as number;
+    for (let i = 0; i < format.shifts.length - 1; i++) {
+      const shift = format.shifts[i];
+      const at = table + indexAt(hi, lo, shift, i ? this.indexBits : format.topBits) * 8;
+      const word = ram.wordIndex(at);
+      if (word !== this.lastWord[i] || !this.unchanged(i)) {
+        const next = this.nextTable(at, shift, create);
+        if (next <= 0) return next;
+        this.remember(i, word, next);
+      }
+      table = this.lastNext[i];
+    }
+    return table;
   }
 
   /** The PTE of `addr`, made if need be. @returns its physical address, or -EINVAL or -ENOMEM */
@@ -144,38 +155,27 @@ export class InitMm {
     return 0;
   }
 
+  /** pte_none(ptep_get(ptep)), without a bigint for an entry of 0. */
+  pteNone(ptep: number): boolean {
+    const word = this.ram.wordIndex(ptep);
+    const zero = (this.ram.word(word) | this.ram.word(word + 1)) === 0;
+    return zero || this.format.pteNone(this.ram.read64(ptep));
+  }
+
   private pteOffset(addr: VirtAddr): number {
     return ((lo32(addr) >>> this.format.pageShift) & (this.ptrsPerPte - 1)) * 8;
   }
 
-  private pathUnchanged(): boolean {
-    const upper = this.format.shifts.length - 1;
-    for (let i = 0; i < upper; i++) {
-      const word = this.lastWord[i];
-      if (this.ram.word(word) !== this.lastLo[i]) return false;
-      if (this.ram.word(word + 1) !== this.lastHi[i]) return false;
-    }
-    return true;
+  private unchanged(i: number): boolean {
+    const word = this.lastWord[i];
+    return this.ram.word(word) === this.lastLo[i] && this.ram.word(word + 1) === this.lastHi[i];
   }
 
-  private walkDown(hi: number, lo: number, key: number, create: boolean): number {
-    const { format, ram } = this;
-    const upper = format.shifts.length - 1;
-    let table = this.swapperPgDir as number;
-    this.lastKey = -1;
-    for (let i = 0; i < upper; i++) {
-      const shift = format.shifts[i];
-      const at = table + indexAt(hi, lo, shift, i ? this.indexBits : format.topBits) * 8;
-      const next = this.nextTable(at, shift, create);
-      if (next <= 0) return next;
-      this.lastWord[i] = ram.wordIndex(at);
-      this.lastLo[i] = ram.word(this.lastWord[i]);
-      this.lastHi[i] = ram.word(this.lastWord[i] + 1);
-      table = next;
-    }
-    this.lastKey = key;
-    this.lastTable = table;
-    return table;
+  private remember(i: number, word: number, next: number): void {
+    this.lastWord[i] = word;
+    this.lastLo[i] = this.ram.word(word);
+    this.lastHi[i] = this.ram.word(word + 1);
+    this.lastNext[i] = next;
   }
 
   /** The table that the upper entry at `at` names, by the rules of apply_to_p?d_range(). */
@@ -232,13 +232,23 @@ export class InitMm {
   /** Fills `count` none entries from word `pmd` on with fresh tables. @returns false if the run is not to be had */
   private allocTables(pmd: number, count: number): boolean {
     const { format, ram } = this;
-    const first = this.pages.allocRun(count, this.tables);
+    const first = this.pages.allocRun(count, this.tables) * FRAME_SIZE;
     if (first < 0) return false;
+    const stride = this.pageSize;
+    let entry = format.mkTable(first as PhysAddr);
+    // Entries of tables in a row mostly differ by the page size; a format that says otherwise is asked for each.
+    const last = format.mkTable((first + (count - 1) * stride) as PhysAddr);
+    const linear = last === entry + BigInt((count - 1) * stride);
+    let lo = lo32(entry);
+    let hi = hi32(entry);
     for (let i = 0; i < count; i++) {
-      const table = ((first + i * this.pages.framesPerPage) * FRAME_SIZE) as PhysAddr;
-      const entry = format.mkTable(table);
-      ram.setWord(pmd + i * 2, lo32(entry));
-      ram.setWord(pmd + i * 2 + 1, hi32(entry));
+      ram.setWord(pmd + i * 2, lo);
+      ram.setWord(pmd + i * 2 + 1, hi);
+      lo += stride;
+      if (linear && lo < 2 ** 32) continue;
+      entry = format.mkTable((first + (i + 1) * stride) as PhysAddr);
+      lo = lo32(entry);
+      hi = hi32(entry);
     }
     return true;
   }
