@@ -9,6 +9,7 @@ import type { Ram } from '../emulator/ram.ts';
 import type { Activity, KernelConfig, KernelContext } from '../mm/context.ts';
 import type { Paging } from '../mm/paging.ts';
 import type { PteFormat } from '../mm/pte.ts';
+import type { UnwindContext } from './unwind.ts';
 
 /** The interrupted registers as the exception entry saved them. Handlers change them; the vCPU takes them back. */
 export interface PtRegs {
@@ -67,8 +68,10 @@ export interface HardwareFault {
 }
 
 /** Everything of the kernel that a fault path may ask. */
-export interface FaultContext {
+export interface FaultContext extends UnwindContext {
   readonly kernel: KernelContext;
+  /** Memory in which the page tables lie. */
+  readonly ram: Ram;
   /** Paging unit of the faulting CPU: AT, dump_pagetable. */
   readonly paging: Paging;
   readonly pte: PteFormat;
@@ -95,8 +98,11 @@ export type FaultOutcome =
   | { readonly resolution: 'scratch' | 'kfence' | 'spurious' }
   /** Registers were changed; go on at regs.ip. */
   | { readonly resolution: 'extable' }
-  /** The kernel died; its log holds the report, whose lines these are. */
-  | { readonly resolution: 'oops'; readonly lines: readonly string[] };
+  /**
+   * The kernel died; its log holds the report, whose lines these are. `halted` names the exception if the machine
+   * stopped because the CPU could not deliver the fault at all (x86: a double fault off the task's stack).
+   */
+  | { readonly resolution: 'oops'; readonly lines: readonly string[]; readonly halted?: string };
 
 /** A fault path: ends with the outcome. */
 export type FaultPath = Activity<FaultOutcome>;

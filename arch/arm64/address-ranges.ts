@@ -1,0 +1,21 @@
+// Which half of the address space an address lies in, as the kernel asks (asm/memory.h, mm/fault.c). The hardware's
+// question is another, VA[55] alone: see arch/arm64/paging.ts.
+import type { VirtAddr } from '../../emulator/address.ts';
+import { bit } from '../../emulator/bits.ts';
+import type { FaultContext } from '../arch.ts';
+
+/** vabits_actual: width of kernel and user addresses. */
+export const vaBits = (context: FaultContext): number =>
+  context.pte.shifts[0] + context.pte.topBits;
+
+/** is_ttbr0_addr(): below TASK_SIZE. `addr` is untagged. */
+export const isTtbr0Addr = (context: FaultContext, addr: bigint): boolean =>
+  addr >> BigInt(vaBits(context)) === 0n;
+
+/** is_ttbr1_addr(): at or above PAGE_OFFSET. */
+export const isTtbr1Addr = (context: FaultContext, addr: bigint): boolean =>
+  BigInt.asIntN(64, addr) >> BigInt(vaBits(context)) === -1n;
+
+/** untagged_addr(): a user address without its tag; kernel addresses keep theirs. */
+export const untaggedAddr = (addr: VirtAddr): VirtAddr =>
+  bit(addr, 55) ? addr : (BigInt.asUintN(56, addr) as VirtAddr);

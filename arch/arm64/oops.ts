@@ -1,0 +1,158 @@
+// The text of an AArch64 oops: die_kernel_fault(), mem_abort_decode() and show_pte() of arch/arm64/mm/fault.c, die() and
+// panic_bad_stack() of arch/arm64/kernel/traps.c. Left out: the KASAN hook, and the addresses of the interrupt and
+// overflow stacks, which are not modelled.
+import type { PhysAddr, VirtAddr } from '../../emulator/address.ts';
+import { bit, field, hex, hex16 } from '../../emulator/bits.ts';
+import type { FaultContext, FaultOutcome } from '../arch.ts';
+import { dumpStackPrintInfo, oops, oopsExit, panic, printModules } from '../oops.ts';
+import { tableEntries } from '../page-table.ts';
+import { isTtbr0Addr, isTtbr1Addr, vaBits } from './address-ranges.ts';
+import { esrEc, esrFsc, esrGetClassString, isDataAbort } from './esr.ts';
+import { faultInfo } from './fault-info.ts';
+import type { Arm64Paging } from './paging.ts';
+import type { Arm64PtRegs } from './registers.ts';
+import { dumpBacktrace, dumpKernelInstr, showRegsOnly } from './show-regs.ts';
+
+/** die_kernel_fault(): the whole report of a fault that nobody could handle. */
+export function dieKernelFault(
+  context: FaultContext,
+  message: string,
+  addr: VirtAddr,
+  esr: bigint,
+  regs: Arm64PtRegs,
+): FaultOutcome {
+  const { kernel } = context;
+  if (kernel.events.on) kernel.enter('die_kernel_fault', { msg: message, addr: hex16(addr) });
+  return oops(context, () => {
+    kernel.printk(`Unable to handle kernel ${message} at virtual address ${hex16(addr)}`);
+    memAbortDecode(context, esr);
+    showPte(context, addr);
+    die(context, 'Oops', regs, esr);
+  });
+}
+
+/** mem_abort_decode() */
+export function memAbortDecode(context: FaultContext, esr: bigint): void {
+  const print = (text: string) => context.kernel.printk(text);
+  const b = (at: number) => (bit(esr, at) ? 1 : 0);
+  const hex2 = (value: number) => `0x${value.toString(16).padStart(2, '0')}`;
+  print('Mem abort info:');
+  print(`  ESR = 0x${hex16(esr)}`);
+  const il = bit(esr, 25) ? 32 : 16;
+  print(`  EC = ${hex2(esrEc(esr))}: ${esrGetClassString(esr)}, IL = ${il} bits`);
+  print(`  SET = ${field(esr, 12, 11)}, FnV = ${b(10)}`);
+  print(`  EA = ${b(9)}, S1PTW = ${b(7)}`);
+  print(`  FSC = ${hex2(esrFsc(esr))}: ${faultInfo(esrFsc(esr)).name}`);
+  if (isDataAbort(esr)) dataAbortDecode(print, esr);
+}
+
+/** data_abort_decode(). ISS2 is ESR_EL1[55:32]. */
+function dataAbortDecode(print: (text: string) => void, esr: bigint): void {
+  const b = (at: number) => (bit(esr, at) ? 1 : 0);
+  const hex8 = (value: bigint) => `0x${value.toString(16).padStart(8, '0')}`;
+  print('Data abort info:');
+  if (bit(esr, 24)) {
+    print(`  Access size = ${1 << Number(field(esr, 23, 22))} byte(s)`);
+    print(`  SSE = ${b(21)}, SRT = ${field(esr, 20, 16)}`);
+    print(`  SF = ${b(15)}, AR = ${b(14)}`);
+  } else {
+    print(`  ISV = 0, ISS = ${hex8(field(esr, 24, 0))}, ISS2 = ${hex8(field(esr, 55, 32))}`);
+  }
+  print(`  CM = ${b(8)}, WnR = ${b(6)}, TnD = ${b(42)}, TagAccess = ${b(41)}`);
+  const rest = `DirtyBit = ${b(37)}, Xs = ${field(esr, 36, 32)}`;
+  print(`  GCS = ${b(40)}, Overlay = ${b(38)}, ${rest}`);
+}
+
+/** show_pte(): the entries for `addr` in the tables of the mm that translates it. */
+export function showPte(context: FaultContext, addr: VirtAddr): void {
+  const print = (text: string) => context.kernel.printk(text);
+  const user = isTtbr0Addr(context, addr);
+  if (user && !context.current.hasMm) {
+    print(`[${hex16(addr)}] user address but active_mm is swapper`);
+    return;
+  }
+  if (!user && !isTtbr1Addr(context, addr)) {
+    print(`[${hex16(addr)}] address between user and kernel address ranges`);
+    return;
+  }
+  const mm = user ? 'user' : 'swapper';
+  const pgd = user ? userPgd(context) : context.swapperPgDir;
+  const pages = `${2 ** (context.pte.pageShift - 10)}k pages, ${vaBits(context)}-bit VAs`;
+  print(`${mm} pgtable: ${pages}, pgdp=${hex16(BigInt(pgd))}`);
+  print(`[${hex16(addr)}] ${entriesLine(context, pgd, addr)}`);
+}
+
+/** The table that TTBR0_EL1 names: BADDR without CnP. */
+const userPgd = (context: FaultContext): PhysAddr =>
+  Number((context.paging as Arm64Paging).state.ttbr0 & 0xffff_ffff_fffen) as PhysAddr;
+
+const LEVEL_NAMES = ['pte', 'pmd', 'pud', 'p4d', 'pgd'];
+
+/** "pgd=..., p4d=..., ...": levels that are folded into the top one print its entry again. */
+function entriesLine(context: FaultContext, pgd: PhysAddr, addr: VirtAddr): string {
+  const { pte } = context;
+  const hasTable = (entry: bigint) =>
+    !pte.tableNone(entry) && !pte.tableLeaf(entry) && !pte.tableBad(entry);
+  const words: string[] = [];
+  for (const { height, value } of tableEntries(context, pgd, addr, hasTable)) {
+    const names = words.length === 0 ? LEVEL_NAMES.slice(height) : [LEVEL_NAMES[height]];
+    // A table outside RAM would fault here; the entry of an mm that maps nothing is none.
+    words.push(...names.reverse().map((name) => `${name}=${hex16(value ?? 0n)}`));
+  }
+  return words.join(', ');
+}
+
+/**
+ * die(): header, modules, registers, trace and code.
+ * @param machineCheck TAINT_MACHINE_CHECK is set
+ */
+export function die(
+  context: FaultContext,
+  text: string,
+  regs: Arm64PtRegs,
+  err: bigint,
+  machineCheck = false,
+): void {
+  const { kernel } = context;
+  kernel.dieCounter++;
+  kernel.printk(`Internal error: ${text}: ${hex16(err)} [#${kernel.dieCounter}]  SMP`);
+  printModules(context);
+  showRegsOnly(context, regs, machineCheck);
+  dumpBacktrace(context, regs);
+  dumpKernelInstr(context, regs);
+  oopsExit(context);
+}
+
+/** ESR_EL1 of the BRK instruction that BUG() is: EC 0x3c, IL, BUG_BRK_IMM 0x800. */
+const ESR_BUG = 0xf200_0800n;
+
+/** BUG() in the kernel's own code. */
+export function bug(context: FaultContext, fn: string, regs: Arm64PtRegs): FaultOutcome {
+  return oops(context, () => {
+    context.kernel.printk('------------[ cut here ]------------');
+    context.kernel.printk(`Kernel BUG at ${fn} [verbose debug info unavailable]`);
+    die(context, 'Oops - BUG', regs, ESR_BUG);
+  });
+}
+
+/** panic_bad_stack(): the entry code found no room on the stack for the registers. */
+export function panicBadStack(
+  context: FaultContext,
+  regs: Arm64PtRegs,
+  esr: bigint,
+  far: VirtAddr,
+): FaultOutcome {
+  const { kernel, current } = context;
+  if (kernel.events.on) kernel.enter('panic_bad_stack', { esr: hex(esr), far: hex(far) });
+  return oops(context, () => {
+    kernel.printk('Insufficient stack space to handle exception!');
+    kernel.printk(`ESR: 0x${hex16(esr)} -- ${esrGetClassString(esr)}`);
+    kernel.printk(`FAR: 0x${hex16(far)}`);
+    kernel.printk(`Task stack:     [0x${hex16(current.stack)}..0x${hex16(current.stackEnd)}]`);
+    showRegsOnly(context, regs);
+    panic(context, 'kernel stack overflow', () => {
+      dumpStackPrintInfo(context);
+      dumpBacktrace(context, regs);
+    });
+  });
+}

@@ -1,0 +1,104 @@
+// The general registers of an AArch64 CPU, and struct pt_regs (arch/arm64/include/asm/ptrace.h) over them. Left out:
+// orig_x0, syscallno, pmr and the frame record that the entry code appends.
+import type { VirtAddr } from '../../emulator/address.ts';
+import type { CpuDescription } from '../../emulator/engine.ts';
+import type { PtRegs } from '../arch.ts';
+
+const GENERAL: readonly string[] = [
+  ...Array.from({ length: 31 }, (_, n) => `x${n}`),
+  ...['sp', 'pc', 'pstate'],
+];
+
+export const arm64Description: CpuDescription = {
+  name: 'arm64',
+  instructionPointer: 'pc',
+  stackPointer: 'sp',
+  general: GENERAL,
+};
+
+/** Indices into {@link Arm64PtRegs.words}; x0 to x30 have their own number. */
+export const X29 = 29;
+export const X30 = 30;
+export const SP = 31;
+export const PC = 32;
+export const PSTATE = 33;
+
+/** Number of xzr in a load's or an exception-table entry's register field: writes vanish, reads give 0. */
+export const XZR = 31;
+
+/** sizeof(struct pt_regs): what the entry code takes from the stack. */
+export const PT_REGS_SIZE = 0x150;
+/** offsetof(struct pt_regs, stackframe): the frame record of an exception. */
+export const PT_REGS_STACKFRAME = 0x128;
+
+const INDEX = new Map<string, number>(GENERAL.map((name, at) => [name, at]));
+
+/** Number of a register by name, `x0` to `x30` or `xzr`. @throws RangeError for any other name */
+export function registerNumber(name: string): number {
+  if (name === 'xzr') return XZR;
+  const at = INDEX.get(name);
+  if (at === undefined || at > X30) throw new RangeError(`no general register: ${name}`);
+  return at;
+}
+
+/** The interrupted registers of an exception. */
+export class Arm64PtRegs implements PtRegs {
+  readonly words: BigUint64Array;
+  readonly userMode: boolean;
+
+  /** @param words registers in the order of {@link arm64Description}. @param userMode EL0 */
+  constructor(words = new BigUint64Array(GENERAL.length), userMode = false) {
+    this.words = words;
+    this.userMode = userMode;
+  }
+
+  /** @throws RangeError for an unknown name */
+  get(name: string): bigint {
+    return this.words[this.index(name)];
+  }
+
+  /** Keeps the low 64 bits. @throws RangeError for an unknown name */
+  set(name: string, value: bigint): void {
+    this.words[this.index(name)] = value;
+  }
+
+  get ip(): VirtAddr {
+    return this.words[PC] as VirtAddr;
+  }
+
+  set ip(value: VirtAddr) {
+    this.words[PC] = value;
+  }
+
+  get sp(): VirtAddr {
+    return this.words[SP] as VirtAddr;
+  }
+
+  get fp(): bigint {
+    return this.words[X29];
+  }
+
+  get lr(): bigint {
+    return this.words[X30];
+  }
+
+  get pstate(): bigint {
+    return this.words[PSTATE];
+  }
+
+  /** pt_regs_read_reg(): register `n`, 0 to 31; 31 reads as zero. */
+  readReg(n: number): bigint {
+    return n === XZR ? 0n : this.words[n];
+  }
+
+  /** pt_regs_write_reg(): register `n`, 0 to 31; 31 discards. */
+  writeReg(n: number, value: bigint): void {
+    if (n !== XZR) this.words[n] = value;
+  }
+
+  private index(name: string): number {
+    const at = INDEX.get(name);
+    if (at === undefined) throw new RangeError(`no general register of arm64: ${name}`);
+    return at;
+  }
+}

@@ -1,0 +1,68 @@
+// What the oopses of both architectures have in common: the lines of lib/dump_stack.c, kernel/panic.c and
+// kernel/module, and the bracket around a report. Left out: everything after the report (make_task_dead()'s notes),
+// the pause between reports, kdump, panic notifiers beyond the last line, "Hardware name" and taints other than D and M.
+import type { VirtAddr } from '../emulator/address.ts';
+import { virtAddr } from '../emulator/address.ts';
+import type { FaultContext, FaultOutcome } from './arch.ts';
+
+/** init_utsname()->release and version: the model's own, since no built kernel is behind it. */
+const RELEASE = 'faultline #1 PREEMPT(voluntary)';
+
+/** Prints lines to the kernel log through `body`. @returns the oops that consists of them */
+export function oops(context: FaultContext, body: () => void, halted?: string): FaultOutcome {
+  const { kernel } = context;
+  const start = kernel.log.length;
+  body();
+  const lines = kernel.log.slice(start);
+  if (kernel.events.on) kernel.events.emit({ type: 'oops', cpu: kernel.cpu, lines });
+  return halted === undefined
+    ? { resolution: 'oops', lines }
+    : { resolution: 'oops', lines, halted };
+}
+
+/**
+ * dump_stack_print_info(): the line that names CPU, task and kernel.
+ * @param machineCheck TAINT_MACHINE_CHECK is set
+ */
+export function dumpStackPrintInfo(context: FaultContext, machineCheck = false): void {
+  const { kernel, current } = context;
+  // TAINT_DIE is set after each report, so the first one is untainted. Positions: taint_flags in kernel/panic.c.
+  const died = kernel.dieCounter > 1;
+  const taint =
+    died || machineCheck
+      ? `Tainted: G   ${machineCheck ? 'M' : ' '}  ${died ? 'D' : ' '}            `
+      : 'Not tainted';
+  kernel.printk(
+    `CPU: ${kernel.cpu} UID: ${current.uid} PID: ${current.pid} Comm: ${current.comm.slice(0, 20)} ${taint} ${RELEASE} `,
+  );
+  if (died || machineCheck) {
+    const names = [machineCheck && '[M]=MACHINE_CHECK', died && '[D]=DIE'].filter(Boolean);
+    kernel.printk(`Tainted: ${names.join(', ')}`);
+  }
+}
+
+/** print_modules(), of a kernel without modules. */
+export const printModules = (context: FaultContext): void =>
+  context.kernel.printk('Modules linked in:');
+
+/** oops_exit(): print_oops_end_marker(). */
+export const oopsExit = (context: FaultContext): void =>
+  context.kernel.printk('---[ end trace 0000000000000000 ]---');
+
+/** panic(): its first and last line, and between them what `dumpStack` prints (nothing after an oops). */
+export function panic(context: FaultContext, message: string, dumpStack?: () => void): void {
+  context.kernel.printk(`Kernel panic - not syncing: ${message}`);
+  dumpStack?.();
+  context.kernel.printk(`---[ end Kernel panic - not syncing: ${message} ]---`);
+}
+
+/**
+ * %pB: the symbol of a return address, looked up one byte earlier so that a call at a function's end names the caller
+ * (sprint_backtrace()).
+ */
+export function formatBacktrace(context: FaultContext, returnAddress: VirtAddr): string {
+  const text = context.formatSymbol(virtAddr(returnAddress - 1n));
+  const parts = /^(.*\+0x)([0-9a-f]+)(\/0x[0-9a-f]+.*)$/.exec(text);
+  if (parts === null) return context.formatSymbol(returnAddress);
+  return parts[1] + (BigInt(`0x${parts[2]}`) + 1n).toString(16) + parts[3];
+}

@@ -1,0 +1,230 @@
+// The page-fault path of an x86-64 kernel for faults taken in kernel mode: arch/x86/mm/fault.c, function by function
+// and in its order. Each function returns the path of the one it calls; page_fault_oops() alone goes on after others.
+// Left out: KVM's asynchronous page faults, kmmio, kprobes, EFI, CPU errata (#91, #93, F00F), vsyscall emulation, and
+// everything that happens to user-mode faults: mm/ of a process is not modelled here.
+import type { VirtAddr } from '../../emulator/address.ts';
+import { hex, lo32 } from '../../emulator/bits.ts';
+import { finish } from '../../mm/context.ts';
+import { warnOnce } from '../../mm/warn.ts';
+import type { FaultContext, FaultOutcome, FaultPath, HardwareFault } from '../arch.ts';
+import { oops } from '../oops.ts';
+import { tableEntries } from '../page-table.ts';
+import { repairedBy, SPURIOUS, settled } from '../path.ts';
+import { fixupException } from './extable.ts';
+import { PF_I, PF_P, PF_PK, PF_RSVD, PF_U, PF_W, VECTOR_PF } from './fault-code.ts';
+import { die, dumpPagetable, hasTable, oopsEnd, showFaultOops } from './oops.ts';
+import { CR4_SMAP } from './paging.ts';
+import { EFLAGS_AC, EFLAGS_IF, type X86PtRegs } from './registers.ts';
+import { controlRegisters } from './show-regs.ts';
+import {
+  canDeliver,
+  excDoubleFault,
+  getStackGuardInfo,
+  handleStackOverflow,
+} from './stack-guard.ts';
+
+/** The vsyscall page: VSYSCALL_ADDR, 4 KiB. */
+const VSYSCALL_ADDR = 0xffff_ffff_ff60_0000n;
+
+/**
+ * Delivers a page fault: the CPU pushes its frame and exc_page_fault() runs; where it cannot push, a double fault.
+ * @param fault CR2 and the error code
+ */
+export function deliverPageFault(
+  context: FaultContext,
+  regs: X86PtRegs,
+  fault: HardwareFault,
+): FaultPath {
+  if (!canDeliver(context, regs)) return settled(excDoubleFault(context, regs));
+  return excPageFault(context, regs, fault);
+}
+
+/** exc_page_fault() */
+export function excPageFault(
+  context: FaultContext,
+  regs: X86PtRegs,
+  fault: HardwareFault,
+): FaultPath {
+  if (context.kernel.events.on) {
+    announce(context, 'exc_page_fault', fault, { ip: context.formatSymbol(regs.ip) });
+  }
+  return handlePageFault(context, regs, fault);
+}
+
+/** handle_page_fault() */
+function handlePageFault(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultPath {
+  const { kernel } = context;
+  const kernelSpace = faultInKernelSpace(context, fault.addr);
+  if (kernel.events.on) {
+    announce(context, 'handle_page_fault', fault);
+    kernel.decide('fault_in_kernel_space', kernelSpace ? 'a kernel address' : 'a user address');
+  }
+  return kernelSpace
+    ? doKernAddrFault(context, regs, fault)
+    : doUserAddrFault(context, regs, fault);
+}
+
+/** fault_in_kernel_space(): at or above TASK_SIZE_MAX, the vsyscall page excepted. */
+export function faultInKernelSpace(context: FaultContext, addr: VirtAddr): boolean {
+  if (addr >= VSYSCALL_ADDR && addr < VSYSCALL_ADDR + 4096n) return false;
+  return addr >= (context.kernel.config.la57 ? TASK_SIZE_MAX_LA57 : TASK_SIZE_MAX);
+}
+
+/** One page short of the lower half (asm/page_64_types.h). */
+const TASK_SIZE_MAX = 0x0000_7fff_ffff_f000n;
+const TASK_SIZE_MAX_LA57 = 0x00ff_ffff_ffff_f000n;
+
+/** do_kern_addr_fault() */
+function doKernAddrFault(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultPath {
+  const { kernel } = context;
+  if (kernel.events.on) announce(context, 'do_kern_addr_fault', fault);
+  if (lo32(fault.code) & PF_PK) warnOnce(kernel, 'do_kern_addr_fault', 'X86_PF_PK');
+  const spurious = spuriousKernelFault(context, fault);
+  if (kernel.events.on) {
+    kernel.decide('spurious_kernel_fault', spurious ? 'the entry permits it now' : 'not spurious');
+  }
+  if (spurious) return settled(SPURIOUS);
+  return badAreaNosemaphore(context, regs, fault);
+}
+
+/**
+ * spurious_kernel_fault(): the TLB held fewer rights than the tables of init_mm grant by now. Only a write to, or a
+ * fetch from, a page that was present can be one; accessed, dirty and user bits do not count.
+ */
+export function spuriousKernelFault(context: FaultContext, fault: HardwareFault): boolean {
+  const code = lo32(fault.code);
+  if (code !== (PF_W | PF_P) && code !== (PF_I | PF_P)) return false;
+  const entries = tableEntries(context, context.swapperPgDir, fault.addr, hasTable);
+  const leaf = entries[entries.length - 1];
+  if (leaf.value === null || !context.pte.ptePresent(leaf.value)) return false;
+  if (!spuriousKernelFaultCheck(context, code, leaf.value)) return false;
+  if (leaf.height !== 0) return true;
+  const pmd = entries[entries.length - 2].value;
+  if (pmd !== null && spuriousKernelFaultCheck(context, code, pmd)) return true;
+  warnOnce(context.kernel, 'spurious_kernel_fault', 'PMD has incorrect permission bits');
+  return false;
+}
+
+/** spurious_kernel_fault_check() */
+function spuriousKernelFaultCheck(context: FaultContext, code: number, entry: bigint): boolean {
+  if (code & PF_W && !context.pte.pteWrite(entry)) return false;
+  return !(code & PF_I) || context.pte.pteExec(entry);
+}
+
+/** do_user_addr_fault(), the parts that kernel-mode code reaches; the task's mm maps nothing. */
+function doUserAddrFault(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultPath {
+  const { kernel } = context;
+  const code = lo32(fault.code);
+  if (kernel.events.on) announce(context, 'do_user_addr_fault', fault);
+  const decide = (text: string) => {
+    if (kernel.events.on) kernel.decide('do_user_addr_fault', text);
+  };
+  if ((code & (PF_U | PF_I)) === PF_I) {
+    decide('kernel code fetches from user memory: no exception table is asked');
+    return pageFaultOops(context, regs, fault);
+  }
+  if (code & PF_RSVD) return settled(pgtableBad(context, regs, fault));
+  const smap = (controlRegisters(context).cr4 & CR4_SMAP) !== 0n;
+  if (smap && !(code & PF_U) && !(regs.flags & EFLAGS_AC)) {
+    decide('SMAP is on and EFLAGS.AC is clear: no exception table is asked');
+    return pageFaultOops(context, regs, fault);
+  }
+  if (context.current.faulthandlerDisabled || !context.current.hasMm) {
+    decide('page faults are disabled, or the task has no mm');
+    return badAreaNosemaphore(context, regs, fault);
+  }
+  if (!(regs.flags & EFLAGS_IF)) {
+    warnOnce(kernel, 'do_user_addr_fault', '!(regs->flags & X86_EFLAGS_IF)');
+    return badAreaNosemaphore(context, regs, fault);
+  }
+  decide('no VMA holds the address');
+  return badAreaNosemaphore(context, regs, fault);
+}
+
+/** pgtable_bad(): a reserved bit is set in an entry for a user address. */
+function pgtableBad(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultOutcome {
+  const { kernel, current } = context;
+  if (kernel.events.on) announce(context, 'pgtable_bad', fault);
+  return oops(context, () => {
+    const addr = fault.addr.toString(16);
+    kernel.printk(`${current.comm}: Corrupted page table at address ${addr}`);
+    dumpPagetable(context, fault.addr);
+    die(context, 'Bad pagetable', regs, lo32(fault.code), fault.addr);
+    oopsEnd(context, fault.addr);
+  });
+}
+
+/**
+ * bad_area_nosemaphore() and __bad_area_nosemaphore() with SEGV_MAPERR.
+ * @throws RangeError for a user-mode access, which ends in a signal: not modelled here
+ */
+function badAreaNosemaphore(
+  context: FaultContext,
+  regs: X86PtRegs,
+  fault: HardwareFault,
+): FaultPath {
+  if (context.kernel.events.on) announce(context, 'bad_area_nosemaphore', fault);
+  if (!regs.userMode) return kernelmodeFixupOrOops(context, regs, fault);
+  if (!(lo32(fault.code) & PF_U)) return pageFaultOops(context, regs, fault);
+  throw new RangeError(`a user-mode fault at ${hex(fault.addr)} is not the kernel's own`);
+}
+
+/** kernelmode_fixup_or_oops() */
+function kernelmodeFixupOrOops(
+  context: FaultContext,
+  regs: X86PtRegs,
+  fault: HardwareFault,
+): FaultPath {
+  const { kernel } = context;
+  if (kernel.events.on) announce(context, 'kernelmode_fixup_or_oops', fault);
+  const fixed = fixupException(context, regs, VECTOR_PF, fault.addr);
+  if (kernel.events.on) {
+    kernel.decide('fixup_exception', fixed === null ? 'no handler takes it' : 'handled');
+  }
+  return fixed ?? pageFaultOops(context, regs, fault);
+}
+
+/** page_fault_oops(): stack guard pages, then KFENCE and the arena for not-present faults, then the oops. */
+export function* pageFaultOops(
+  context: FaultContext,
+  regs: X86PtRegs,
+  fault: HardwareFault,
+): FaultPath {
+  const { kernel } = context;
+  if (kernel.events.on) announce(context, 'page_fault_oops', fault);
+  if (kernel.stepping) yield { kind: 'call', what: 'page_fault_oops' };
+  if (!regs.userMode) {
+    if (context.isVmallocAddr(fault.addr) && getStackGuardInfo(context.current, fault.addr)) {
+      return handleStackOverflow(context, regs, fault.addr, false);
+    }
+    const code = lo32(fault.code);
+    // A page that is present but forbids the access is nobody's to repair.
+    if (!(code & PF_P)) {
+      const isWrite = (code & PF_W) !== 0;
+      for (const recoverer of context.recoverers) {
+        const asked = recoverer.handlePageFault(fault.addr, isWrite, regs);
+        const handled = kernel.stepping ? yield* asked : finish(asked);
+        if (kernel.events.on) kernel.decide('page_fault_oops', `${recoverer.fn}(): ${handled}`);
+        if (handled) return repairedBy(recoverer);
+      }
+    } else if (kernel.events.on) {
+      kernel.decide('page_fault_oops', 'X86_PF_PROT is set: nobody is asked');
+    }
+  }
+  return oops(context, () => {
+    showFaultOops(context, regs, fault);
+    die(context, 'Oops', regs, lo32(fault.code), fault.addr);
+    kernel.printk(`CR2: ${fault.addr.toString(16).padStart(16, '0')}`);
+    oopsEnd(context, fault.addr);
+  });
+}
+
+/** A function of the path is entered. Call only when `events.on`. */
+function announce(
+  context: FaultContext,
+  fn: string,
+  fault: HardwareFault,
+  more: Readonly<Record<string, string>> = {},
+): void {
+  context.kernel.enter(fn, { error_code: hex(fault.code), address: hex(fault.addr), ...more });
+}

@@ -1,0 +1,73 @@
+// Overruns of the kernel stack: delivery of an exception onto it, the double fault that follows where that fails, and
+// handle_stack_overflow() (arch/x86/kernel/traps.c). The #DF handler has a stack of its own (IST), so that it can still
+// report. Left out: delivery through the IST in general, and stacks other than the task's.
+import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
+import { hex16, hi32, lo32 } from '../../emulator/bits.ts';
+import { WRITE } from '../../emulator/engine.ts';
+import type { FaultContext, FaultOutcome, Task } from '../arch.ts';
+import { oops } from '../oops.ts';
+import { die, oopsEnd } from './oops.ts';
+import type { X86PtRegs } from './registers.ts';
+
+/** SS, RSP, RFLAGS, CS, RIP and the error code. SDM Vol. 3A, 6.14.2. */
+const EXCEPTION_FRAME = 48n;
+
+/** rsp is aligned down to 16 bytes before the frame is pushed in 64-bit mode. SDM Vol. 3A, 6.14.2. */
+const frameTop = (sp: bigint): bigint => sp & ~0xfn;
+
+/** True if the CPU can push the frame of an exception taken in kernel mode at the interrupted rsp. */
+export function canDeliver(context: FaultContext, regs: X86PtRegs): boolean {
+  if (regs.userMode) return true;
+  const { stack, stackEnd } = context.current;
+  const top = frameTop(regs.sp);
+  if (top - EXCEPTION_FRAME >= stack && top <= stackEnd) return true;
+  return writable(context, top - 8n) && writable(context, top - EXCEPTION_FRAME);
+}
+
+function writable(context: FaultContext, va: bigint): boolean {
+  return context.paging.walk(hi32(va), lo32(va), WRITE, false);
+}
+
+/** get_stack_guard_info(): `addr` lies in the page below the task's stack. */
+export const getStackGuardInfo = (task: Task, addr: bigint): boolean =>
+  addr < task.stack && addr >= task.stack - 4096n;
+
+/**
+ * handle_stack_overflow()
+ * @param inInterrupt true on the double fault's way, which is NMI-like
+ */
+export function handleStackOverflow(
+  context: FaultContext,
+  regs: X86PtRegs,
+  addr: VirtAddr,
+  inInterrupt: boolean,
+): FaultOutcome {
+  const { kernel, current } = context;
+  if (kernel.events.on) kernel.enter('handle_stack_overflow', { addr: hex16(addr) });
+  return oops(context, () => {
+    const range = `${hex16(current.stack)}..${hex16(current.stackEnd)}`;
+    kernel.printk(`BUG: TASK stack guard page was hit at ${hex16(addr)} (stack is ${range})`);
+    die(context, 'stack guard page', regs, 0, addr);
+    oopsEnd(context, addr, inInterrupt);
+  });
+}
+
+/**
+ * exc_double_fault(), after a fault that could not be delivered (see {@link canDeliver}): CR2 names the first byte of
+ * the frame that could not be pushed. Off the stack's guard page the kernel reports what it can and halts.
+ */
+export function excDoubleFault(context: FaultContext, regs: X86PtRegs): FaultOutcome {
+  const { kernel, current } = context;
+  const cr2 = virtAddr(frameTop(regs.sp) - 8n);
+  if (kernel.events.on) kernel.enter('exc_double_fault', { cr2: hex16(cr2) });
+  if (getStackGuardInfo(current, cr2)) return handleStackOverflow(context, regs, cr2, true);
+  return oops(
+    context,
+    () => {
+      kernel.printk('PANIC: double fault, error_code: 0x0');
+      die(context, 'double fault', regs, 0, cr2);
+      oopsEnd(context, cr2, true);
+    },
+    'double fault',
+  );
+}
