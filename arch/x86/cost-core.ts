@@ -1,0 +1,29 @@
+// The Golden Cove core for the scoreboard. Sizes are the vendor's public ones, rates and latencies measured on a server
+// part of the family; approximate.
+import type { CoreDescription } from '../../emulator/cost/core.ts';
+import type { FrontEndDescription } from '../../emulator/cost/front-end.ts';
+import { PORTS } from './cost-classes.ts';
+import { VALUES } from './cost-operands.ts';
+
+export const goldenCove: CoreDescription = {
+  name: 'Golden Cove',
+  values: VALUES,
+  width: 6,
+  retireWidth: 8,
+  window: 512,
+  scheduler: 97 + 70 + 38,
+  ports: 12,
+  takenBranchPorts: PORTS.branch,
+  forwarding: 5,
+  blockedForwarding: 17,
+};
+
+export const goldenCoveFrontEnd: FrontEndDescription = {
+  windowBytes: 32,
+  windowInstructions: 8,
+  decoders: 6,
+  decodedSlots: 6,
+  fullGroupTicks: 63,
+  slowLengthCycles: 3,
+  cachedSlots: 8,
+};

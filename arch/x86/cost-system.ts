@@ -1,0 +1,82 @@
+// Costs of x86-64 instructions that the core runs from microcode or that hold up the machine: fences, locked
+// operations, time-stamp reads, lone string steps. Approximate; slots and times are the measured rows'.
+
+import { TICKS_PER_CYCLE } from '../../emulator/cost/units.ts';
+import { measured } from './cost-classes.ts';
+
+export interface SystemCost {
+  readonly form: string;
+  /** Cycles of the chain. */
+  readonly latency: number;
+  /** Renamer slots; what stops the machine takes all slots of its time. */
+  readonly slots: number;
+}
+
+/** Slots of the renamer in a cycle: a stream of nops retires 6, measured. */
+const WIDTH = 6;
+
+const ROWS: Readonly<Record<string, string>> = {
+  lodsb: 'lodsb',
+  lodsq: 'lodsq',
+  stosb: 'stosb',
+  stosq: 'stosq',
+  movsb: 'movsb',
+  movsq: 'movsq',
+  scasb: 'scasb',
+  cmpsb: 'cmpsb',
+  scasq: 'scasb',
+  cmpsq: 'cmpsb',
+};
+
+const STOPS: Readonly<Record<string, string>> = {
+  rdtsc: 'rdtsc',
+  rdtscp: 'rdtscp',
+  lfence: 'lfence',
+  mfence: 'mfence',
+  sfence: 'sfence',
+  pause: 'pause',
+  xgetbv: 'xgetbv',
+  rdpid: 'rdpid r64',
+  rdfsbase: 'rdfsbase r64',
+  rdgsbase: 'rdfsbase r64',
+  cld: 'cld',
+  std: 'cld',
+  clflush: 'clflushopt m',
+  clflushopt: 'clflushopt m',
+  clwb: 'clflushopt m',
+  ldmxcsr: 'ldmxcsr m32',
+};
+
+function lockedRow(mnemonic: string): string {
+  switch (mnemonic) {
+    case 'xchg':
+      return 'xchg m64,r64';
+    case 'xadd':
+      return 'lock xadd m64,r64';
+    case 'cmpxchg':
+    case 'cmpxchg8b':
+      return 'lock cmpxchg m64,r64';
+    case 'cmpxchg16b':
+      return 'lock cmpxchg16b';
+    case 'bts':
+    case 'btr':
+    case 'btc':
+      return 'lock bts m64,imm';
+    default:
+      return 'lock add m64,r64';
+  }
+}
+
+/** @returns null for an ordinary instruction */
+export function systemCost(mnemonic: string, prefix = ''): SystemCost | null {
+  const stop = prefix === 'lock' ? lockedRow(mnemonic) : STOPS[mnemonic];
+  if (stop !== undefined) {
+    const { throughput } = measured(stop);
+    const slots = Math.round((throughput * WIDTH) / TICKS_PER_CYCLE);
+    return { form: stop, latency: Math.round(throughput / TICKS_PER_CYCLE), slots };
+  }
+  const row = ROWS[mnemonic];
+  if (row === undefined) return null;
+  const { throughput, slots } = measured(row);
+  return { form: row, latency: Math.round(throughput / TICKS_PER_CYCLE), slots };
+}

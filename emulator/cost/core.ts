@@ -1,0 +1,24 @@
+// What the scoreboard must know of a core: widths, window sizes, forwarding. All sizes are the vendor's public figures
+// or measured; an architecture's `cost-core.ts` says which.
+
+export interface CoreDescription {
+  readonly name: string;
+  /** Values of the architecture's numbering (registers, flags, temporaries). */
+  readonly values: number;
+  /** Slots renamed a cycle. */
+  readonly width: number;
+  /** Operations retired a cycle. */
+  readonly retireWidth: number;
+  /** Slots between rename and retirement. */
+  readonly window: number;
+  /** Operations that wait for their operands. */
+  readonly scheduler: number;
+  /** Ports, numbered from 0. */
+  readonly ports: number;
+  /** Ports that can execute a taken branch. */
+  readonly takenBranchPorts: number;
+  /** Cycles from store to dependent load of the same bytes. */
+  readonly forwarding: number;
+  /** Cycles if a load needs bytes of a store that does not hold all of them. */
+  readonly blockedForwarding: number;
+}

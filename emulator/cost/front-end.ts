@@ -1,0 +1,97 @@
+// The front end: when an instruction reaches the renamer. Two ways, approximate: code that is run once goes through the
+// legacy decoders (so many bytes and instructions a cycle), a loop comes decoded from the micro-op cache.
+import type { CostedInstruction } from './instruction.ts';
+import { TICKS_PER_CYCLE } from './units.ts';
+
+export interface FrontEndDescription {
+  /** Bytes of the aligned window that the legacy way fetches a cycle. */
+  readonly windowBytes: number;
+  /** Instructions whose lengths it finds in a window a cycle. */
+  readonly windowInstructions: number;
+  /** Legacy decoders: instructions, and slots they make, a cycle. */
+  readonly decoders: number;
+  readonly decodedSlots: number;
+  /** Ticks that a cycle of all decoders takes: measured, a little more than one cycle. */
+  readonly fullGroupTicks: number;
+  /** Cycles lost to a length-changing prefix. */
+  readonly slowLengthCycles: number;
+  /** Slots a cycle from the micro-op cache. */
+  readonly cachedSlots: number;
+}
+
+export class FrontEnd {
+  private readonly description: FrontEndDescription;
+  private readonly cached: boolean;
+  /** Ticks at which the group that is being decoded began. */
+  private group = 0;
+  private groupSize = 0;
+  private groupSlots = 0;
+  /** Bytes before the instruction. The code starts at a window's start. */
+  private position = 0;
+  private windowCount = 0;
+  /** Ticks at which the instruction's length is known. */
+  private fetched = 0;
+
+  constructor(description: FrontEndDescription, cached: boolean) {
+    this.description = description;
+    this.cached = cached;
+  }
+
+  /** @returns cycle in which the instruction is there */
+  deliver(insn: CostedInstruction, taken: boolean): number {
+    if (this.cached) this.deliverCached(insn);
+    else this.decode(insn);
+    const cycle = Math.floor(this.group / TICKS_PER_CYCLE);
+    // Nothing behind a taken branch comes in its cycle.
+    if (taken) {
+      this.next(TICKS_PER_CYCLE);
+      this.fetched = Math.max(this.fetched, this.group);
+    }
+    return cycle;
+  }
+
+  private deliverCached(insn: CostedInstruction): void {
+    const { cachedSlots } = this.description;
+    if (this.groupSlots + insn.slots > cachedSlots && this.groupSlots > 0) {
+      this.next(TICKS_PER_CYCLE);
+    }
+    this.groupSlots += insn.slots;
+  }
+
+  private decode(insn: CostedInstruction): void {
+    const { decoders, decodedSlots, fullGroupTicks } = this.description;
+    this.fetch(insn);
+    if (this.groupSize === decoders) this.next(fullGroupTicks);
+    else if (this.groupSize > 0 && (insn.complex || this.groupSlots + insn.slots > decodedSlots)) {
+      this.next(TICKS_PER_CYCLE);
+    }
+    if (this.fetched > this.group + TICKS_PER_CYCLE) {
+      this.next(0);
+      this.group = this.fetched - TICKS_PER_CYCLE;
+    }
+    this.groupSize++;
+    this.groupSlots += insn.slots;
+  }
+
+  /**
+   * Finding the lengths takes a cycle for so many instructions of one window; the last byte decides which window it is.
+   */
+  private fetch(insn: CostedInstruction): void {
+    const { windowBytes, windowInstructions, slowLengthCycles } = this.description;
+    const before = Math.floor((this.position - 1) / windowBytes);
+    this.position += insn.length;
+    const windows = Math.floor((this.position - 1) / windowBytes) - before;
+    if (windows > 0 || this.windowCount === windowInstructions) {
+      this.fetched += Math.max(1, windows) * TICKS_PER_CYCLE;
+      this.windowCount = 0;
+    }
+    this.windowCount++;
+    if (insn.slowLength) this.fetched += slowLengthCycles * TICKS_PER_CYCLE;
+  }
+
+  private next(ticks: number): void {
+    this.group += ticks;
+    this.groupSize = 0;
+    this.groupSlots = 0;
+  }
+}

@@ -1,0 +1,67 @@
+// What the scoreboard needs to know of an instruction. An architecture decodes machine code into these; the scoreboard
+// knows no instruction set. Registers, flags and an instruction's inner temporaries are small integers, called values.
+
+/** One operation that a port executes. */
+export interface Uop {
+  /**
+   * Ports it may go to, one bit each. 0: nothing executes, the renamer does it. With one value read, the written ones
+   * become other names of it (an eliminated move); with none they are ready at once (a zero idiom).
+   */
+  readonly ports: number;
+  /** Cycles from start to result. */
+  readonly latency: number;
+  /** Ticks for which it keeps {@link unit} to itself. */
+  readonly busy: number;
+  /** Number of the unpipelined unit (a divider), or -1. */
+  readonly unit: number;
+  readonly reads: readonly number[];
+  readonly writes: readonly number[];
+  /** Which of the instruction's accesses it loads or stores the data of, or -1. */
+  readonly load: number;
+  readonly store: number;
+}
+
+/** One access to memory. The address is base + index * scale + disp, or relative to the instruction's end. */
+export interface Access {
+  /** Value numbers of the registers, or -1. */
+  readonly base: number;
+  readonly index: number;
+  readonly scale: number;
+  readonly disp: bigint;
+  /** Bytes. */
+  readonly width: number;
+}
+
+/** How an instruction moves the addresses of later accesses, as far as it can be told without running the code. */
+export type AddressEffect =
+  | { readonly kind: 'copy'; readonly to: number; readonly from: number; readonly add: bigint }
+  | { readonly kind: 'unknown'; readonly to: number };
+
+/** What an instruction does to the flow of control. */
+export type Flow = 'next' | 'jump' | 'branch' | 'call' | 'return';
+
+/** One instruction as the scoreboard sees it. */
+export interface CostedInstruction {
+  /** The form under which its costs were found, for people. */
+  readonly form: string;
+  /** Bytes of machine code. */
+  readonly length: number;
+  /** Places it takes of the renamer's width. */
+  readonly slots: number;
+  /** Slots come from the microcode store: nothing else is renamed in the same cycle. */
+  readonly microcoded: boolean;
+  /** Its length is not known until its prefix was seen (x86 length-changing prefix). */
+  readonly slowLength: boolean;
+  /** Only the first of the legacy decoders can make it. */
+  readonly complex: boolean;
+  readonly uops: readonly Uop[];
+  readonly accesses: readonly Access[];
+  readonly effects: readonly AddressEffect[];
+  readonly flow: Flow;
+  /** It can become one operation with a conditional branch right after it. */
+  readonly fusible: boolean;
+  /** A conditional branch that fuses with {@link fusible}. */
+  readonly fuses: boolean;
+  /** Waits for everything before it and lets nothing after it start: cycles that takes, or 0. */
+  readonly serialize: number;
+}

@@ -1,0 +1,234 @@
+// An out-of-order core as a scoreboard: instructions are taken in program order, each operation gets the first cycle in
+// which its operands are there and its port is free. Older operations have chosen before, which is what a scheduler
+// does that picks the oldest first. Approximate: ports are bound at rename, nothing is ever cancelled or replayed.
+import type { CoreDescription } from './core.ts';
+import type { CostedInstruction, Uop } from './instruction.ts';
+import { TICKS_PER_CYCLE } from './units.ts';
+
+/** When a value is there. Names that share a value share the object. */
+interface Value {
+  ready: number;
+}
+
+interface StoredBytes {
+  readonly address: number;
+  readonly width: number;
+  readonly data: Value;
+  readonly committed: number;
+}
+
+const ALWAYS: Value = { ready: 0 };
+
+export class Scoreboard {
+  private readonly core: CoreDescription;
+  private values: Value[];
+  /** Per cycle the ports that are taken. */
+  private busy = new Uint16Array(1 << 14);
+  /** Operations bound to each port that have not started at the rename cycle. */
+  private readonly load: Int32Array;
+  private loadCycle = 0;
+  private readonly unitFree = [0, 0, 0, 0];
+  private renameCycle = 0;
+  private slotsLeft: number;
+  private readonly retireOf: Int32Array;
+  private count = 0;
+  private lastRetire = 0;
+  private retiredInCycle = 0;
+  /** Start cycles of the operations in the scheduler, a binary heap. */
+  private readonly waiting: number[] = [];
+  private stores: StoredBytes[] = [];
+  private lastCommit = 0;
+
+  constructor(core: CoreDescription) {
+    this.core = core;
+    this.values = Array.from({ length: core.values }, () => ALWAYS);
+    this.load = new Int32Array(core.ports);
+    this.slotsLeft = core.width;
+    this.retireOf = new Int32Array(core.window);
+  }
+
+  /** Cycle in which the last instruction so far retired. */
+  get cycle(): number {
+    return this.lastRetire;
+  }
+
+  /**
+   * @param delivered cycle from which the front end has the instruction
+   * @param addresses one for each of its accesses
+   */
+  issue(
+    insn: CostedInstruction,
+    delivered: number,
+    addresses: ArrayLike<number>,
+    taken: boolean,
+  ): void {
+    const cycle = this.rename(insn, delivered);
+    let done = cycle;
+    for (const uop of insn.uops)
+      done = Math.max(done, this.place(uop, insn, cycle, addresses, taken));
+    this.retire(insn, done);
+  }
+
+  private rename(insn: CostedInstruction, delivered: number): number {
+    const { core } = this;
+    const oldest = this.retireOf[this.count % core.window];
+    const from = Math.max(delivered, oldest);
+    if (from > this.renameCycle) this.advance(from);
+    let slots = insn.slots;
+    if (slots > this.slotsLeft && this.slotsLeft < core.width) this.advance(this.renameCycle + 1);
+    const first = this.renameCycle;
+    while (slots > this.slotsLeft) {
+      slots -= this.slotsLeft;
+      this.advance(this.renameCycle + 1);
+    }
+    this.slotsLeft -= slots;
+    return insn.microcoded ? this.renameCycle : first;
+  }
+
+  private advance(cycle: number): void {
+    this.renameCycle = cycle;
+    this.slotsLeft = this.core.width;
+  }
+
+  private place(
+    uop: Uop,
+    insn: CostedInstruction,
+    cycle: number,
+    addresses: ArrayLike<number>,
+    taken: boolean,
+  ): number {
+    const { core, values } = this;
+    if (uop.ports === 0) {
+      const source = uop.reads.length > 0 ? values[uop.reads[0]] : ALWAYS;
+      for (const value of uop.writes) values[value] = source;
+      return cycle;
+    }
+    let ready = cycle + 1;
+    for (const value of uop.reads) ready = Math.max(ready, values[value].ready);
+    let latency = uop.latency;
+    if (uop.load >= 0) {
+      const forwarded = this.forward(addresses[uop.load], insn.accesses[uop.load].width, ready);
+      if (forwarded > ready + latency) latency = forwarded - ready;
+    }
+    const branch = taken && insn.flow === 'branch';
+    const start = this.start(branch ? core.takenBranchPorts : uop.ports, ready, cycle, uop);
+    const result = { ready: start + latency };
+    for (const value of uop.writes) values[value] = result;
+    if (uop.store >= 0) this.store(addresses[uop.store], insn.accesses[uop.store].width, result);
+    return uop.writes.length > 0 ? start + latency : start + 1;
+  }
+
+  private start(ports: number, ready: number, cycle: number, uop: Uop): number {
+    const port = this.choosePort(ports, cycle);
+    let at = ready;
+    if (uop.unit >= 0) at = Math.max(at, Math.ceil(this.unitFree[uop.unit] / TICKS_PER_CYCLE));
+    const bit = 1 << port;
+    for (;;) {
+      if (at >= this.busy.length) this.grow(at);
+      if ((this.busy[at] & bit) === 0) break;
+      at++;
+    }
+    this.busy[at] |= bit;
+    if (uop.unit >= 0) {
+      this.unitFree[uop.unit] = Math.max(this.unitFree[uop.unit], at * TICKS_PER_CYCLE) + uop.busy;
+    }
+    this.load[port]++;
+    this.schedule(at);
+    return at;
+  }
+
+  /** The allowed port with the fewest operations waiting. */
+  private choosePort(ports: number, cycle: number): number {
+    for (; this.loadCycle < cycle; this.loadCycle++) {
+      for (let taken = this.busy[this.loadCycle]; taken !== 0; taken &= taken - 1) {
+        this.load[31 - Math.clz32(taken & -taken)]--;
+      }
+    }
+    let best = -1;
+    for (let rest = ports; rest !== 0; rest &= rest - 1) {
+      const port = 31 - Math.clz32(rest & -rest);
+      if (best < 0 || this.load[port] < this.load[best]) best = port;
+    }
+    return best;
+  }
+
+  private grow(atLeast: number): void {
+    let size = this.busy.length;
+    while (size <= atLeast) size *= 2;
+    const larger = new Uint16Array(size);
+    larger.set(this.busy);
+    this.busy = larger;
+  }
+
+  /** Holds up the renamer while the scheduler is full: an entry is free when its operation starts. */
+  private schedule(start: number): void {
+    const { waiting } = this;
+    push(waiting, start);
+    if (waiting.length <= this.core.scheduler) return;
+    const free = pop(waiting);
+    if (free > this.renameCycle) this.advance(free);
+  }
+
+  private forward(address: number, width: number, ready: number): number {
+    for (let i = this.stores.length - 1; i >= 0; i--) {
+      const store = this.stores[i];
+      if (address + width <= store.address || store.address + store.width <= address) continue;
+      const inside = address >= store.address && address + width <= store.address + store.width;
+      if (inside) return store.data.ready + this.core.forwarding - 1;
+      return store.data.ready + this.core.blockedForwarding;
+    }
+    return ready;
+  }
+
+  private store(address: number, width: number, data: Value): void {
+    this.lastCommit = Math.max(this.lastCommit, data.ready);
+    this.stores.push({ address, width, data, committed: this.lastCommit });
+    if (this.stores.length > 64) this.stores = this.stores.slice(-32);
+  }
+
+  private retire(insn: CostedInstruction, done: number): void {
+    const { core } = this;
+    if (done > this.lastRetire) {
+      this.lastRetire = done;
+      this.retiredInCycle = 0;
+    }
+    for (let slot = 0; slot < Math.min(insn.slots, core.window); slot++) {
+      if (this.retiredInCycle === core.retireWidth) {
+        this.lastRetire++;
+        this.retiredInCycle = 0;
+      }
+      this.retiredInCycle++;
+      this.retireOf[this.count % core.window] = this.lastRetire;
+      this.count++;
+    }
+  }
+}
+
+function push(heap: number[], item: number): void {
+  let at = heap.length;
+  heap.push(item);
+  while (at > 0) {
+    const parent = (at - 1) >> 1;
+    if (heap[parent] <= item) break;
+    heap[at] = heap[parent];
+    at = parent;
+  }
+  heap[at] = item;
+}
+
+function pop(heap: number[]): number {
+  const least = heap[0];
+  const item = heap.pop() as number;
+  if (heap.length === 0) return least;
+  let at = 0;
+  for (;;) {
+    let child = 2 * at + 1;
+    if (child >= heap.length) break;
+    if (child + 1 < heap.length && heap[child + 1] < heap[child]) child++;
+    if (heap[child] >= item) break;
+    heap[at] = heap[child];
+    at = child;
+  }
+  heap[at] = item;
+  return least;
+}
