@@ -8,7 +8,7 @@
 // entry is kept for a translation that failed: x86 forbids it (SDM Vol. 3A, 4.10.2.3), and so does the Arm ARM. The policy
 // `negative: 'on'` keeps them, each for one access, to reach the kernel's handling of spurious faults.
 //
-// Replacement is first in, first out within a set. It must not look at hits, because the engine has a cache of its own
+// Replacement is round robin within a set, empty ways first. It must not look at hits, because the engine has a cache of its own
 // in front of us and shows us an unpredictable part of them; misses it shows all, so that the contents depend on the
 // program alone. What needs the model: the golden cases `stale`, `global`, `remap`, `two-roots`, `made-good`, the
 // explorer's `stale` invariant, and spurious faults.
@@ -54,8 +54,8 @@ interface SizeClass {
   live: number;
 }
 
-/** Told of an entry that is dropped: the upper and lower half of its page's address, and log2 of its size. */
-export type Evicted = (hi: number, lo: number, shift: number) => void;
+/** Told of an entry that is dropped: the halves of its page's address, log2 of its size, its space. */
+export type Evicted = (hi: number, lo: number, shift: number, space: number) => void;
 
 export class Tlb {
   readonly shape: TlbShape;
@@ -181,7 +181,7 @@ export class Tlb {
     if (shift === 0) return;
     this.shift[slot] = 0;
     this.byShift[shift]!.live--;
-    this.evicted(this.hi[slot], this.lo[slot], shift);
+    this.evicted(this.hi[slot], this.lo[slot], shift, this.space[slot]);
   }
 
   /**
@@ -249,7 +249,7 @@ export class Tlb {
     return MISS;
   }
 
-  /** A slot of the page's set: an empty one, or the one filled longest ago. */
+  /** A slot of the page's set: an empty one, or the next in turn. */
   private free(size: SizeClass, pageHi: number, pageLo: number): number {
     const first = setOf(size, pageHi, pageLo);
     for (let slot = first; slot < first + size.ways; slot++) {

@@ -281,14 +281,13 @@ export class X86Paging implements Paging, EntryRules {
     const leaf = record.length - 1;
     const leafLo = record.entryLo[leaf];
     const leafHi = record.entryHi[leaf];
-    const dirty = (leafLo & D) !== 0 || (kind === WRITE && sideEffects);
     const rights =
       ((this.andLo & RW) >>> 1) |
       ((this.andLo >>> 1) & RIGHT_U) |
       (this.orHi < 0 ? 0 : RIGHT_X) |
       RIGHT_PRESENT |
       (((leafHi >>> 27) & 15) << KEY_SHIFT) |
-      (dirty ? RIGHTS_DIRTY : 0);
+      (leafLo & D ? RIGHTS_DIRTY : 0);
     this.found = true;
     this.rights = rights >>> 0;
     this.pageShift = record.shift[leaf];
@@ -296,7 +295,12 @@ export class X86Paging implements Paging, EntryRules {
     const offset = (1 << this.pageShift) - 1;
     this.pa = (leafHi & ADDRESS_HI) * TWO_32 + (((leafLo & ~offset) | (lo & offset)) >>> 0);
     if (!this.permit(rights, kind)) return false;
-    if (sideEffects) this.setAccessedDirty(kind);
+    if (!sideEffects) return true;
+    this.setAccessedDirty(kind);
+    if (kind === WRITE) {
+      this.rights = (rights | RIGHTS_DIRTY) >>> 0;
+      this.perms |= PERM_W;
+    }
     return true;
   }
 
