@@ -9,7 +9,8 @@ import type { Ram } from '../emulator/ram.ts';
 import type { Activity, KernelConfig, KernelContext } from '../mm/context.ts';
 import type { Paging } from '../mm/paging.ts';
 import type { PteFormat } from '../mm/pte.ts';
-import type { UnwindContext } from './unwind.ts';
+import type { TlbShape } from '../mm/tlb.ts';
+import type { ConsumeEntry, UnwindContext } from './unwind.ts';
 
 /** The interrupted registers as the exception entry saved them. Handlers change them; the vCPU takes them back. */
 export interface PtRegs {
@@ -139,7 +140,47 @@ export interface Architecture {
   pteFormat(config: KernelConfig): PteFormat;
   /** A paging unit in kernel mode whose kernel half is translated by the tables at `root`. */
   createPaging(ram: Ram, config: KernelConfig, root: PhysAddr): Paging;
-  createRegs(words: BigUint64Array): PtRegs;
-  /** The exception entry: exc_page_fault, do_mem_abort. */
-  enterFault(context: FaultContext, regs: PtRegs, fault: HardwareFault): FaultPath;
+  createRegs(): PtRegs;
+  /** Shape of the TLB that a vCPU has. */
+  readonly tlb: TlbShape;
+  /** Delivers an abort of address translation to the kernel's entry: #PF and exc_page_fault(), el1_abort(). */
+  deliverFault(context: FaultContext, regs: PtRegs, fault: HardwareFault): FaultPath;
+  /**
+   * Another exception that the exception table may fix up.
+   * @param vector x86: the vector. arm64: the exception class
+   * @returns the handler's path, or null where nothing fixes it up
+   */
+  fixupException(
+    context: FaultContext,
+    regs: PtRegs,
+    vector: number,
+    addr: VirtAddr,
+  ): FaultPath | null;
+  /** True if an exception of the paging unit is one that {@link deliverFault} takes. */
+  isTranslationAbort(vector: number): boolean;
+  /** Name of an exception that is no translation abort, as the manual calls it. */
+  exceptionName(vector: number): string;
+  /** Builds an exception table that will lie at `at`. @throws RangeError for what does not fit */
+  buildExtable(lines: readonly ExtableLine[], at: VirtAddr): Uint8Array;
+  searchExtable(table: Uint8Array, at: VirtAddr, ip: VirtAddr): ExtableEntry | null;
+  archBpfStackWalk(context: UnwindContext, regs: PtRegs, consume: ConsumeEntry): void;
+  /** A fault code in one phrase. */
+  describeCode(code: bigint): string;
+}
+
+/** An exception-table entry as assembly and scenarios write it, with its places resolved. */
+export interface ExtableLine {
+  readonly insn: VirtAddr;
+  /** Where to go on; for `bpf`, the address behind the instruction. */
+  readonly fixup: VirtAddr;
+  /** Handler type without EX_TYPE_, in lower case. */
+  readonly type: string;
+  /** bpf: register to clear after a load; null for a store. */
+  readonly dst: string | null;
+  /** bpf: register that holds the arena address; null for none. */
+  readonly arenaReg: string | null;
+  /** bpf: the instruction's s16 offset. */
+  readonly offset: number;
+  /** The entry's data word beside the type, for every type but `default` and `bpf`. */
+  readonly data: number;
 }

@@ -1,0 +1,69 @@
+// The face of AArch64: what the testbed puts together with a machine.
+import { hex } from '../../emulator/bits.ts';
+import type { TlbShape } from '../../mm/tlb.ts';
+import type { Architecture, ExtableLine, PtRegs } from '../arch.ts';
+import { arm64EventCosts } from './costs.ts';
+import {
+  type Arm64ExTypeName,
+  type Arm64ExtableSource,
+  buildArm64Extable,
+  searchArm64Extable,
+} from './extable.ts';
+import { el1Abort } from './fault.ts';
+import { describeEsr, EC_PC_ALIGN } from './fault-code.ts';
+import { arm64Layout } from './layout.ts';
+import { Arm64Paging, linuxPagingState } from './paging.ts';
+import { arm64PteFormat } from './pte.ts';
+import { Arm64PtRegs, arm64Description } from './registers.ts';
+import { archBpfStackWalk } from './unwind.ts';
+
+/** Second-level TLB of a Neoverse N1: 1,280 entries in 5 ways (document value, unverified). */
+const NEOVERSE_N1_L2_TLB: TlbShape = [
+  { name: 'L2 TLB', shifts: [12, 14, 16, 21, 25, 29, 30], sets: 256, ways: 5 },
+];
+
+const register = (number: number) => (number === 31 ? 'xzr' : `x${number}`);
+
+/** The data halfword of asm/asm-extable.h: two register numbers, or the direction of a copy. */
+function sourceOf(line: ExtableLine): Arm64ExtableSource {
+  const { insn, fixup, dst, arenaReg, offset, data } = line;
+  const type = line.type as Arm64ExTypeName;
+  switch (type) {
+    case 'bpf':
+      return { insn, fixup, type, dst, arenaReg, offset };
+    case 'default':
+      return { insn, fixup, type };
+    case 'uaccess_cpy':
+      return { insn, fixup, type, write: (data & 1) !== 0 };
+    case 'load_unaligned_zeropad':
+      return { insn, fixup, type, data: register(data & 31), addr: register((data >> 5) & 31) };
+    default:
+      return { insn, fixup, type, err: register(data & 31), zero: register((data >> 5) & 31) };
+  }
+}
+
+const own = (regs: PtRegs) => regs as Arm64PtRegs;
+
+export const arm64: Architecture = {
+  name: 'arm64',
+  description: arm64Description,
+  costs: arm64EventCosts,
+  argumentRegisters: ['x0', 'x1', 'x2', 'x3', 'x4', 'x5', 'x6', 'x7'],
+  returnRegister: 'x0',
+  framePointer: 'x29',
+  linkRegister: 'x30',
+  arenaBaseRegister: 'x28',
+  tlb: NEOVERSE_N1_L2_TLB,
+  layout: arm64Layout,
+  pteFormat: arm64PteFormat,
+  createPaging: (ram, config, root) => new Arm64Paging(ram, linuxPagingState(root, config)),
+  createRegs: () => new Arm64PtRegs(),
+  deliverFault: (context, regs, fault) => el1Abort(context, own(regs), fault),
+  fixupException: () => null,
+  isTranslationAbort: (vector) => vector !== EC_PC_ALIGN,
+  exceptionName: () => 'PC alignment fault',
+  buildExtable: (lines, at) => buildArm64Extable(lines.map(sourceOf), at),
+  searchExtable: searchArm64Extable,
+  archBpfStackWalk: (context, regs, consume) => archBpfStackWalk(context, own(regs), consume),
+  describeCode: (code) => `ESR_EL1 ${hex(code)}: ${describeEsr(code)}`,
+};
