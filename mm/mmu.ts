@@ -48,6 +48,8 @@ export class Mmu implements Translator {
   /** Of the last translation that was refused: see {@link Paging.faultVector}. */
   faultVector = 0;
   faultCode = 0;
+  /** Kind of access of the last translation that was refused. */
+  faultKind: AccessKind = READ;
   /** Whether the last translation was answered by the TLB, refusals included. */
   hit = false;
   /** TLB misses so far. They depend on the program alone; hits do not (mm/tlb.ts) and are not counted. */
@@ -77,7 +79,7 @@ export class Mmu implements Translator {
       this.perms = paging.perms;
       return true;
     }
-    if (grant === REFUSED) return this.refuseHit(bare, lo, slot);
+    if (grant === REFUSED) return this.refuseHit(bare, lo, kind, slot);
     return this.walk(hi, lo, kind);
   }
 
@@ -157,6 +159,7 @@ export class Mmu implements Translator {
     const { paging, tlb } = this;
     this.faultVector = paging.faultVector;
     this.faultCode = paging.faultCode;
+    this.faultKind = kind;
     if (!paging.translating) return false;
     const bare = paging.untag(hi, kind);
     if (paging.faultInvalidates) tlb.invalidatePage(bare, lo, paging.space, true);
@@ -167,11 +170,12 @@ export class Mmu implements Translator {
     return false;
   }
 
-  private refuseHit(hi: number, lo: number, slot: number): false {
+  private refuseHit(hi: number, lo: number, kind: AccessKind, slot: number): false {
     const { paging, tlb } = this;
     this.hit = true;
     this.faultVector = paging.faultVector;
     this.faultCode = paging.faultCode;
+    this.faultKind = kind;
     if (this.events?.on && this.staleness(join(hi, lo) as VirtAddr) !== null) {
       this.tell('refused by a stale entry', join(hi, lo) as VirtAddr);
     }

@@ -1,0 +1,361 @@
+// A machine and the kernel model put together: RAM, page tables, a task with its stack, kernel text, BPF, the TLBs and
+// the vCPUs. It knows no scenario: `run.ts` does. Left out: other tasks, interrupts, and the code of the kernel itself,
+// which is modelled and has no text.
+import type {
+  Architecture,
+  ExtableEntry,
+  ExtableLine,
+  FaultContext,
+  KernelLayout,
+  Recoverer,
+  Task,
+} from '../arch/arch.ts';
+import { type DecodedInsn, DerivedOrc } from '../arch/x86/orc.ts';
+import type { BpfArena } from '../bpf/arena.ts';
+import { arenaRecoverer, bpfProgReportArenaViolation } from '../bpf/arena-fault.ts';
+import { type BpfContext, createBpf } from '../bpf/context.ts';
+import { UserMm } from '../bpf/user-mm.ts';
+import { FRAME_SIZE, type Pfn, type VirtAddr, virtAddr } from '../emulator/address.ts';
+import { u64 } from '../emulator/bits.ts';
+import type { Disassembler, Insn } from '../emulator/disassembler.ts';
+import type { Engine } from '../emulator/engine.ts';
+import type { EventSink } from '../emulator/events.ts';
+import type { Ram } from '../emulator/ram.ts';
+import { type KernelConfig, KernelContext } from '../mm/context.ts';
+import { InitMm } from '../mm/init-mm.ts';
+import { PageAllocator, type PageOwner } from '../mm/page-alloc.ts';
+import type { Paging } from '../mm/paging.ts';
+import type { Pgprot } from '../mm/pte.ts';
+import type { TlbControl } from '../mm/tlb-control.ts';
+import { VM_USERMAP, Vmalloc } from '../mm/vmalloc.ts';
+import { SymbolTable } from './symbols.ts';
+import { Vcpu } from './vcpu.ts';
+
+/** What a kernel is built on. */
+export interface KernelParts {
+  readonly arch: Architecture;
+  readonly config: KernelConfig;
+  readonly engine: Engine;
+  readonly ram: Ram;
+  readonly disassembler: Disassembler;
+  readonly events: EventSink;
+  /** THREAD_SIZE in bytes, rounded up to pages. */
+  readonly stackSize: number;
+}
+
+/** Frames below this are the firmware's: the allocator starts here. */
+const FIRST_PFN = 0x100;
+
+/** Distance of the code under test from the start of kernel text. */
+const CODE_OFFSET = 0x10_0000n;
+
+/** More pages than this in one flush_tlb_kernel_range() flush everything (x86 tlb_single_page_flush_ceiling). */
+const FLUSH_CEILING = 33n;
+
+export class Kernel {
+  readonly arch: Architecture;
+  readonly config: KernelConfig;
+  readonly context: KernelContext;
+  readonly events: EventSink;
+  readonly ram: Ram;
+  readonly pages: PageAllocator;
+  readonly mm: InitMm;
+  readonly vmalloc: Vmalloc;
+  readonly bpf: BpfContext;
+  readonly layout: KernelLayout;
+  readonly symbols = new SymbolTable();
+  readonly task: Task;
+  /** The address space of the task that maps the arenas. */
+  readonly userMm = new UserMm();
+  readonly recoverers: Recoverer[] = [];
+  readonly arenas = new Map<string, BpfArena>();
+  readonly cpus: Vcpu[] = [];
+  readonly pageSize: number;
+  readonly orc: DerivedOrc | null;
+
+  private readonly engine: Engine;
+  private readonly disassembler: Disassembler;
+  private readonly text: PageOwner;
+  private readonly data: PageOwner;
+  private nextCode: bigint;
+  private nextImage: bigint;
+  private extable: { readonly at: VirtAddr; readonly table: Uint8Array }[] = [];
+  private readonly decoded = new Map<bigint, Insn>();
+  private current = 0;
+
+  constructor(parts: KernelParts) {
+    const { arch, config, ram } = parts;
+    this.arch = arch;
+    this.config = config;
+    this.engine = parts.engine;
+    this.disassembler = parts.disassembler;
+    this.events = parts.events;
+    this.context = new KernelContext(parts.events, config);
+    this.ram = ram;
+    this.pageSize = config.pageSize;
+    this.layout = arch.layout(config);
+    const format = arch.pteFormat(config);
+    this.pages = new PageAllocator(this.context, ram, FIRST_PFN, ram.size / FRAME_SIZE - FIRST_PFN);
+    this.mm = new InitMm({ kernel: this.context, ram, pages: this.pages, format });
+    const tlb = this.tlbControl();
+    this.vmalloc = new Vmalloc(this.mm, tlb, this.layout.vmallocStart, this.layout.vmallocEnd);
+    this.text = this.pages.owner('kernel text');
+    this.data = this.pages.owner('kernel data');
+    this.nextCode = this.layout.text + CODE_OFFSET;
+    this.nextImage = this.layout.bpfText;
+    this.task = this.createTask(parts.stackSize);
+    this.bpf = createBpf({
+      kernel: this.context,
+      ram,
+      pages: this.pages,
+      mm: this.mm,
+      tlb,
+      vmalloc: this.vmalloc,
+      stackWalk: (callback) => {
+        const cpu = this.cpus[this.context.cpu];
+        arch.archBpfStackWalk(cpu.faultContext, cpu.regs, callback);
+      },
+      formatSymbol: (ip) => this.symbols.format(ip),
+      current: () => this.task,
+    });
+    this.orc = config.unwinder === 'orc' && arch.linkRegister === null ? this.createOrc() : null;
+    this.recoverers.push(arenaRecoverer(this.bpf));
+  }
+
+  /** Adds a vCPU that runs kernel code on init_mm's tables. */
+  addCpu(): Vcpu {
+    const cpu = new Vcpu(this, this.engine, this.cpus.length);
+    this.cpus.push(cpu);
+    return cpu;
+  }
+
+  /** Makes `id` the CPU on whose behalf the model runs. */
+  setCurrent(id: number): void {
+    this.current = id;
+    this.context.cpu = id;
+  }
+
+  get currentCpu(): Vcpu {
+    return this.cpus[this.current];
+  }
+
+  /** What the fault path of one vCPU sees of the kernel. */
+  createFaultContext(paging: Paging): FaultContext {
+    return {
+      kernel: this.context,
+      ram: this.ram,
+      paging,
+      pte: this.mm.format,
+      swapperPgDir: this.mm.swapperPgDir,
+      recoverers: this.recoverers,
+      current: this.task,
+      orc: this.orc,
+      searchExceptionTables: (ip) => this.searchExceptionTables(ip),
+      reportArenaViolation: (isWrite, addr, ip) =>
+        bpfProgReportArenaViolation(this.bpf, isWrite, addr, ip),
+      formatSymbol: (ip) => this.symbols.format(ip),
+      readMemory: (va, length) => this.readMemory(va, length),
+      readWord: (va) => this.readWord(virtAddr(va)),
+      kernelTextAddress: (ip) =>
+        this.symbols.find(virtAddr(ip)) !== null || this.bpf.ksyms.find(virtAddr(ip)) !== null,
+      isVmallocAddr: (addr) => this.vmalloc.isVmallocAddr(addr),
+    };
+  }
+
+  /** Address at which the next code of {@link loadText} will lie. */
+  get codeAddress(): VirtAddr {
+    return virtAddr(this.nextCode);
+  }
+
+  /** Loads code as kernel text at {@link codeAddress}, read-only and executable. @throws RangeError out of memory */
+  loadText(bytes: Uint8Array): VirtAddr {
+    const at = this.codeAddress;
+    this.mapBytes(at, bytes, 'PAGE_KERNEL_ROX', this.text);
+    // One unmapped page between two pieces of code: running off an end is a fault.
+    this.nextCode += BigInt((this.pagesFor(bytes.length) + 1) * this.pageSize);
+    this.codeChanged();
+    return at;
+  }
+
+  /** Reserves an address for the image of a BPF program. */
+  nextImageAddress(): VirtAddr {
+    const at = virtAddr(this.nextImage);
+    this.nextImage += BigInt(this.pageSize);
+    return at;
+  }
+
+  /** Maps zeroed kernel memory of its own with `bytes` at its start. @returns its page-aligned address */
+  allocBuffer(bytes: Uint8Array): VirtAddr {
+    const count = this.pagesFor(Math.max(bytes.length, 1));
+    const area = this.vmalloc.getVmArea(count * this.pageSize, VM_USERMAP);
+    if (area === null) throw new RangeError('no addresses are left for a buffer');
+    this.mapBytes(area.addr, bytes, 'PAGE_KERNEL', this.data);
+    return area.addr;
+  }
+
+  /** Puts a table behind those that search_exception_tables() asks; the newest answers first. */
+  addExtable(lines: readonly ExtableLine[], at: VirtAddr): void {
+    this.extable.unshift({ at, table: this.arch.buildExtable(lines, at) });
+  }
+
+  clearExtables(): void {
+    this.extable = [];
+  }
+
+  /** search_exception_tables(): the kernel's, then those of BPF images. */
+  searchExceptionTables(ip: VirtAddr): ExtableEntry | null {
+    for (const { at, table } of this.extable) {
+      const entry = this.arch.searchExtable(table, at, ip);
+      if (entry !== null) return entry;
+    }
+    return this.bpf.ksyms.searchExtables(ip);
+  }
+
+  /** Physical address behind a kernel address by init_mm's tables, whatever the rights; null where nothing is mapped. */
+  physOf(va: VirtAddr): number | null {
+    const pfn = this.mm.vmallocToPage(va);
+    return pfn < 0 ? null : pfn * FRAME_SIZE + Number(va % BigInt(this.pageSize));
+  }
+
+  /** An aligned or unaligned word within one page; null where nothing is mapped. */
+  readWord(va: VirtAddr): bigint | null {
+    const pa = this.physOf(va);
+    if (pa === null) return null;
+    if (pa % 8 === 0) return this.ram.contains(pa, 8) ? this.ram.read64(pa) : null;
+    const bytes = this.readMemory(va, 8);
+    return bytes === null ? null : new DataView(bytes.buffer).getBigUint64(0, true);
+  }
+
+  /** Kernel memory as a debugger reads it; null where a page is not mapped or lies outside RAM. */
+  readMemory(va: VirtAddr, length: number): Uint8Array | null {
+    const bytes = new Uint8Array(length);
+    return this.eachPage(va, length, (pa, offset, count) => {
+      bytes.set(this.ram.read(pa, count), offset);
+    })
+      ? bytes
+      : null;
+  }
+
+  /** Writes kernel memory whatever its rights. @returns false, with part of it written, where a page is not mapped */
+  writeMemory(va: VirtAddr, bytes: Uint8Array): boolean {
+    return this.eachPage(va, bytes.length, (pa, offset, count) => {
+      this.ram.write(pa, bytes.subarray(offset, offset + count));
+    });
+  }
+
+  /** The instruction at `ip`; null where nothing can be read. */
+  instructionAt(ip: VirtAddr): Insn | null {
+    const known = this.decoded.get(ip);
+    if (known !== undefined) return known;
+    // An instruction may end at the last mapped byte: try the longest first.
+    for (const length of this.arch.linkRegister === null ? [15, 8, 4, 2, 1] : [4]) {
+      const bytes = this.readMemory(ip, length);
+      if (bytes === null) continue;
+      const [insn] = this.disassembler.disassemble(bytes, { arch: this.arch.name, address: ip });
+      this.decoded.set(ip, insn);
+      return insn;
+    }
+    return null;
+  }
+
+  /** Code was loaded or overwritten: forgets what was derived from it. */
+  codeChanged(): void {
+    this.decoded.clear();
+    this.orc?.clear();
+    this.bpf.trace.forgetSymbols();
+    for (const cpu of this.cpus) cpu.cpu.flushCode();
+  }
+
+  close(): void {
+    for (const cpu of this.cpus) cpu.close();
+  }
+
+  private createTask(stackSize: number): Task {
+    const count = this.pagesFor(stackSize);
+    const area = this.vmalloc.getVmArea(count * this.pageSize, VM_USERMAP, this.layout.stack);
+    if (area === null) throw new RangeError('no addresses for the kernel stack');
+    this.mapPages(area.addr, count, 'PAGE_KERNEL', this.pages.owner('kernel stack'));
+    return {
+      comm: 'faultline',
+      pid: 1000,
+      uid: 0,
+      stack: area.addr,
+      stackEnd: virtAddr(area.addr + BigInt(count * this.pageSize)),
+      hasMm: true,
+      faulthandlerDisabled: false,
+    };
+  }
+
+  private createOrc(): DerivedOrc {
+    return new DerivedOrc({
+      functionAt: (ip) => {
+        if (this.bpf.ksyms.find(virtAddr(ip)) !== null) return null;
+        const symbol = this.symbols.find(virtAddr(ip));
+        if (symbol === null || symbol.start < this.layout.text + CODE_OFFSET) return null;
+        return { start: symbol.start, end: virtAddr(symbol.start + BigInt(symbol.size)) };
+      },
+      decode: (va): DecodedInsn | null => {
+        const insn = this.instructionAt(va);
+        if (insn === null) return null;
+        return { length: insn.bytes.length, mnemonic: insn.mnemonic, operands: insn.operands };
+      },
+    });
+  }
+
+  private tlbControl(): TlbControl {
+    return {
+      flushKernelRange: (start, end) => {
+        const pages = (end - start) / BigInt(this.pageSize);
+        for (const { mmu, paging } of this.cpus) {
+          if (pages > FLUSH_CEILING) mmu.invalidateAll();
+          else {
+            for (let va: bigint = start; va < end; va += BigInt(this.pageSize)) {
+              mmu.invalidatePage(virtAddr(va), paging.space, true);
+            }
+          }
+        }
+      },
+      flushBeforeSet: (addr) => {
+        // x86: flush_tlb_before_set() is the generic no-op.
+        if (this.arch.linkRegister === null) return;
+        for (const { mmu, paging } of this.cpus) mmu.invalidatePage(addr, paging.space, true);
+      },
+    };
+  }
+
+  private pagesFor(bytes: number): number {
+    return Math.ceil(bytes / this.pageSize);
+  }
+
+  private mapPages(at: VirtAddr, count: number, prot: Pgprot, owner: PageOwner): void {
+    for (let i = 0; i < count; i++) {
+      const pfn = this.pages.allocPage(owner);
+      const va = u64(at + BigInt(i * this.pageSize)) as VirtAddr;
+      if (pfn < 0 || this.mm.mapRange(va, pfn as Pfn, 1, prot) < 0) {
+        throw new RangeError('no memory is left');
+      }
+    }
+  }
+
+  private mapBytes(at: VirtAddr, bytes: Uint8Array, prot: Pgprot, owner: PageOwner): void {
+    this.mapPages(at, this.pagesFor(Math.max(bytes.length, 1)), prot, owner);
+    this.writeMemory(at, bytes);
+  }
+
+  /** Calls `visit` for each stretch of [va, va + length) within a page. @returns false at the first unmapped page */
+  private eachPage(
+    va: VirtAddr,
+    length: number,
+    visit: (pa: number, offset: number, count: number) => void,
+  ): boolean {
+    for (let offset = 0; offset < length; ) {
+      const at = virtAddr(va + BigInt(offset));
+      const pa = this.physOf(at);
+      const count = Math.min(length - offset, this.pageSize - Number(at % BigInt(this.pageSize)));
+      if (pa === null || !this.ram.contains(pa, count)) return false;
+      visit(pa, offset, count);
+      offset += count;
+    }
+    return true;
+  }
+}

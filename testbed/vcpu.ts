@@ -1,0 +1,232 @@
+// One vCPU with its MMU, and what happens when an access faults: the fault is given to the architecture's entry, and
+// the instruction is run again, goes on elsewhere, or the kernel is dead.
+import type { FaultContext, FaultOutcome, FaultPath, PtRegs } from '../arch/arch.ts';
+import type { VirtAddr } from '../emulator/address.ts';
+import { hex, hi32, lo32 } from '../emulator/bits.ts';
+import type { AccessKind, Cpu, Engine, Stop } from '../emulator/engine.ts';
+import type { AccessName } from '../emulator/events.ts';
+import { finish } from '../mm/context.ts';
+import { Mmu } from '../mm/mmu.ts';
+import type { Paging } from '../mm/paging.ts';
+import { FaultLog } from './fault-log.ts';
+import type { Kernel } from './kernel.ts';
+
+const KIND_NAME: readonly AccessName[] = ['read', 'write', 'fetch'];
+
+/** Faults at one instruction and address without progress between them, after which the run is given up. */
+const FAULTS_WITHOUT_PROGRESS = 64;
+
+/** Why a call ended. */
+export type CallEnd =
+  /** The code returned to its caller. */
+  | { readonly outcome: 'returned' }
+  /** The kernel died; its report. */
+  | { readonly outcome: 'oops'; readonly lines: readonly string[] }
+  | { readonly outcome: 'budget'; readonly why: string; readonly ip: VirtAddr }
+  | { readonly outcome: 'halted'; readonly why: string; readonly ip: VirtAddr }
+  | {
+      readonly outcome: 'engine';
+      readonly why: string;
+      readonly ip: VirtAddr;
+      readonly bytes: Uint8Array;
+    };
+
+/** A fault as the CPU took it, before the kernel has seen it. */
+export interface TakenFault {
+  readonly ip: VirtAddr;
+  readonly va: VirtAddr;
+  readonly kind: AccessKind;
+  /** x86 vector, or arm64 exception class. */
+  readonly vector: number;
+  readonly code: bigint;
+}
+
+export class Vcpu {
+  readonly id: number;
+  readonly cpu: Cpu;
+  readonly mmu: Mmu;
+  readonly paging: Paging;
+  /** Registers as the last exception entry saved them. */
+  readonly regs: PtRegs;
+  readonly faults = new FaultLog();
+  readonly faultContext: FaultContext;
+  private readonly kernel: Kernel;
+  private readonly ipName: string;
+
+  // A fault taken inside the engine's callback whose outcome cannot be applied there.
+  private pending: CallEnd | 'resume' | null = null;
+  private lastIp = -1n;
+  private lastVa = -1n;
+  private lastRetired = -1;
+  private repeats = 0;
+
+  constructor(kernel: Kernel, engine: Engine, id: number) {
+    const { arch, config, ram, mm, events } = kernel;
+    this.kernel = kernel;
+    this.id = id;
+    this.regs = arch.createRegs();
+    this.ipName = arch.description.instructionPointer;
+    this.paging = arch.createPaging(ram, config, mm.swapperPgDir);
+    this.mmu = new Mmu({
+      paging: this.paging,
+      tlb: arch.tlb,
+      events,
+      cpu: id,
+      listener: {
+        onEvict: (va, shift) => {
+          if (shift === 12) this.cpu.flushTlbPage(va);
+          else this.cpu.flushTlb();
+        },
+        onEvictAll: () => this.cpu.flushTlb(),
+      },
+    });
+    this.cpu = engine.createCpu(id, arch.description, ram, this.mmu);
+    this.faultContext = kernel.createFaultContext(this.paging);
+  }
+
+  /** Runs until the code returns to an exit or cannot go on. @param limit instructions to retire at most */
+  runCall(limit: number): CallEnd {
+    const { cpu } = this;
+    const end = cpu.retired + limit;
+    this.lastIp = -1n;
+    for (;;) {
+      const stop = cpu.run(end - cpu.retired, this.onFault);
+      const done = stop.reason === 'fault' ? this.afterFault(stop) : endOf(stop);
+      if (done !== null) return done;
+    }
+  }
+
+  /** The fault that a stop of the engine stands for, as the hardware delivers it. */
+  taken(va: VirtAddr, kind: AccessKind, ip: VirtAddr): TakenFault {
+    const { mmu, paging } = this;
+    let vector = mmu.faultVector;
+    let code = mmu.faultCode;
+    // The engine reads the operand of a read-modify-write first; the CPU asks for a write at once.
+    if (kind !== mmu.faultKind && !paging.walk(hi32(va), lo32(va), kind, false)) {
+      vector = paging.faultVector;
+      code = paging.faultCode;
+    }
+    return { ip, va, kind, vector, code: BigInt(code) };
+  }
+
+  /** Saves the registers and enters the kernel's fault path. @returns the path, or how the call ended */
+  enter(fault: TakenFault): FaultPath | CallEnd {
+    const { arch, events } = this.kernel;
+    this.cpu.readGeneral(this.regs.words);
+    this.kernel.setCurrent(this.id);
+    if (!arch.isTranslationAbort(fault.vector)) {
+      const fixed = arch.fixupException(this.faultContext, this.regs, fault.vector, fault.va);
+      if (fixed !== null) return fixed;
+      const why = `${arch.exceptionName(fault.vector)} at ${hex(fault.va)}`;
+      return { outcome: 'halted', why, ip: fault.ip };
+    }
+    const access = KIND_NAME[fault.kind];
+    if (events.on) {
+      const { ip, va, code } = fault;
+      events.emit({ type: 'fault', cpu: this.id, ip, va, access, code });
+    }
+    const hardware = { addr: fault.va, access, code: fault.code };
+    return arch.deliverFault(this.faultContext, this.regs, hardware);
+  }
+
+  /**
+   * Takes the outcome of a fault path and logs it.
+   * @returns `retry`: run the instruction again; `resume`: go on with the registers in `regs`; or how the call ended
+   */
+  conclude(fault: TakenFault, outcome: FaultOutcome): CallEnd | 'retry' | 'resume' {
+    this.log(fault, outcome);
+    switch (outcome.resolution) {
+      case 'oops':
+        if (outcome.halted !== undefined) {
+          return { outcome: 'halted', why: outcome.halted, ip: fault.ip };
+        }
+        return { outcome: 'oops', lines: outcome.lines };
+      case 'extable':
+        return 'resume';
+      default:
+        return 'retry';
+    }
+  }
+
+  /** Gives the saved registers back to the CPU. */
+  resume(): void {
+    this.cpu.writeGeneral(this.regs.words);
+  }
+
+  /** Counts faults at one place. @returns the end of a call that makes no progress */
+  stuck(fault: TakenFault): CallEnd | null {
+    const { retired } = this.cpu;
+    const same =
+      fault.ip === this.lastIp && fault.va === this.lastVa && retired === this.lastRetired;
+    this.repeats = same ? this.repeats + 1 : 1;
+    this.lastIp = fault.ip;
+    this.lastVa = fault.va;
+    this.lastRetired = retired;
+    if (this.repeats < FAULTS_WITHOUT_PROGRESS) return null;
+    const why = `faults for ever: ${this.repeats} times at one instruction and address`;
+    return { outcome: 'budget', why, ip: fault.ip };
+  }
+
+  close(): void {
+    this.cpu.close();
+  }
+
+  /** A fault that the engine asks about before it stops: a repaired one costs no restart. */
+  private readonly onFault = (va: VirtAddr, kind: AccessKind): boolean => {
+    const ip = this.cpu.readRegister(this.ipName) as VirtAddr;
+    // At the same place again: the stop tells exactly how many instructions have retired since.
+    if (ip === this.lastIp && va === this.lastVa) return false;
+    const done = this.handle(this.taken(va, kind, ip));
+    if (done === 'retry') return true;
+    this.pending = done;
+    return false;
+  };
+
+  private afterFault(stop: Extract<Stop, { reason: 'fault' }>): CallEnd | null {
+    const { pending } = this;
+    this.pending = null;
+    const done = pending ?? this.handle(this.taken(stop.va, stop.kind, stop.ip));
+    if (done === 'resume') this.resume();
+    return done === 'retry' || done === 'resume' ? null : done;
+  }
+
+  /** Runs the fault path to its end. `resume`: go on with the registers in `regs`. */
+  private handle(fault: TakenFault): CallEnd | 'retry' | 'resume' {
+    const stuck = this.stuck(fault);
+    if (stuck !== null) return stuck;
+    const path = this.enter(fault);
+    if ('outcome' in path) return path;
+    return this.conclude(fault, finish(path));
+  }
+
+  private log(fault: TakenFault, outcome: FaultOutcome): void {
+    const { arch, events } = this.kernel;
+    const { ip, va: addr, code, kind } = fault;
+    const { resolution } = outcome;
+    if (arch.isTranslationAbort(fault.vector)) {
+      this.faults.push({ cpu: this.id, ip, addr, access: KIND_NAME[kind], code, resolution });
+    }
+    if (!events.on) return;
+    if (outcome.resolution === 'oops') {
+      events.emit({ type: 'oops', cpu: this.id, lines: outcome.lines });
+    } else {
+      const at = resolution === 'extable' ? this.regs.ip : ip;
+      events.emit({ type: 'retry', cpu: this.id, ip: at, resolution });
+    }
+  }
+}
+
+/** What a stop other than a fault means for the call. */
+function endOf(stop: Exclude<Stop, { reason: 'fault' }>): CallEnd {
+  switch (stop.reason) {
+    case 'exit':
+      return { outcome: 'returned' };
+    case 'limit':
+      return { outcome: 'budget', why: 'ran past its instruction limit', ip: stop.ip };
+    case 'halt':
+    case 'exception':
+      return { outcome: 'halted', why: stop.name, ip: stop.ip };
+    case 'engine':
+      return { outcome: 'engine', why: stop.why, ip: stop.ip, bytes: stop.bytes };
+  }
+}
