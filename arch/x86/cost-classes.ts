@@ -149,6 +149,13 @@ export function measured(form: string) {
   };
 }
 
+/** Ticks of a measured row's chain. @throws RangeError if the table has none */
+export function measuredTicks(form: string): number {
+  const latency = MEASURED.get(form)?.[1] ?? -1;
+  if (latency < 0) throw new RangeError(`the cost table has no chain of '${form}'`);
+  return latency;
+}
+
 function parseClasses(): ReadonlyMap<string, FormCost> {
   const all = new Map<string, FormCost>();
   for (const line of CLASSES.trim().split('\n')) {

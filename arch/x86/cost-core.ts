@@ -14,8 +14,11 @@ export const goldenCove: CoreDescription = {
   scheduler: 97 + 70 + 38,
   ports: 12,
   takenBranchPorts: PORTS.branch,
-  forwarding: 5,
   blockedForwarding: 17,
+  storeBuffer: 112,
+  storesPerLine: 2,
+  line: 64,
+  loadsPerBank: 2,
 };
 
 export const goldenCoveFrontEnd: FrontEndDescription = {

@@ -8,7 +8,8 @@ import type {
   Flow,
   Uop,
 } from '../../emulator/cost/instruction.ts';
-import { classOf, type FormCost, PORTS } from './cost-classes.ts';
+import { TICKS_PER_CYCLE } from '../../emulator/cost/units.ts';
+import { classOf, type FormCost, measuredTicks, PORTS } from './cost-classes.ts';
 import {
   CARRY,
   FLAGS,
@@ -71,6 +72,33 @@ const isImmediate = (operand: Operand | undefined): operand is ImmediateOperand 
   operand?.kind === 'immediate';
 const isVector = (operand: Operand | undefined) => isRegister(operand) && operand.value >= VECTOR;
 
+/** Ticks from a store's data to a load of it; see {@link Access}. */
+interface Forwarding {
+  readonly unrolled: number;
+  readonly loop: number;
+}
+
+/** The measured chain through memory, less the cycle of the operation in it. */
+const through = (form: string) => measuredTicks(form) - TICKS_PER_CYCLE;
+
+/** Memory renaming: the load's result is another name of the stored register. */
+const RENAMED: Forwarding = { unrolled: 0, loop: 0 };
+const STACK: Forwarding = { unrolled: measuredTicks('push+pop'), loop: 0 };
+const BY_IMMEDIATE: Forwarding = { unrolled: through('add m32,imm8'), loop: 0 };
+const BY_ITSELF: Forwarding = { unrolled: through('inc m64'), loop: 0 };
+/** The store buffer's ordinary way. */
+const FORWARDED: Forwarding = { unrolled: through('add m64,r64'), loop: through('add m64,r64') };
+
+const at = (base: number, disp: bigint) => ({ base, index: -1, scale: 1, disp });
+
+/** Measured: no renaming with an index register, nor for a read-modify-write with a register. */
+function forwardingOf({ operands }: Shape, memory: MemoryOperand, modifies: boolean): Forwarding {
+  if (memory.index >= 0) return FORWARDED;
+  if (!modifies) return RENAMED;
+  if (operands.length === 1) return BY_ITSELF;
+  return isImmediate(operands[1]) ? BY_IMMEDIATE : FORWARDED;
+}
+
 /** Collects one instruction's operations. */
 class Assembly {
   readonly uops: Uop[] = [];
@@ -86,8 +114,12 @@ class Assembly {
   }
 
   /** @returns number of the access */
-  access(base: number, index: number, scale: number, disp: bigint, width: number): number {
-    this.accesses.push({ base, index, scale, disp, width });
+  access(
+    address: Pick<Access, 'base' | 'index' | 'scale' | 'disp'>,
+    width: number,
+    { unrolled, loop }: Forwarding,
+  ): number {
+    this.accesses.push({ ...address, width, forwarding: unrolled, loopForwarding: loop });
     return this.accesses.length - 1;
   }
 
@@ -262,7 +294,7 @@ function ordinary(out: Assembly, shape: Shape, cost: FormCost): number {
   let access = -1;
   if (memory !== null && memoryRole !== 'a') {
     const width = (memory.width || widthOf(operands)) / 8;
-    access = out.access(memory.base, memory.index, memory.scale, memory.disp, width);
+    access = out.access(memory, width, forwardingOf(shape, memory, loads && stores));
   } else if (memory !== null) {
     read.push(...[memory.base, memory.index].filter((value) => value >= 0));
   }
@@ -289,7 +321,7 @@ function ordinary(out: Assembly, shape: Shape, cost: FormCost): number {
     read.push(LOADED);
   }
   if (mnemonic === 'push') {
-    out.store(out.access(RSP, -1, 1, -8n, 8), read);
+    out.store(out.access(at(RSP, -8n), 8, STACK), read);
     out.moved(RSP, RSP, -8n);
     return loads ? 2 : 1;
   }
@@ -353,7 +385,7 @@ function stackOperation(out: Assembly, shape: Shape): number | null {
   const [operand] = shape.operands;
   switch (shape.mnemonic) {
     case 'pop': {
-      const access = out.access(RSP, -1, 1, 0n, 8);
+      const access = out.access(at(RSP, 0n), 8, STACK);
       if (isRegister(operand)) {
         out.load(access, LOAD_LATENCY, [operand.value]);
         out.unknown(operand.value);
@@ -363,20 +395,20 @@ function stackOperation(out: Assembly, shape: Shape): number | null {
     }
     case 'leave': {
       out.uop(0, 0, [RBP], [RSP]);
-      const access = out.access(RBP, -1, 1, 0n, 8);
+      const access = out.access(at(RBP, 0n), 8, STACK);
       out.load(access, LOAD_LATENCY, [RBP]);
       out.moved(RSP, RBP, 8n);
       out.unknown(RBP);
       return 3;
     }
     case 'call': {
-      out.store(out.access(RSP, -1, 1, -8n, 8), []);
+      out.store(out.access(at(RSP, -8n), 8, STACK), []);
       out.uop(PORTS.branch, 1, isRegister(operand) ? [operand.value] : [], []);
       out.moved(RSP, RSP, -8n);
       return 2;
     }
     case 'ret': {
-      out.load(out.access(RSP, -1, 1, 0n, 8), LOAD_LATENCY, [LOADED]);
+      out.load(out.access(at(RSP, 0n), 8, STACK), LOAD_LATENCY, [LOADED]);
       out.uop(PORTS.branch, 1, [LOADED], []);
       out.moved(RSP, RSP, 8n);
       return 2;
@@ -396,12 +428,12 @@ function stringOperation(out: Assembly, shape: Shape): number | null {
   const { latency, slots } = systemCost(mnemonic.replace(/[wd]$/, 'q')) ?? { latency: 2, slots: 4 };
   const step = BigInt(width);
   if (match[1] === 'lods' || match[1] === 'movs' || match[1] === 'cmps') {
-    out.load(out.access(RSI, -1, 1, 0n, width), LOAD_LATENCY, [LOADED]);
+    out.load(out.access(at(RSI, 0n), width, RENAMED), LOAD_LATENCY, [LOADED]);
     out.uop(PORTS.alu, latency, [RSI], [RSI]);
     out.moved(RSI, RSI, step);
   }
   if (match[1] !== 'lods') {
-    const access = out.access(RDI, -1, 1, 0n, width);
+    const access = out.access(at(RDI, 0n), width, RENAMED);
     if (match[1] === 'stos') out.store(access, [RAX]);
     else if (match[1] === 'movs') out.store(access, [LOADED]);
     else {

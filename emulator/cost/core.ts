@@ -17,8 +17,14 @@ export interface CoreDescription {
   readonly ports: number;
   /** Ports that can execute a taken branch. */
   readonly takenBranchPorts: number;
-  /** Cycles from store to dependent load of the same bytes. */
-  readonly forwarding: number;
-  /** Cycles if a load needs bytes of a store that does not hold all of them. */
+  /** Cycles to a load that needs bytes of a store that does not hold all of them. */
   readonly blockedForwarding: number;
+  /** Stores between rename and the write to the cache. */
+  readonly storeBuffer: number;
+  /** Stores to one cache line that are written in one cycle. */
+  readonly storesPerLine: number;
+  /** Bytes of a cache line. */
+  readonly line: number;
+  /** Loads that one 8-byte bank of the cache serves in a cycle. */
+  readonly loadsPerBank: number;
 }

@@ -30,6 +30,12 @@ export interface Access {
   readonly disp: bigint;
   /** Bytes. */
   readonly width: number;
+  /**
+   * Ticks from the data of a store that holds all its bytes to a load's result: in code that is run once, and in a
+   * loop, where a core that renames memory has learnt which store feeds which load.
+   */
+  readonly forwarding: number;
+  readonly loopForwarding: number;
 }
 
 /** How an instruction moves the addresses of later accesses, as far as it can be told without running the code. */

@@ -2,7 +2,7 @@
 // which its operands are there and its port is free. Older operations have chosen before, which is what a scheduler
 // does that picks the oldest first. Approximate: ports are bound at rename, nothing is ever cancelled or replayed.
 import type { CoreDescription } from './core.ts';
-import type { CostedInstruction, Uop } from './instruction.ts';
+import type { Access, CostedInstruction, Uop } from './instruction.ts';
 import { TICKS_PER_CYCLE } from './units.ts';
 
 /** When a value is there. Names that share a value share the object. */
@@ -14,10 +14,11 @@ interface StoredBytes {
   readonly address: number;
   readonly width: number;
   readonly data: Value;
-  readonly committed: number;
 }
 
 const ALWAYS: Value = { ready: 0 };
+/** A load of the middle of a store's bytes is not renamed. */
+const SLOW = 381;
 
 export class Scoreboard {
   private readonly core: CoreDescription;
@@ -37,19 +38,32 @@ export class Scoreboard {
   /** Start cycles of the operations in the scheduler, a binary heap. */
   private readonly waiting: number[] = [];
   private stores: StoredBytes[] = [];
+  /** Cycles in which the last stores were written, a ring; and the line and number of those in the last cycle. */
+  private readonly commits: Int32Array;
+  private storeCount = 0;
   private lastCommit = 0;
+  private commitLine = -1;
+  private commitsInCycle = 0;
+  /** Per cycle, two bits a bank: loads served. */
+  private banks = new Uint16Array(1 << 14);
+  /** Ticks that rounding a forwarding time to cycles has left. */
+  private remainder = 0;
+  private readonly loop: boolean;
 
-  constructor(core: CoreDescription) {
+  /** @param loop the code runs again and again: what a core learns of its loads and stores, it has learnt */
+  constructor(core: CoreDescription, loop: boolean) {
     this.core = core;
+    this.loop = loop;
+    this.commits = new Int32Array(core.storeBuffer);
     this.values = Array.from({ length: core.values }, () => ALWAYS);
     this.load = new Int32Array(core.ports);
     this.slotsLeft = core.width;
     this.retireOf = new Int32Array(core.window);
   }
 
-  /** Cycle in which the last instruction so far retired. */
+  /** Cycle in which the last instruction so far has retired and the last store is written. */
   get cycle(): number {
-    return this.lastRetire;
+    return Math.max(this.lastRetire, this.lastCommit);
   }
 
   /**
@@ -67,12 +81,17 @@ export class Scoreboard {
     for (const uop of insn.uops)
       done = Math.max(done, this.place(uop, insn, cycle, addresses, taken));
     this.retire(insn, done);
+    for (const uop of insn.uops) {
+      if (uop.store >= 0) this.commit(addresses[uop.store], insn.accesses[uop.store].width);
+    }
   }
 
   private rename(insn: CostedInstruction, delivered: number): number {
     const { core } = this;
     const oldest = this.retireOf[this.count % core.window];
-    const from = Math.max(delivered, oldest);
+    let from = Math.max(delivered, oldest);
+    if (insn.uops.some((uop) => uop.store >= 0))
+      from = Math.max(from, this.commits[this.storeCount % core.storeBuffer]);
     if (from > this.renameCycle) this.advance(from);
     let slots = insn.slots;
     if (slots > this.slotsLeft && this.slotsLeft < core.width) this.advance(this.renameCycle + 1);
@@ -105,30 +124,33 @@ export class Scoreboard {
     }
     let ready = cycle + 1;
     for (const value of uop.reads) ready = Math.max(ready, values[value].ready);
-    let latency = uop.latency;
-    if (uop.load >= 0) {
-      const forwarded = this.forward(addresses[uop.load], insn.accesses[uop.load].width, ready);
-      if (forwarded > ready + latency) latency = forwarded - ready;
-    }
     const branch = taken && insn.flow === 'branch';
-    const start = this.start(branch ? core.takenBranchPorts : uop.ports, ready, cycle, uop);
-    const result = { ready: start + latency };
+    const bank = uop.load >= 0 ? Math.floor(addresses[uop.load] / 8) & 7 : -1;
+    const start = this.start(branch ? core.takenBranchPorts : uop.ports, ready, cycle, uop, bank);
+    const result = { ready: start + uop.latency };
+    if (uop.load >= 0) this.forward(addresses[uop.load], insn.accesses[uop.load], result, cycle);
     for (const value of uop.writes) values[value] = result;
-    if (uop.store >= 0) this.store(addresses[uop.store], insn.accesses[uop.store].width, result);
-    return uop.writes.length > 0 ? start + latency : start + 1;
+    if (uop.store >= 0) {
+      const { width } = insn.accesses[uop.store];
+      const data = uop.reads.length > 0 ? values[uop.reads[0]] : ALWAYS;
+      this.stores.push({ address: addresses[uop.store], width, data });
+      if (this.stores.length > 64) this.stores = this.stores.slice(-32);
+    }
+    return Math.max(start + 1, uop.writes.length > 0 ? result.ready : 0);
   }
 
-  private start(ports: number, ready: number, cycle: number, uop: Uop): number {
+  private start(ports: number, ready: number, cycle: number, uop: Uop, bank: number): number {
     const port = this.choosePort(ports, cycle);
     let at = ready;
     if (uop.unit >= 0) at = Math.max(at, Math.ceil(this.unitFree[uop.unit] / TICKS_PER_CYCLE));
     const bit = 1 << port;
     for (;;) {
       if (at >= this.busy.length) this.grow(at);
-      if ((this.busy[at] & bit) === 0) break;
+      if ((this.busy[at] & bit) === 0 && this.bankFree(at, bank)) break;
       at++;
     }
     this.busy[at] |= bit;
+    if (bank >= 0) this.banks[at] += 1 << (2 * bank);
     if (uop.unit >= 0) {
       this.unitFree[uop.unit] = Math.max(this.unitFree[uop.unit], at * TICKS_PER_CYCLE) + uop.busy;
     }
@@ -158,6 +180,9 @@ export class Scoreboard {
     const larger = new Uint16Array(size);
     larger.set(this.busy);
     this.busy = larger;
+    const banks = new Uint16Array(size);
+    banks.set(this.banks);
+    this.banks = banks;
   }
 
   /** Holds up the renamer while the scheduler is full: an entry is free when its operation starts. */
@@ -169,21 +194,47 @@ export class Scoreboard {
     if (free > this.renameCycle) this.advance(free);
   }
 
-  private forward(address: number, width: number, ready: number): number {
+  private bankFree(cycle: number, bank: number): boolean {
+    return bank < 0 || ((this.banks[cycle] >> (2 * bank)) & 3) < this.core.loadsPerBank;
+  }
+
+  /** Gives a load the data of an earlier store instead of the cache's. */
+  private forward(address: number, access: Access, result: Value, cycle: number): void {
+    const { width } = access;
     for (let i = this.stores.length - 1; i >= 0; i--) {
       const store = this.stores[i];
       if (address + width <= store.address || store.address + store.width <= address) continue;
-      const inside = address >= store.address && address + width <= store.address + store.width;
-      if (inside) return store.data.ready + this.core.forwarding - 1;
-      return store.data.ready + this.core.blockedForwarding;
+      const inside = address + width <= store.address + store.width && address === store.address;
+      const covered = address >= store.address && address + width <= store.address + store.width;
+      if (!covered) {
+        result.ready = Math.max(result.ready, store.data.ready + this.core.blockedForwarding);
+        return;
+      }
+      const way = this.loop ? access.loopForwarding : access.forwarding;
+      const ticks = (inside ? way : SLOW) + this.remainder;
+      const delay = Math.floor(ticks / TICKS_PER_CYCLE);
+      this.remainder = ticks % TICKS_PER_CYCLE;
+      if (delay < 2) result.ready = Math.max(cycle, store.data.ready + delay);
+      else result.ready = Math.max(result.ready, store.data.ready + delay);
+      return;
     }
-    return ready;
   }
 
-  private store(address: number, width: number, data: Value): void {
-    this.lastCommit = Math.max(this.lastCommit, data.ready);
-    this.stores.push({ address, width, data, committed: this.lastCommit });
-    if (this.stores.length > 64) this.stores = this.stores.slice(-32);
+  /** Writes stores to the cache in program order: so many to one line in a cycle. */
+  private commit(address: number, width: number): void {
+    const { core } = this;
+    const line = Math.floor(address / core.line);
+    const last = Math.floor((address + width - 1) / core.line);
+    const joins =
+      line === this.commitLine && last === line && this.commitsInCycle < core.storesPerLine;
+    if (this.lastRetire > this.lastCommit || !joins) {
+      this.lastCommit = Math.max(this.lastRetire, this.lastCommit + 1 + last - line);
+      this.commitsInCycle = 0;
+    }
+    this.commitLine = last;
+    this.commitsInCycle++;
+    this.commits[this.storeCount % core.storeBuffer] = this.lastCommit;
+    this.storeCount++;
   }
 
   private retire(insn: CostedInstruction, done: number): void {
