@@ -1,7 +1,6 @@
 // The part of the scenario format that says what a call runs: code, what it is bound to, its arguments, and who calls
 // it. The same keys stand at the top of a short scenario and in a `call` step.
 import * as z from 'zod/mini';
-import { EXTABLE_TYPES } from './step-model.ts';
 import {
   count,
   hexBytes,
@@ -15,6 +14,7 @@ import {
   unsigned,
   word,
 } from './scenario-values.ts';
+import { EXTABLE_TYPES } from './step-model.ts';
 
 /** A name that `in:`, frames and programs may have. */
 export const name = once(() =>
@@ -116,7 +116,9 @@ const symbol = () =>
     textOf(/^[^\s{}]+$/, 'an address, a built-in stub or an object', 'such as memcpy, or other.o'),
   ]);
 
-const bytes = once(() => perArch(hexBytes()));
+const bytes = once(() =>
+  mapping({ x86_64: z.optional(hexBytes()), arm64: z.optional(hexBytes()) }),
+);
 const object = once(() => perArch(path()));
 const functionName = once(() =>
   textOf(/^\S+$/, 'the name of a function', 'name a function of the object'),
@@ -151,3 +153,12 @@ export const callKeys = once(() => ({
   args: may('Arguments of the call, in order.', z.array(argument())),
   caller: may('Who is on the stack: by default a BPF program that uses the arena.', caller()),
 }));
+
+export type RawValue = z.output<ReturnType<typeof value>>;
+export type RawArgument = z.output<ReturnType<typeof argument>>;
+export type RawCaller = z.output<ReturnType<typeof caller>>;
+export type RawExtableLine = z.output<ReturnType<typeof extableLine>>;
+export type RawSymbol = z.output<ReturnType<typeof symbol>>;
+/** Keys of a call as the schema lets them through. */
+export type RawCall = { [K in keyof CallKeys]?: z.output<CallKeys[K]> };
+type CallKeys = ReturnType<typeof callKeys>;

@@ -262,3 +262,7 @@ export const steps = once(() =>
     ]),
   ),
 );
+
+export type RawStep = z.output<ReturnType<typeof steps>>[number];
+export type RawCallExpect = z.output<ReturnType<typeof callExpect>>;
+export type RawRange = z.output<ReturnType<typeof range>>;

@@ -1,0 +1,251 @@
+// Loads what a call runs: its code from wherever it comes, what it is bound to, its arguments and who calls it.
+import type { Path } from './scenario-error.ts';
+import type { Loader } from './scenario-loader.ts';
+import type { ArchName, Argument } from './scenario-model.ts';
+import type {
+  RawArgument,
+  RawCall,
+  RawCaller,
+  RawExtableLine,
+  RawSymbol,
+} from './scenario-schema-call.ts';
+import {
+  type BpfFrame,
+  type Caller,
+  type CallStep,
+  type Code,
+  EXTABLE_TYPES,
+  type ExtableLine,
+  type SymbolBinding,
+} from './step-model.ts';
+
+/** Name of the program that `caller: bpf` puts on the stack. */
+export const DEFAULT_PROGRAM = 'prog';
+
+/** Integer arguments that the calling conventions pass in registers (System V, AAPCS64). */
+const MOST_ARGUMENTS: Record<ArchName, number> = { x86_64: 6, arm64: 8 };
+
+/** @param path of the mapping that holds the call's keys */
+export function loadCall(
+  raw: RawCall,
+  path: Path,
+  loader: Loader,
+): Omit<CallStep, 'kind' | 'line' | 'expect'> {
+  const image = raw.image ?? 'kernel';
+  const caller = loadCaller(raw.caller ?? 'bpf', [...path, 'caller'], loader);
+  if (image === 'bpf' && caller.frames.length === 0) {
+    loader.complain(
+      [...path, 'image'],
+      'there is no program whose image the code could be',
+      'put the program among the frames of `caller`',
+    );
+  }
+  return {
+    code: loadCode(raw, path, loader),
+    symbols: loadSymbols(raw.symbols ?? {}, [...path, 'symbols'], loader),
+    extable: loadExtable(raw.extable, [...path, 'extable'], loader),
+    image,
+    args: loadArguments(raw.args ?? [], [...path, 'args'], loader),
+    caller,
+  };
+}
+
+/** Forms in which code may be given, for one architecture. */
+function loadCode(raw: RawCall, path: Path, loader: Loader): Code {
+  const inner = raw.code ?? {};
+  const at = (key: 'bytes' | 'object' | 'symbol') =>
+    raw[key] === undefined && raw.code ? [...path, 'code', key] : [...path, key];
+  const symbol = raw.symbol ?? inner.symbol ?? null;
+  const bytes = loader.pick<Uint8Array>(raw.bytes ?? inner.bytes);
+  const object = loader.pick<string>(raw.object ?? inner.object);
+  const text = inner[loader.arch];
+  const forms: Code[] = [];
+  if (text !== undefined) forms.push({ kind: 'text', text });
+  if (bytes !== undefined) forms.push({ kind: 'bytes', bytes });
+  if (object !== undefined) {
+    forms.push({
+      kind: 'object',
+      path: object,
+      bytes: loadObject(object, at('object'), loader),
+      symbol,
+    });
+  } else if (symbol !== null) {
+    loader.complain(
+      at('symbol'),
+      'a symbol needs the object that defines it',
+      'give `object:` too',
+    );
+  }
+  const given = raw.code ?? raw.bytes ?? raw.object;
+  if (forms.length === 0) {
+    loader.complain(
+      given === undefined ? path : [...path, raw.code ? 'code' : raw.bytes ? 'bytes' : 'object'],
+      given === undefined ? 'there is no code to run' : `there is no code for ${loader.arch}`,
+      given === undefined
+        ? 'give `code:`, `object:` or `bytes:`'
+        : `add it, or take ${loader.arch} out of \`arch\``,
+    );
+  } else if (forms.length > 1) {
+    const message = `the code for ${loader.arch} is given twice`;
+    loader.complain(path, message, 'give one of text, `bytes` and `object`');
+  }
+  return forms[0] ?? { kind: 'text', text: '' };
+}
+
+/** ELF's e_machine of each architecture. */
+const E_MACHINE: Record<number, ArchName> = { 62: 'x86_64', 183: 'arm64' };
+
+/** The architecture that an object file is for, or null if it is none of ours. */
+export function objectArch(bytes: Uint8Array): ArchName | null {
+  const isElf = [0x7f, 0x45, 0x4c, 0x46].every((byte, i) => bytes[i] === byte);
+  return isElf && bytes.length > 20 ? (E_MACHINE[bytes[18] | (bytes[19] << 8)] ?? null) : null;
+}
+
+function loadObject(object: string, path: Path, loader: Loader): Uint8Array {
+  const before = loader.complaints.length;
+  const bytes = loader.file(object, path);
+  if (loader.complaints.length > before) return bytes;
+  const arch = objectArch(bytes);
+  if (arch === null) {
+    const message = `${object} is no ELF object for x86_64 or arm64`;
+    loader.complain(path, message, 'compile it with -c, little endian, for one of them');
+  } else if (arch !== loader.arch) {
+    const remedy = `give one for each: {${arch}: ${object}, ${loader.arch}: …}; or set arch: ${arch}`;
+    loader.complain(
+      path,
+      `${object} is for ${arch}, and the scenario runs on ${loader.arch}`,
+      remedy,
+    );
+  }
+  return bytes;
+}
+
+function loadSymbols(
+  raw: Readonly<Record<string, RawSymbol>>,
+  path: Path,
+  loader: Loader,
+): Map<string, SymbolBinding> {
+  return new Map(
+    Object.entries(raw).map(([name, given]) => [name, loadSymbol(given, [...path, name], loader)]),
+  );
+}
+
+function loadSymbol(raw: RawSymbol, path: Path, loader: Loader): SymbolBinding {
+  const file = typeof raw === 'object' && 'object' in raw ? raw.object : null;
+  const object = file ?? (typeof raw === 'string' && raw.endsWith('.o') ? raw : null);
+  if (object !== null) {
+    const at = file === null ? path : [...path, 'object'];
+    return { kind: 'object', path: object, bytes: loadObject(object, at, loader) };
+  }
+  if (typeof raw === 'string') return { kind: 'stub', name: raw };
+  return {
+    kind: 'value',
+    value: loader.value(raw as Exclude<typeof raw, { object: string }>, path),
+  };
+}
+
+function loadArguments(raw: readonly RawArgument[], path: Path, loader: Loader): Argument[] {
+  const most = MOST_ARGUMENTS[loader.arch];
+  if (raw.length > most) {
+    loader.complain(
+      [...path, most],
+      `${loader.arch} passes ${most} arguments in registers, and this is one more`,
+      'pass the rest in a buffer',
+    );
+  }
+  return raw.map((given, i) => loadArgument(given, [...path, i], loader));
+}
+
+function loadArgument(raw: RawArgument, path: Path, loader: Loader): Argument {
+  if (typeof raw === 'bigint') return loader.value(raw, path);
+  if ('buffer_size' in raw) return { kind: 'buffer', bytes: new Uint8Array(raw.buffer_size) };
+  if (!('buffer' in raw)) return loader.value(raw, path);
+  const { buffer } = raw;
+  const bytes =
+    buffer instanceof Uint8Array ? buffer : loader.file(buffer.file, [...path, 'buffer', 'file']);
+  return { kind: 'buffer', bytes };
+}
+
+function loadCaller(raw: RawCaller, path: Path, loader: Loader): Caller {
+  const frame = (arena: string | null): BpfFrame => ({
+    prog: DEFAULT_PROGRAM,
+    arena,
+    subprogram: false,
+    atEnd: false,
+  });
+  if (raw === 'kernel') return { direct: false, frames: [] };
+  if (raw === 'bpf') return { direct: false, frames: [frame(loader.arenas[0])] };
+  if (raw === 'bpf_without_arena') return { direct: false, frames: [frame(null)] };
+  const frames = raw.frames?.map((given, i): BpfFrame => {
+    const at = [...path, 'frames', i, 'arena'];
+    return {
+      prog: given.prog,
+      arena: given.arena === 'none' ? null : loader.arena(given.arena, at),
+      subprogram: given.subprogram ?? false,
+      atEnd: given.at_end ?? false,
+    };
+  });
+  for (const [i, one] of (frames ?? []).entries()) {
+    const other = frames?.find((candidate) => candidate.prog === one.prog);
+    if (other === undefined || other.arena === one.arena) continue;
+    loader.complain(
+      [...path, 'frames', i],
+      `program ${one.prog} uses another arena further in, and a program has one`,
+      'give the frames of one program the same arena',
+    );
+  }
+  return { direct: raw.direct ?? false, frames: frames ?? [frame(loader.arenas[0])] };
+}
+
+function loadExtable(raw: RawCall['extable'], path: Path, loader: Loader): ExtableLine[] {
+  return (loader.pick<RawExtableLine[]>(raw) ?? []).map((line, i) => {
+    const at = Array.isArray(raw) ? [...path, i] : [...path, loader.arch, i];
+    return loadExtableLine(line, at, loader);
+  });
+}
+
+function loadExtableLine(raw: RawExtableLine, path: Path, loader: Loader): ExtableLine {
+  const type = raw.type ?? 'default';
+  const known: readonly string[] = EXTABLE_TYPES[loader.arch];
+  if (!known.includes(type)) {
+    const remedy = `give the table by architecture; ${loader.arch} has ${known.join(', ')}`;
+    loader.complain([...path, 'type'], `${loader.arch} has no handler type ${type}`, remedy);
+  }
+  if (type !== 'bpf' && raw.fixup === undefined) {
+    loader.complain(
+      path,
+      `type ${type} needs a place to go on`,
+      'give `fixup:`, a label of the code',
+    );
+  }
+  for (const key of type === 'bpf' ? [] : (['dst', 'arena_reg', 'offset'] as const)) {
+    if (raw[key] === undefined) continue;
+    loader.complain(
+      [...path, key],
+      `type ${type} has no ${key}`,
+      'leave it out, or set type: bpf',
+      'key',
+    );
+  }
+  if (raw.data !== undefined && (type === 'bpf' || type === 'default')) {
+    loader.complain(
+      [...path, 'data'],
+      `type ${type} has its data word made`,
+      'leave it out',
+      'key',
+    );
+  }
+  const register = (given: RawExtableLine['dst']): string | null => {
+    const picked = loader.pick<string>(given);
+    return picked === undefined || picked === 'none' ? null : picked;
+  };
+  return {
+    insn: raw.insn,
+    fixup: raw.fixup ?? null,
+    type,
+    dst: register(raw.dst),
+    arenaReg: register(raw.arena_reg),
+    offset: Number(raw.offset ?? 0n),
+    data: Number(raw.data ?? 0n),
+  };
+}
