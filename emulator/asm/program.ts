@@ -1,0 +1,164 @@
+// Reads a whole text into items: labels, local labels, assignments, directives, instructions and literal pools.
+import type { Dialect, ReadingContext } from './dialect.ts';
+import { assignment, parseDirective, putLittleEndian } from './directives.ts';
+import { AssemblyError } from './error.ts';
+import { addressWeight, type Scope } from './expression.ts';
+import type { Item } from './layout.ts';
+import { type Statement, splitStatements } from './source.ts';
+import { type Token, TokenReader, tokenize } from './tokens.ts';
+
+/**
+ * @param symbols bound from outside; a label of the same name is an error
+ * @throws AssemblyError at the first statement that cannot be read
+ */
+export function readProgram(
+  text: string,
+  dialect: Dialect,
+  symbols: ReadonlyMap<string, bigint>,
+): Item[] {
+  const program = new Program(dialect, symbols);
+  for (const statement of splitStatements(text, dialect.arch)) program.read(statement);
+  program.flushLiterals();
+  return program.items;
+}
+
+interface Literal {
+  readonly label: string;
+  readonly size: 4 | 8;
+  readonly statement: Statement;
+  value(scope: Scope): bigint;
+}
+
+class Program {
+  readonly items: Item[] = [];
+  private readonly labels = new Set<string>();
+  private readonly constants = new Set<string>();
+  /** How often each local label has been defined so far. */
+  private readonly locals = new Map<string, number>();
+  private literals: Literal[] = [];
+  private literalCount = 0;
+  private readonly dialect: Dialect;
+  private readonly symbols: ReadonlyMap<string, bigint>;
+
+  constructor(dialect: Dialect, symbols: ReadonlyMap<string, bigint>) {
+    this.dialect = dialect;
+    this.symbols = symbols;
+  }
+
+  read(statement: Statement): void {
+    const reader = new TokenReader(statement, this.bindLocals(tokenize(statement)));
+    while (this.acceptLabel(reader, statement));
+    if (reader.done) return;
+    const first = reader.peek();
+    if (first.type !== 'name') {
+      throw reader.error(
+        `no instruction begins with "${first.text}"`,
+        'write a label, a directive or an instruction',
+      );
+    }
+    if (reader.isPunct('=', 1)) {
+      reader.take();
+      reader.take();
+      this.add(assignment(first.text, reader, this.dialect));
+    } else if (/^\.(ltorg|pool)$/i.test(first.text) && this.dialect.arch === 'arm64') {
+      this.flushLiterals();
+    } else if (first.text.startsWith('.') && first.text.toLowerCase() !== '.inst') {
+      this.add(parseDirective(reader, this.dialect, this.context(statement)));
+    } else {
+      this.add(this.dialect.parse(reader, this.context(statement)));
+    }
+  }
+
+  /** Puts the waiting constants of `ldr x0, =value` here. Also called at the end of the program. */
+  flushLiterals(): void {
+    // Eight-byte constants first: then every one is aligned by aligning the pool.
+    const sorted = [...this.literals].sort((a, b) => b.size - a.size);
+    this.literals = [];
+    if (sorted.length === 0) return;
+    const { statement } = sorted[0];
+    const boundary = BigInt(sorted[0].size);
+    this.items.push({
+      statement,
+      encode: ({ here }) => new Uint8Array(Number(BigInt.asUintN(64, -here) % boundary)),
+    });
+    for (const literal of sorted) {
+      this.items.push({ statement: literal.statement, label: literal.label });
+      this.items.push({
+        statement: literal.statement,
+        encode(scope) {
+          const bytes = new Uint8Array(literal.size);
+          putLittleEndian(bytes, 0, literal.size, literal.value(scope));
+          return bytes;
+        },
+      });
+    }
+  }
+
+  private context(statement: Statement): ReadingContext {
+    return {
+      isConstant: (name) => this.constants.has(name),
+      symbols: this.symbols,
+      literal: (size, value) => {
+        const label = `0#literal${this.literalCount++}`;
+        this.literals.push({ label, size, statement, value });
+        return label;
+      },
+    };
+  }
+
+  private add(item: Item | null): void {
+    if (item === null) return;
+    if (item.set !== undefined) this.checkAssignment(item.set.name, item);
+    this.items.push(item);
+  }
+
+  private checkAssignment(name: string, item: Item): void {
+    if (this.labels.has(name)) throw redefined(item.statement, name);
+    const isNumber = addressWeight(item.set!.expr, (other) => this.constants.has(other)) === 0;
+    if (isNumber) this.constants.add(name);
+    else this.constants.delete(name);
+  }
+
+  private acceptLabel(reader: TokenReader, statement: Statement): boolean {
+    const token = reader.peek();
+    // `fs:[0x28]` cannot begin a statement, so a colon after the first name is always a label's.
+    if (!reader.isPunct(':', 1)) return false;
+    if (token.type === 'number' && /^\d+$/.test(token.text)) {
+      const count = (this.locals.get(token.text) ?? 0) + 1;
+      this.locals.set(token.text, count);
+      this.items.push({ statement, label: localName(token.text, count) });
+    } else if (token.type === 'name' && token.text !== '.') {
+      const isTaken =
+        this.labels.has(token.text) ||
+        this.symbols.has(token.text) ||
+        this.constants.has(token.text);
+      if (isTaken) throw redefined({ ...statement, column: token.column }, token.text);
+      this.labels.add(token.text);
+      this.items.push({ statement, label: token.text });
+    } else {
+      return false;
+    }
+    reader.take();
+    reader.take();
+    return true;
+  }
+
+  /** Turns `1b` and `1f` into the names of the definitions they mean. */
+  private bindLocals(tokens: readonly Token[]): Token[] {
+    const own = new Map<string, number>();
+    return tokens.map((token, i) => {
+      const isLabel = token.type === 'number' && tokens[i + 1]?.text === ':';
+      if (isLabel) own.set(token.text, (own.get(token.text) ?? 0) + 1);
+      if (token.type !== 'local') return token;
+      const number = String(BigInt(token.text.slice(0, -1)));
+      const seen = (this.locals.get(number) ?? 0) + (own.get(number) ?? 0);
+      const count = token.text.endsWith('b') ? seen : seen + 1;
+      return { ...token, text: localName(number, count) };
+    });
+  }
+}
+
+const localName = (number: string, count: number) => `${number}#${count}`;
+
+const redefined = (place: { line: number; column: number }, name: string) =>
+  new AssemblyError(place, `symbol "${name}" is defined twice`, 'rename one of the two');
