@@ -1,7 +1,8 @@
 // kernel/bpf/range_tree.c: the set of free slots of an arena, as maximal disjoint intervals under two orders. The
-// kernel keeps an interval tree by address and an rbtree by size; here they are two sorted arrays with the same order,
+// kernel keeps an interval tree by address and an rbtree by size; here they are two sorted lists with the same order,
 // ties included. Left out: the trees' balance, and locking, which is the caller's as in the kernel.
 import { ERRNO, type KernelContext } from '../mm/context.ts';
+import { SortedList } from './sorted-list.ts';
 
 /** struct range_node: slots [start, last], both u32 and inclusive. */
 export interface RangeNode {
@@ -13,16 +14,18 @@ export interface RangeNode {
 
 const rnSize = (rn: RangeNode): number => rn.last - rn.start + 1;
 
-/** struct range_tree. Slots and lengths are u32; lengths are at least 1 and start + len at most 2^32. */
+/** struct range_tree. Slots are below 2^32 - 1, lengths at least 1; an arena has no slot near that bound. */
 export class RangeTree {
   private readonly kernel: KernelContext;
   /** it_root: by start, which is by last too, since the nodes are disjoint. */
-  private readonly byStart: RangeNode[] = [];
+  private readonly byStart = new SortedList<RangeNode>((a, b) => a.start < b.start);
   /**
    * range_size_root read from its end: sizes ascending, and in each size the earlier inserted first. (The kernel puts
    * larger sizes to the left, smaller or equal ones to the right.)
    */
-  private readonly bySize: RangeNode[] = [];
+  private readonly bySize = new SortedList<RangeNode>(
+    (a, b) => rnSize(a) < rnSize(b) || (rnSize(a) === rnSize(b) && a.stamp < b.stamp),
+  );
   private stamp = 0;
 
   constructor(kernel: KernelContext) {
@@ -31,7 +34,7 @@ export class RangeTree {
 
   /** Nodes in use, by address. */
   nodes(): readonly Readonly<RangeNode>[] {
-    return this.byStart;
+    return this.byStart.items();
   }
 
   /**
@@ -39,10 +42,10 @@ export class RangeTree {
    * @returns its first slot, or -ENOENT
    */
   find(len: number): number {
-    const fit = this.sizePosition(len, -1);
-    if (fit === this.bySize.length) return ERRNO.ENOENT;
-    const lastOfSize = this.sizePosition(rnSize(this.bySize[fit]), this.stamp) - 1;
-    return this.bySize[lastOfSize].start;
+    const fit = this.bySize.first((rn) => rnSize(rn) < len);
+    if (!fit) return ERRNO.ENOENT;
+    const size = rnSize(fit);
+    return this.bySize.last((rn) => rnSize(rn) <= size)!.start;
   }
 
   /**
@@ -85,17 +88,17 @@ export class RangeTree {
     if (this.covers(start, last)) return 0;
     const err = this.clear(start, len);
     if (err) return err;
-    const left = this.iterFirst((start - 1) >>> 0, (start - 1) >>> 0);
-    if (left && (left.last + 1) >>> 0 !== start) return ERRNO.EFAULT;
-    const right = this.iterFirst((last + 1) >>> 0, (last + 1) >>> 0);
-    if (right && right.start !== (last + 1) >>> 0) return ERRNO.EFAULT;
+    const left = this.iterFirst(start - 1, start - 1);
+    if (left && left.last + 1 !== start) return ERRNO.EFAULT;
+    const right = this.iterFirst(last + 1, last + 1);
+    if (right && right.start !== last + 1) return ERRNO.EFAULT;
     return this.merge(left, right, start, last);
   }
 
   /** range_tree_destroy(): frees every node. */
   destroy(): void {
-    this.byStart.length = 0;
-    this.bySize.length = 0;
+    this.byStart.clear();
+    this.bySize.clear();
   }
 
   private merge(
@@ -128,43 +131,18 @@ export class RangeTree {
 
   /** range_it_iter_first(): the first node that overlaps [start, last]. */
   private iterFirst(start: number, last: number): RangeNode | null {
-    const rn = this.byStart[this.startPosition(start)];
+    const rn = this.byStart.first((node) => node.last < start);
     return rn && rn.start <= last ? rn : null;
-  }
-
-  /** Index of the first node whose last slot is `slot` or behind it. */
-  private startPosition(slot: number): number {
-    let low = 0;
-    let high = this.byStart.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.byStart[middle].last < slot) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
-
-  /** Index of the first node behind all that are smaller, or of this size and inserted at `stamp` or before. */
-  private sizePosition(size: number, stamp: number): number {
-    let low = 0;
-    let high = this.bySize.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      const rn = this.bySize[middle];
-      if (rnSize(rn) < size || (rnSize(rn) === size && rn.stamp <= stamp)) low = middle + 1;
-      else high = middle;
-    }
-    return low;
   }
 
   private insert(rn: RangeNode): void {
     rn.stamp = ++this.stamp;
-    this.byStart.splice(this.startPosition(rn.start), 0, rn);
-    this.bySize.splice(this.sizePosition(rnSize(rn), rn.stamp), 0, rn);
+    this.byStart.insert(rn);
+    this.bySize.insert(rn);
   }
 
   private remove(rn: RangeNode): void {
-    this.byStart.splice(this.startPosition(rn.start), 1);
-    this.bySize.splice(this.sizePosition(rnSize(rn), rn.stamp - 1), 1);
+    this.byStart.remove(rn);
+    this.bySize.remove(rn);
   }
 }
