@@ -178,7 +178,7 @@ function crossing(
   size: number,
 ): Arm64Outcome {
   const first = onePage(pages, paging, type, va);
-  const page = 1n << BigInt(paging.granuleShift(hi32(va)));
+  const page = 1n << BigInt(paging.halfOf(hi32(va)).granuleShift);
   const inFirst = page - (va % page);
   if (first.fault || BigInt(size) <= inFirst) return first;
   const second = onePage(pages, paging, type, u64(va + inFirst));

@@ -41,7 +41,8 @@ export function addressTranslate(paging: Arm64Paging, operation: AtOperation, va
   if (!ok) return (BigInt(paging.faultStatus) << 1n) | RES1 | F;
   const { memAttr } = paging;
   // Device memory and Normal Inner and Outer Non-cacheable are Outer Shareable, whatever the descriptor says.
-  const sh = memAttr < 0x10 || memAttr === 0x44 ? 2 : paging.shareability;
+  const outer = memAttr < 0x10 || memAttr === 0x44 || memAttr === 0x40;
+  const sh = outer ? 2 : paging.shareability;
   const page = paging.pa - (paging.pa % 4096);
   return (BigInt(memAttr) << 56n) | BigInt(page) | RES1 | NS | (BigInt(sh) << 7n);
 }

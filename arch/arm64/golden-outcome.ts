@@ -68,7 +68,7 @@ export function goldenOutcome(
   if (STORES.includes(insn)) for (const pa of bytes) data.store(pa);
   if (!LOADS.includes(insn)) return { ...outcome, ...pa2 };
   const values = insn === 'ldp' ? [bytes.slice(0, size / 2), bytes.slice(size / 2)] : [bytes];
-  const loaded = values.map((one) => hex(valueOf(one, data)));
+  const loaded = values.map((one) => hex(wordAt(one, data)));
   return { ...outcome, ...pa2, value: insn === 'ldp' ? loaded : loaded[0] };
 }
 
@@ -79,7 +79,7 @@ const bytesOf = (pa: number, size: number, pa2?: number): number[] =>
     return pa2 === undefined || i < inFirst ? pa + i : pa2 + i - inFirst;
   });
 
-const valueOf = (bytes: readonly number[], data: GoldenData): bigint =>
+const wordAt = (bytes: readonly number[], data: GoldenData): bigint =>
   bytes.reduceRight((word, pa) => (word << 8n) | data.byte(pa), 0n);
 
 function goldenFault({ esr, far }: { esr: number; far: bigint }) {

@@ -6,7 +6,6 @@
 // Device memory executes as Normal Non-cacheable; a permission or alignment fault leaves the access flag
 // alone; a contiguous group is walked entry by entry, which a well-formed group cannot tell.
 import type { VirtAddr } from '../../emulator/address.ts';
-import { bit, field } from '../../emulator/bits.ts';
 import { type AccessKind, FETCH, PERM_R, PERM_W, PERM_X } from '../../emulator/engine.ts';
 import type { Ram } from '../../emulator/ram.ts';
 import {
@@ -42,9 +41,9 @@ import {
   instructionAbort,
 } from './fault-code.ts';
 import { inspectWalk } from './inspect.ts';
-import { type Arm64PagingState, SCTLR_C, SCTLR_M, SCTLR_WXN } from './paging-state.ts';
+import type { Arm64PagingState } from './paging-state.ts';
 import { AP2, allowedAt, combinedRights, HI_DBM, hiddenByPan } from './permissions.ts';
-import { type AddressHalf, addressHalf, OA_48, OA_LPA } from './regime.ts';
+import { type AddressHalf, isDevice, outputHi, prepareRegime, type Regime } from './regime.ts';
 
 // ---- Registers and state ----
 
@@ -68,9 +67,6 @@ const LEVEL_SHIFT = 8;
 /** A negative entry: the fault status stands in the level's place. */
 const NEGATIVE = 1 << 14;
 
-/** MAIR_EL1 attributes: Device memory has 0 in the upper four bits (DDI 0487, D24.2.121). */
-const isDevice = (attr: number) => attr < 0x10;
-const NORMAL_NON_CACHEABLE = 0x44;
 const OUTER_SHAREABLE = 2;
 
 /** The AArch64 paging unit of one vCPU over tables in `ram`. */
@@ -87,8 +83,6 @@ export class Arm64Paging implements Paging, EntryRules {
   faultVector = 0;
   faultCode = 0;
   space = 0;
-  /** ASID bits that count: TCR_EL1.AS. */
-  asidMask = 0xff;
   translating = false;
   nextTable = 0;
   readonly faultInvalidates = false;
@@ -111,18 +105,8 @@ export class Arm64Paging implements Paging, EntryRules {
   half!: AddressHalf;
   stopKind = 0;
 
-  private readonly attrs = new Uint8Array(8);
-  private lower!: AddressHalf;
-  private upper!: AddressHalf;
-  private el0 = false;
-  private pan = false;
-  private uao = false;
-  private wxn = false;
-  private ha = false;
-  private hd = false;
-  /** Bits of the upper half-word beyond the physical address size, for data and fetches with the MMU off. */
-  private flatCheck = 0;
-  private flatCheckFetch = 0;
+  /** {@link state} in the form that walks read. */
+  regime!: Regime;
   /** Upper halves of the table descriptors of the walk under way, ORed. */
   private tableHi = 0;
 
@@ -134,44 +118,18 @@ export class Arm64Paging implements Paging, EntryRules {
 
   /**
    * Takes over {@link state}, which the walks read in a prepared form only. It flushes no TLB.
-   * @throws RangeError for an exception level other than 0 or 1
+   * @throws RangeError as {@link prepareRegime}
    */
   configure(): void {
-    const { sctlr, tcr, mair, ttbr0, ttbr1, el, features } = this.state;
-    if (el !== 0 && el !== 1) throw new RangeError(`exception level must be 0 or 1: ${el}`);
-    this.translating = (sctlr & SCTLR_M) !== 0n;
-    this.el0 = el === 0;
-    this.pan = features.pan && this.state.pan;
-    this.uao = features.uao && this.state.uao;
-    this.wxn = (sctlr & SCTLR_WXN) !== 0n;
-    // TCR_EL1.HA and HD (D8.5): HD needs HA, and both the feature.
-    this.ha = features.hafdbs !== 'none' && bit(tcr, 39);
-    this.hd = this.ha && features.hafdbs === 'AF+dirty' && bit(tcr, 40);
-    this.lower = addressHalf(0, tcr, ttbr0, features);
-    this.upper = addressHalf(1, tcr, ttbr1, features);
-    this.half = this.lower;
-    // TCR_EL1.A1 chooses the TTBR that holds the ASID, TCR_EL1.AS its width (D8.16.1).
-    const asid = field(bit(tcr, 22) ? ttbr1 : ttbr0, 63, 48);
-    this.asidMask = features.asid16 && bit(tcr, 36) ? 0xffff : 0xff;
-    this.space = Number(asid) & this.asidMask;
-    for (let i = 0; i < 8; i++) {
-      const attr = Number(field(mair, i * 8 + 7, i * 8));
-      // AArch64.S1Translate(): with SCTLR_EL1.C = 0 data in Normal memory is Non-cacheable.
-      this.attrs[i] = isDevice(attr) || (sctlr & SCTLR_C) !== 0n ? attr : NORMAL_NON_CACHEABLE;
-    }
-    const beyondPa = ~(2 ** (features.paBits - 32) - 1);
-    this.flatCheck = beyondPa & (this.lower.tbi ? 0x00ff_ffff : -1);
-    this.flatCheckFetch = beyondPa & (this.lower.tbiFetch ? 0x00ff_ffff : -1);
+    this.regime = prepareRegime(this.state);
+    this.half = this.regime.lower;
+    this.translating = this.regime.translating;
+    this.space = this.regime.asid;
   }
 
-  /** log2 of the granule of the half that an address lies in: 12, 14 or 16. */
-  granuleShift(hi: number): number {
-    return this.halfOf(hi).granuleShift;
-  }
-
-  private halfOf(hi: number): AddressHalf {
-    // AArch64.GetVARange(): VA[55].
-    return (hi & 0x0080_0000) === 0 ? this.lower : this.upper;
+  /** AArch64.GetVARange(): VA[55] chooses the half. */
+  halfOf(hi: number): AddressHalf {
+    return (hi & 0x0080_0000) === 0 ? this.regime.lower : this.regime.upper;
   }
 
   /** DDI 0487, D8.9 (address tagging): the byte that TBI ignores is replaced by copies of VA[55]. */
@@ -198,14 +156,17 @@ export class Arm64Paging implements Paging, EntryRules {
     if ((lo & TABLE_OR_PAGE) === 0 && (level < half.blockLevel || level === 3)) {
       return this.stop(FSC_TRANSLATION);
     }
-    const oaHi = this.outputHi(hi, lo);
+    const table = (lo & TABLE_OR_PAGE) !== 0 && level !== 3;
+    const shift = record.shift[step];
+    // AArch64.LeafBase(): the bits below a block's size are no part of its address.
+    const oaHi = outputHi(half.oaFormat, hi, lo) & (table || shift < 32 ? -1 : -1 << (shift - 32));
     if ((oaHi & half.oaOutOfRange) !== 0) return this.stop(FSC_ADDRESS_SIZE);
-    if ((lo & TABLE_OR_PAGE) !== 0 && level !== 3) {
+    if (table) {
       this.tableHi |= hi;
-      this.nextTable = oaHi * TWO_32 + ((lo & -(1 << half.granuleShift)) >>> 0);
+      this.nextTable = oaHi * TWO_32 + ((lo & half.tableMask) >>> 0);
       return DESCEND;
     }
-    return (lo & AF) === 0 && !this.ha ? this.stop(FSC_ACCESS_FLAG) : LEAF;
+    return (lo & AF) === 0 && !this.regime.ha ? this.stop(FSC_ACCESS_FLAG) : LEAF;
   }
 
   private stop(kind: number): Verdict {
@@ -213,19 +174,11 @@ export class Arm64Paging implements Paging, EntryRules {
     return STOP;
   }
 
-  /** PA[51:32] of a descriptor. */
-  private outputHi(hi: number, lo: number): number {
-    const format = this.half.oaFormat;
-    if (format === OA_48) return hi & 0xffff;
-    if (format === OA_LPA) return (hi & 0xffff) | ((lo & 0xf000) << 4);
-    return (hi & 0x3_ffff) | ((lo & 0x300) << 10);
-  }
-
   // ---- Access rights ----
 
   private asEl0(access: AccessType): boolean {
-    if (access.privilege === PRESENT_EL) return this.el0;
-    if (access.privilege === UNPRIVILEGED) return this.el0 || !this.uao;
+    if (access.privilege === PRESENT_EL) return this.regime.el0;
+    if (access.privilege === UNPRIVILEGED) return this.regime.el0 || !this.regime.uao;
     return access.privilege === AS_EL0;
   }
 
@@ -236,10 +189,10 @@ export class Arm64Paging implements Paging, EntryRules {
   private permit(rights: number, access: AccessType, el0: boolean): boolean {
     const device = (rights & RIGHT_DEVICE) !== 0;
     if (device && !access.fetch && (access.zeroes || this.unaligned)) {
-      return this.refuse(FSC_ALIGNMENT, access, access.WnR);
+      return this.refuse(FSC_ALIGNMENT, access);
     }
-    const allowed = allowedAt(rights, el0, this.wxn);
-    const shown = this.pan && !el0 && hiddenByPan(rights) ? allowed & PERM_X : allowed;
+    const allowed = allowedAt(rights, el0, this.regime.wxn);
+    const shown = this.regime.pan && !el0 && hiddenByPan(rights) ? allowed & PERM_X : allowed;
     const needs = access.needsAtEl0Only && !el0 ? 0 : access.needs;
     const missing = needs & ~(access.pan ? shown : allowed);
     if (missing !== 0) {
@@ -254,19 +207,15 @@ export class Arm64Paging implements Paging, EntryRules {
     const access = this.access ?? PLAIN[kind];
     const el0 = this.asEl0(access);
     if (el0 && this.halfOf(hi).e0pd) {
-      this.refuse(FSC_TRANSLATION, access, access.WnR);
+      this.refuse(FSC_TRANSLATION, access);
       return REFUSED;
     }
-    if (this.isNegative(rights)) {
-      this.refuse((rights >>> LEVEL_SHIFT) & 0x3f, access, access.WnR);
+    if ((rights & NEGATIVE) !== 0) {
+      this.refuse((rights >>> LEVEL_SHIFT) & 0x3f, access);
       return REFUSED;
     }
     if (!this.permit(rights, access, el0)) return REFUSED;
     return access.dirties && (rights & RIGHTS_DIRTY) === 0 ? REWALK : GRANTED;
-  }
-
-  isNegative(rights: number): boolean {
-    return (rights & NEGATIVE) !== 0;
   }
 
   walk(hi: number, lo: number, kind: AccessKind, sideEffects: boolean): boolean {
@@ -281,9 +230,9 @@ export class Arm64Paging implements Paging, EntryRules {
     const check = access.fetch ? half.checkHiFetch : half.checkHi;
     const outside = ((hi ^ half.sign) & check) | ((lo ^ half.sign) & half.checkLo);
     if (outside !== 0 || half.disabled || (el0 && half.e0pd)) {
-      return this.refuse(FSC_TRANSLATION, access, access.WnR);
+      return this.refuse(FSC_TRANSLATION, access);
     }
-    if (half.rootOutOfRange) return this.refuse(FSC_ADDRESS_SIZE, access, access.WnR);
+    if (half.rootOutOfRange) return this.refuse(FSC_ADDRESS_SIZE, access);
     this.half = half;
     this.tableHi = 0;
     const record = this.record;
@@ -305,21 +254,24 @@ export class Arm64Paging implements Paging, EntryRules {
     const leaf = record.length - 1;
     const leafHi = record.entryHi[leaf];
     const leafLo = record.entryLo[leaf];
-    this.memAttr = this.attrs[(leafLo >>> 2) & 7];
+    this.memAttr = this.regime.attrs[(leafLo >>> 2) & 7];
     this.shareability = half.sh >= 0 ? half.sh : (leafLo >>> 8) & 3;
     let rights =
-      combinedRights(leafHi, leafLo, half.hpd ? 0 : this.tableHi, this.hd) |
+      combinedRights(leafHi, leafLo, half.hpd ? 0 : this.tableHi, this.regime.hd) |
       (isDevice(this.memAttr) ? RIGHT_DEVICE : 0) |
       RIGHT_VALID |
       ((half.startLevel + leaf) << LEVEL_SHIFT);
-    const clean = this.hd && (leafLo & AP2) !== 0 && (leafHi & HI_DBM) !== 0;
+    const clean = this.regime.hd && (leafLo & AP2) !== 0 && (leafHi & HI_DBM) !== 0;
     if (!clean || (sideEffects && access.dirties)) rights |= RIGHTS_DIRTY;
     this.found = true;
     this.rights = rights >>> 0;
     this.pageShift = record.shift[leaf];
     this.global = (leafLo & NG) === 0;
     this.pa = this.outputAddress(leafHi, leafLo, hi, lo);
-    if (!this.permit(rights, access, el0)) return false;
+    if (!this.permit(rights, access, el0)) {
+      if (clean) this.rights = (rights & ~RIGHTS_DIRTY) >>> 0;
+      return false;
+    }
     if (sideEffects) this.updateLeaf(clean && access.dirties);
     return true;
   }
@@ -327,21 +279,21 @@ export class Arm64Paging implements Paging, EntryRules {
   /** StageOA(): the descriptor's address with the offset of the page or block. */
   private outputAddress(leafHi: number, leafLo: number, hi: number, lo: number): number {
     const shift = this.pageShift;
-    const oaHi = this.outputHi(leafHi, leafLo);
+    const oaHi = outputHi(this.half.oaFormat, leafHi, leafLo);
     if (shift < 32) {
-      const offset = 2 ** shift - 1;
-      return oaHi * TWO_32 + (((leafLo & ~offset) | (lo & offset)) >>> 0);
+      const page = -1 << shift;
+      return oaHi * TWO_32 + (((leafLo & page) | (lo & ~page)) >>> 0);
     }
-    const offsetHi = 2 ** (shift - 32) - 1;
-    return ((oaHi & ~offsetHi) | (hi & offsetHi)) * TWO_32 + lo;
+    const block = -1 << (shift - 32);
+    return ((oaHi & block) | (hi & ~block)) * TWO_32 + lo;
   }
 
   /** AArch64.S1DisabledOutput(): flat, Device-nGnRnE for data; only the physical address size can be exceeded. */
   private flat(hi: number, lo: number, access: AccessType): boolean {
-    const check = access.fetch ? this.flatCheckFetch : this.flatCheck;
-    if ((hi & check) !== 0) return this.refuse(FSC_ADDRESS_SIZE, access, access.WnR);
+    const check = access.fetch ? this.regime.flatCheckFetch : this.regime.flatCheck;
+    if ((hi & check) !== 0) return this.refuse(FSC_ADDRESS_SIZE, access);
     if (!access.fetch && (access.zeroes || this.unaligned)) {
-      return this.refuse(FSC_ALIGNMENT, access, access.WnR);
+      return this.refuse(FSC_ALIGNMENT, access);
     }
     this.found = true;
     this.memAttr = 0;
@@ -360,7 +312,7 @@ export class Arm64Paging implements Paging, EntryRules {
     const { record } = this;
     const leaf = record.length - 1;
     const before = record.entryLo[leaf];
-    let after = this.ha ? before | AF : before;
+    let after = this.regime.ha ? before | AF : before;
     if (makeDirty) after &= ~AP2;
     if (after >>> 0 !== before) this.ram.setWord(record.word[leaf], after);
   }
@@ -368,11 +320,11 @@ export class Arm64Paging implements Paging, EntryRules {
   // ---- Fault code ----
 
   /** AArch64.FaultSyndrome() of an abort taken to EL1. @returns false */
-  private refuse(status: number, access: AccessType, WnR: boolean): false {
+  private refuse(status: number, access: AccessType, WnR = access.WnR): false {
     this.faultStatus = status;
     this.faultCode = access.fetch
-      ? instructionAbort(this.el0, status)
-      : dataAbort(this.el0, status, WnR, access.CM);
+      ? instructionAbort(this.regime.el0, status)
+      : dataAbort(this.regime.el0, status, WnR, access.CM);
     this.faultVector = this.faultCode >>> 26;
     return false;
   }
@@ -384,7 +336,7 @@ export class Arm64Paging implements Paging, EntryRules {
       this.rights = NEGATIVE | (status << LEVEL_SHIFT);
       this.pageShift = this.half.granuleShift;
     }
-    return this.refuse(status, access, access.WnR);
+    return this.refuse(status, access);
   }
 
   // ---- Inspection ----

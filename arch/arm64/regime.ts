@@ -1,9 +1,17 @@
-// The stage 1 translation regime EL1&0 as its registers describe it: what TCR_EL1, TTBR0_EL1 and TTBR1_EL1 say of each
-// half of the address space, computed once when a register changes so that a walk only reads plain fields. Left out:
+// The stage 1 translation regime EL1&0 as its registers describe it, above all what TCR_EL1, TTBR0_EL1 and TTBR1_EL1 say of
+// each half of the address space, computed once when a register changes so that a walk only reads plain fields. Left out:
 // stage 2, other regimes, TCR_EL1.NFDn (only SVE and transactional accesses ask), cacheability of the walk itself.
 import { bit, field, hi32 } from '../../emulator/bits.ts';
 import type { WalkGeometry } from '../../mm/walk.ts';
 import type { Arm64Features } from './features.ts';
+import {
+  type Arm64PagingState,
+  SCTLR_C,
+  SCTLR_M,
+  SCTLR_WXN,
+  TCR_HA,
+  TCR_HD,
+} from './paging-state.ts';
 
 /** How output-address bits above 47 lie in a descriptor (DDI 0487, D8.3.1, VMSAv8-64 descriptor formats). */
 export const OA_48 = 0;
@@ -11,6 +19,13 @@ export const OA_48 = 0;
 export const OA_LPA = 1;
 /** FEAT_LPA2, TCR_EL1.DS = 1: OA[49:48] in place, OA[51:50] in bits 9:8. */
 export const OA_LPA2 = 2;
+
+/** PA[51:32] of a descriptor. @param format one of the OA_ values @param hi upper and @param lo lower half of it */
+export function outputHi(format: number, hi: number, lo: number): number {
+  if (format === OA_48) return hi & 0xffff;
+  if (format === OA_LPA) return (hi & 0xffff) | ((lo & 0xf000) << 4);
+  return (hi & 0x3_ffff) | ((lo & 0x300) << 10);
+}
 
 /** One half of the address space: VA[55] = 0 is translated by TTBR0_EL1, VA[55] = 1 by TTBR1_EL1. */
 export interface AddressHalf {
@@ -44,6 +59,8 @@ export interface AddressHalf {
   /** Shareability of every page if TCR_EL1.DS = 1 (TCR_EL1.SHn), else -1: the descriptor says it. */
   readonly sh: number;
   readonly granuleShift: number;
+  /** Bits of the lower half-word of a table's address. */
+  readonly tableMask: number;
 }
 
 // TCR_EL1 fields of the two halves: DDI 0487, D24.2.188.
@@ -159,5 +176,70 @@ export function addressHalf(
     oaOutOfRange: ~(2 ** (oaBits - 32) - 1),
     sh: ds ? Number(field(tcr, at.sh + 1, at.sh)) : -1,
     granuleShift,
+    tableMask: -1 << granuleShift,
   };
+}
+
+/** The registers in the form that walks read. */
+export interface Regime {
+  /** SCTLR_EL1.M */
+  readonly translating: boolean;
+  readonly el0: boolean;
+  readonly pan: boolean;
+  readonly uao: boolean;
+  readonly wxn: boolean;
+  /** Access flag and dirty state are kept by hardware. */
+  readonly ha: boolean;
+  readonly hd: boolean;
+  readonly lower: AddressHalf;
+  readonly upper: AddressHalf;
+  readonly asid: number;
+  /** ASID bits that count. */
+  readonly asidMask: number;
+  /** MAIR_EL1 attributes by AttrIndx, as data accesses see them. */
+  readonly attrs: Uint8Array;
+  /** With the MMU off: bits of the upper half-word that must be 0, for data and for fetches. */
+  readonly flatCheck: number;
+  readonly flatCheckFetch: number;
+}
+
+/** MAIR_EL1 attributes: Device memory has 0 in the upper four bits (DDI 0487, D24.2.121). */
+export const isDevice = (attr: number): boolean => attr < 0x10;
+const NORMAL_NON_CACHEABLE = 0x44;
+
+/** @throws RangeError for an exception level other than 0 or 1 */
+export function prepareRegime(state: Arm64PagingState): Regime {
+  const { sctlr, tcr, ttbr0, ttbr1, el, features } = state;
+  if (el !== 0 && el !== 1) throw new RangeError(`exception level must be 0 or 1: ${el}`);
+  // TCR_EL1.HA and HD (D8.5): HD needs HA, and both the feature.
+  const ha = features.hafdbs !== 'none' && (tcr & TCR_HA) !== 0n;
+  // TCR_EL1.A1 chooses the TTBR that holds the ASID, TCR_EL1.AS its width (D8.16.1).
+  const asidMask = features.asid16 && bit(tcr, 36) ? 0xffff : 0xff;
+  const lower = addressHalf(0, tcr, ttbr0, features);
+  // AArch64.S1DisabledOutput(): only the physical address size limits an address, and TBI still drops its tag.
+  const beyondPa = (tbi: boolean) => rangeMask(features.paBits, tbi ? 55 : 63).hi;
+  return {
+    translating: (sctlr & SCTLR_M) !== 0n,
+    el0: el === 0,
+    pan: features.pan && state.pan,
+    uao: features.uao && state.uao,
+    wxn: (sctlr & SCTLR_WXN) !== 0n,
+    ha,
+    hd: ha && features.hafdbs === 'AF+dirty' && (tcr & TCR_HD) !== 0n,
+    lower,
+    upper: addressHalf(1, tcr, ttbr1, features),
+    asid: Number(field(bit(tcr, 22) ? ttbr1 : ttbr0, 63, 48)) & asidMask,
+    asidMask,
+    attrs: attributes(state.mair, (sctlr & SCTLR_C) !== 0n),
+    flatCheck: beyondPa(lower.tbi),
+    flatCheckFetch: beyondPa(lower.tbiFetch),
+  };
+}
+
+/** AArch64.S1Translate(): with SCTLR_EL1.C = 0 data in Normal memory is Non-cacheable. */
+function attributes(mair: bigint, cacheable: boolean): Uint8Array {
+  return Uint8Array.from({ length: 8 }, (_, index) => {
+    const attr = Number(field(mair, index * 8 + 7, index * 8));
+    return isDevice(attr) || cacheable ? attr : NORMAL_NON_CACHEABLE;
+  });
 }

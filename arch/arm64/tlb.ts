@@ -58,7 +58,7 @@ const operandVa = (operand: bigint): VirtAddr =>
 
 /** With 8-bit ASIDs (TCR_EL1.AS = 0) the upper eight bits are RES0. */
 const asidOf = (paging: Arm64Paging, operand: bigint): number =>
-  Number(field(operand, 63, 48)) & paging.asidMask;
+  Number(field(operand, 63, 48)) & paging.regime.asidMask;
 
 /**
  * Changes that invalidate nothing but show at once: PSTATE, SCTLR_EL1, TCR_EL1, MAIR_EL1 and the TTBRs. Hardware may
