@@ -1,16 +1,15 @@
 // What the kernel's fault path asks of ESR_EL1: asm/esr.h and the predicates at the head of arch/arm64/mm/fault.c. A
 // syndrome is decoded whole, as fields with their meaning, in arch/arm64/fault-code.ts.
 import { lo32 } from '../../emulator/bits.ts';
+import {
+  EC_DABT_CUR,
+  EC_DABT_LOW,
+  EC_IABT_CUR,
+  FSC_PERMISSION,
+  FSC_TRANSLATION,
+} from './fault-code.ts';
 
-// Exception classes, ESR_EL1[31:26]. DDI 0487, D24.2.40.
-export const EC_IABT_LOW = 0x20;
-export const EC_IABT_CUR = 0x21;
-export const EC_DABT_LOW = 0x24;
-export const EC_DABT_CUR = 0x25;
-
-/** ISS bits of an abort. DDI 0487, D24.2.40, ISS encoding for an exception from a Data Abort. */
-export const ESR_WNR = 1 << 6;
-export const ESR_CM = 1 << 8;
+const WNR = 1 << 6;
 
 /** DFSC of a synchronous tag check fault. */
 const FSC_MTE = 0x11;
@@ -18,14 +17,14 @@ const FSC_MTE = 0x11;
 export const esrEc = (esr: bigint): number => lo32(esr) >>> 26;
 export const esrFsc = (esr: bigint): number => lo32(esr) & 0x3f;
 /** WnR as it stands: cache maintenance (CM) sets it too. */
-export const esrWnr = (esr: bigint): boolean => (lo32(esr) & ESR_WNR) !== 0;
+export const esrWnr = (esr: bigint): boolean => (lo32(esr) & WNR) !== 0;
 
 /** esr_fsc_is_translation_fault(), of levels -1 to 3 */
 export const isTranslationFault = (fsc: number): boolean =>
-  fsc === 0x2b || (fsc >= 0x04 && fsc <= 0x07);
+  fsc === 0x2b || (fsc & ~3) === FSC_TRANSLATION;
 
 /** esr_fsc_is_permission_fault(), of levels 0 to 3 */
-export const isPermissionFault = (fsc: number): boolean => fsc >= 0x0c && fsc <= 0x0f;
+export const isPermissionFault = (fsc: number): boolean => (fsc & ~3) === FSC_PERMISSION;
 
 /** esr_is_data_abort() */
 export const isDataAbort = (esr: bigint): boolean =>

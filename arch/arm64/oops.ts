@@ -78,25 +78,34 @@ export function showPte(context: FaultContext, addr: VirtAddr): void {
   const mm = user ? 'user' : 'swapper';
   const pgd = user ? userPgd(context) : context.swapperPgDir;
   const pages = `${2 ** (context.pte.pageShift - 10)}k pages, ${vaBits(context)}-bit VAs`;
-  print(`${mm} pgtable: ${pages}, pgdp=${hex16(BigInt(pgd))}`);
+  print(`${mm} pgtable: ${pages}, pgdp=${hex16(BigInt(pgd ?? 0))}`);
   print(`[${hex16(addr)}] ${entriesLine(context, pgd, addr)}`);
 }
 
-/** The table that TTBR0_EL1 names: BADDR without CnP. */
-const userPgd = (context: FaultContext): PhysAddr =>
-  Number((context.paging as Arm64Paging).state.ttbr0 & 0xffff_ffff_fffen) as PhysAddr;
+/** TCR_EL1.EPD0: no walks through TTBR0_EL1, which models an mm that maps nothing. */
+const TCR_EPD0 = 1n << 7n;
+
+/** The table of the task's mm, TTBR0_EL1.BADDR; null for one that maps nothing. */
+function userPgd(context: FaultContext): PhysAddr | null {
+  const { tcr, ttbr0 } = (context.paging as Arm64Paging).state;
+  return tcr & TCR_EPD0 ? null : (Number(ttbr0 & 0xffff_ffff_fffen) as PhysAddr);
+}
 
 const LEVEL_NAMES = ['pte', 'pmd', 'pud', 'p4d', 'pgd'];
 
 /** "pgd=..., p4d=..., ...": levels that are folded into the top one print its entry again. */
-function entriesLine(context: FaultContext, pgd: PhysAddr, addr: VirtAddr): string {
+function entriesLine(context: FaultContext, pgd: PhysAddr | null, addr: VirtAddr): string {
   const { pte } = context;
   const hasTable = (entry: bigint) =>
     !pte.tableNone(entry) && !pte.tableLeaf(entry) && !pte.tableBad(entry);
+  const entries =
+    pgd === null
+      ? [{ height: pte.shifts.length - 1, value: 0n }]
+      : tableEntries(context, pgd, addr, hasTable);
   const words: string[] = [];
-  for (const { height, value } of tableEntries(context, pgd, addr, hasTable)) {
+  for (const { height, value } of entries) {
     const names = words.length === 0 ? LEVEL_NAMES.slice(height) : [LEVEL_NAMES[height]];
-    // A table outside RAM would fault here; the entry of an mm that maps nothing is none.
+    // The kernel would fault on a table outside RAM; it prints as none.
     words.push(...names.reverse().map((name) => `${name}=${hex16(value ?? 0n)}`));
   }
   return words.join(', ');

@@ -13,7 +13,7 @@ import { repairedBy, SPURIOUS, settled } from '../path.ts';
 import { fixupException } from './extable.ts';
 import { PF_I, PF_P, PF_PK, PF_RSVD, PF_U, PF_W, VECTOR_PF } from './fault-code.ts';
 import { die, dumpPagetable, hasTable, oopsEnd, showFaultOops } from './oops.ts';
-import { CR4_SMAP } from './paging.ts';
+import { CR4_SMAP } from './paging-state.ts';
 import { EFLAGS_AC, EFLAGS_IF, type X86PtRegs } from './registers.ts';
 import { controlRegisters } from './show-regs.ts';
 import {

@@ -8,7 +8,7 @@ import type { FaultContext, HardwareFault } from '../arch.ts';
 import { oopsExit, panic, printModules } from '../oops.ts';
 import { tableEntries } from '../page-table.ts';
 import { PF_I, PF_P, PF_PK, PF_RSVD, PF_U, PF_W } from './fault-code.ts';
-import { CR4_SMEP } from './paging.ts';
+import { CR4_SMEP } from './paging-state.ts';
 import type { X86PtRegs } from './registers.ts';
 import { controlRegisters, showAllRegs, showRegs } from './show-regs.ts';
 

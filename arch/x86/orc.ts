@@ -100,7 +100,7 @@ function deriveTable(bounds: FunctionBounds, source: OrcSource): readonly (OrcEn
       const entry = entryOf(state);
       const at = Number(ip - bounds.start);
       for (let i = at; i < at + insn.length; i++) table[i] = entry;
-      const target = BRANCHES.test(insn.mnemonic) ? branchTarget(insn.operands) : null;
+      const target = BRANCHES.test(lastWord(insn.mnemonic)) ? branchTarget(insn.operands) : null;
       if (target !== null) open.push({ ip: target, state });
       if (ENDS.test(lastWord(insn.mnemonic))) break;
       state = follow(state, insn);
@@ -128,7 +128,8 @@ function branchTarget(operands: string): bigint | null {
 function follow(state: FrameState, insn: DecodedInsn): FrameState {
   const [first = '', second = ''] = insn.operands.split(/,(?![^[]*\])/).map((part) => part.trim());
   const { sp, bp } = state;
-  switch (lastWord(insn.mnemonic)) {
+  const mnemonic = lastWord(insn.mnemonic);
+  switch (mnemonic) {
     case 'push':
       return push(state, first === 'rbp', first);
     case 'pushfq':
@@ -142,7 +143,7 @@ function follow(state: FrameState, insn: DecodedInsn): FrameState {
     case 'sub':
     case 'add':
       if (first !== 'rsp') break;
-      return { ...state, sp: shifted(sp, immediate(second), insn.mnemonic === 'sub' ? 1 : -1) };
+      return { ...state, sp: shifted(sp, immediate(second), mnemonic === 'sub' ? 1 : -1) };
     case 'lea':
       if (first === 'rsp' || first === 'rbp') return load(state, first, second);
       break;
@@ -156,7 +157,7 @@ function follow(state: FrameState, insn: DecodedInsn): FrameState {
       if (second === 'rsp' || second === 'rbp') return clobber(state, second);
       break;
   }
-  if (READS_FIRST.test(insn.mnemonic)) return state;
+  if (READS_FIRST.test(mnemonic)) return state;
   return clobber(state, first);
 }
 

@@ -6,7 +6,8 @@ import { hex, hex16, lo32 } from '../../emulator/bits.ts';
 import type { FaultContext } from '../arch.ts';
 import { dumpStackPrintInfo, formatBacktrace } from '../oops.ts';
 import { onStack } from '../unwind.ts';
-import type { X86Paging, X86PagingState } from './paging.ts';
+import type { X86Paging } from './paging.ts';
+import type { X86PagingState } from './paging-state.ts';
 import type { X86PtRegs } from './registers.ts';
 import { UnwindState } from './unwind.ts';
 
