@@ -79,7 +79,7 @@ export class Kernel {
   private readonly data: PageOwner;
   private nextCode: bigint;
   private nextImage: bigint;
-  private extable: { readonly at: VirtAddr; readonly table: Uint8Array }[] = [];
+  private readonly extable: { readonly at: VirtAddr; readonly table: Uint8Array }[] = [];
   private readonly decoded = new Map<bigint, Insn>();
   private current = 0;
 
@@ -193,13 +193,11 @@ export class Kernel {
     return area.addr;
   }
 
-  /** Puts a table behind those that search_exception_tables() asks; the newest answers first. */
-  addExtable(lines: readonly ExtableLine[], at: VirtAddr): void {
-    this.extable.unshift({ at, table: this.arch.buildExtable(lines, at) });
-  }
-
-  clearExtables(): void {
-    this.extable = [];
+  /** Adds a table to those that search_exception_tables() asks. @returns a function that removes it */
+  addExtable(lines: readonly ExtableLine[], at: VirtAddr): () => void {
+    const entry = { at, table: this.arch.buildExtable(lines, at) };
+    this.extable.push(entry);
+    return () => void this.extable.splice(this.extable.indexOf(entry), 1);
   }
 
   /** search_exception_tables(): the kernel's, then those of BPF images. */

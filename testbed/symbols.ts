@@ -1,6 +1,6 @@
 // The modelled kernel's symbols: text of the code under test, its callers and BPF images, for %pS and the debugger.
 // Left out: modules other than bpf, and symbols of the real kernel that the model does not execute.
-import { virtAddr, type VirtAddr } from '../emulator/address.ts';
+import { type VirtAddr, virtAddr } from '../emulator/address.ts';
 import { hex, hex16 } from '../emulator/bits.ts';
 
 export interface KernelSymbol {
@@ -22,8 +22,9 @@ export class SymbolTable {
     return symbol;
   }
 
-  clear(): void {
-    this.symbols.length = 0;
+  remove(symbol: KernelSymbol): void {
+    const at = this.symbols.indexOf(symbol);
+    if (at >= 0) this.symbols.splice(at, 1);
   }
 
   all(): readonly KernelSymbol[] {

@@ -1,0 +1,294 @@
+// A call of code under test: the code is loaded as kernel text (or as a BPF image), its callers are laid on the stack,
+// arguments go into registers, and the vCPU runs until the code returns or cannot go on.
+import type { ExtableLine as ResolvedLine } from '../arch/arch.ts';
+import { type VirtAddr, virtAddr } from '../emulator/address.ts';
+import type { Assembled, Assembler } from '../emulator/assembler.ts';
+import { uncalibratedCycles } from '../emulator/cost/uncalibrated.ts';
+import { type CallerStack, type EntryState, layDownCallers } from './callers.ts';
+import { type Images, imageName } from './images.ts';
+import type { Kernel } from './kernel.ts';
+import type { CallObserved } from './observed.ts';
+import { type ArenaPlace, isBuffer, resolveValue } from './places.ts';
+import type { CallStep, Code, ExtableLine, World } from './scenario.ts';
+import type { CallEnd, Vcpu } from './vcpu.ts';
+
+/** Name under which assembly and raw bytes appear in traces. */
+export const CODE_SYMBOL = 'kfunc';
+
+/** The functions of ours on the stack: the outermost one, and the kernel C function between program and code. */
+const ENTRY_SYMBOL = 'faultline_entry';
+const CALLER_SYMBOL = 'faultline_caller';
+const STUB_SIZE = 0x40;
+
+/** EFLAGS: IF and the bit that is always set. */
+const RFLAGS = 0x202n;
+
+/** Bad input that only shows when the code is loaded. */
+export class CallError extends Error {
+  readonly remedy: string;
+
+  constructor(message: string, remedy: string) {
+    super(message);
+    this.name = 'CallError';
+    this.remedy = remedy;
+  }
+}
+
+/** What a call did, with what its document shows beyond what can be expected of it. */
+export interface CallSeen extends CallObserved {
+  readonly end: CallEnd;
+  readonly registers: ReadonlyMap<string, bigint>;
+}
+
+/** Code in memory, ready to be entered. */
+export interface LoadedCode {
+  readonly entry: VirtAddr;
+  readonly size: number;
+  /** Labels of assembly. */
+  readonly labels: ReadonlyMap<string, bigint>;
+  /** Source lines of assembly. */
+  readonly lines: Assembled['lines'];
+}
+
+export interface CallParts {
+  readonly kernel: Kernel;
+  readonly images: Images;
+  readonly assembler: Assembler;
+  readonly places: readonly ArenaPlace[];
+  readonly world: World;
+}
+
+/** One call from its loading to its report. The debugger drives the same object step by step. */
+export class Call {
+  readonly code: LoadedCode;
+  readonly step: CallStep;
+  readonly vcpu: Vcpu;
+  private readonly parts: CallParts;
+  private readonly entryState: EntryState;
+  private readonly buffers: readonly (VirtAddr | null)[];
+  private readonly firstFault: number;
+  private readonly firstRetired: number;
+  private readonly firstMiss: number;
+  private readonly undo: (() => void)[] = [];
+
+  /** Loads the code and enters it. @throws AssemblyError, CallError, RangeError out of memory */
+  constructor(parts: CallParts, step: CallStep, vcpu: Vcpu) {
+    this.parts = parts;
+    this.step = step;
+    this.vcpu = vcpu;
+    this.code = this.load();
+    this.loadExtable();
+    this.entryState = this.layDown();
+    this.buffers = step.args.map((arg) =>
+      isBuffer(arg) ? parts.kernel.allocBuffer(arg.bytes) : null,
+    );
+    this.firstFault = vcpu.faults.length;
+    this.firstRetired = vcpu.cpu.retired;
+    this.firstMiss = vcpu.mmu.misses;
+    this.enter();
+  }
+
+  get limit(): number {
+    return this.parts.world.limits.instructions ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Instructions that the call has retired so far. */
+  get retired(): number {
+    return this.vcpu.cpu.retired - this.firstRetired;
+  }
+
+  /** What a call that ended did. Takes the call's own symbols and tables away. */
+  finish(end: CallEnd, streams: Pick<CallObserved, 'stderr' | 'stderrBytes'>): CallSeen {
+    const { vcpu, firstFault } = this;
+    const { kernel } = this.parts;
+    const { arch, mm } = kernel;
+    for (const undo of this.undo) undo();
+    const registers = new Map(
+      arch.description.general.map((name) => [name, vcpu.cpu.readRegister(name)]),
+    );
+    const count = vcpu.faults.length - firstFault;
+    const instructions = this.retired;
+    const cycles = uncalibratedCycles(arch.costs, {
+      instructions,
+      faults: count,
+      walkLevels: (vcpu.mmu.misses - this.firstMiss) * mm.format.shifts.length,
+      invalidations: 0,
+    });
+    return {
+      kind: 'call',
+      outcome: end.outcome,
+      end,
+      ret: end.outcome === 'returned' ? (registers.get(arch.returnRegister) ?? 0n) : null,
+      registers,
+      faults: { length: count, at: (index) => vcpu.faults.at(firstFault + index) },
+      oops: end.outcome === 'oops' ? end.lines : null,
+      instructions,
+      cycles,
+      readRegister: (name) => registers.get(name) ?? vcpu.cpu.readRegister(name),
+      readArena: (arena, offset, length) => {
+        const base = kernel.arenas.get(arena)?.kernVmStart ?? 0n;
+        return kernel.readMemory(virtAddr(base + offset), length);
+      },
+      readBuffer: (arg, length) => {
+        const at = this.buffers[arg] ?? null;
+        return at === null ? null : kernel.readMemory(at, length);
+      },
+      ...streams,
+    };
+  }
+
+  private load(): LoadedCode {
+    const { kernel } = this.parts;
+    const { image, caller } = this.step;
+    const { bytes, labels, lines } = this.assemble(this.step.code);
+    const entry = kernel.loadText(bytes);
+    if (image === 'bpf') {
+      const [frame] = caller.frames;
+      const prog = this.parts.images.program(frame.prog, frame.arena);
+      const name = imageName(frame.prog);
+      this.undo.push(this.parts.images.addKsym(name, entry, bytes.length, prog));
+    } else this.addSymbols(entry, bytes.length, labels, lines);
+    kernel.codeChanged();
+    return { entry, size: bytes.length, labels, lines };
+  }
+
+  private assemble(code: Code): Pick<Assembled, 'bytes' | 'labels' | 'lines'> {
+    const { kernel, assembler, places } = this.parts;
+    switch (code.kind) {
+      case 'bytes':
+        return { bytes: code.bytes, labels: new Map(), lines: [] };
+      case 'text': {
+        const symbols: Record<string, bigint> = {};
+        for (const [name, binding] of this.step.symbols) {
+          if (binding.kind === 'value') symbols[name] = resolveValue(binding.value, places);
+        }
+        const address = kernel.codeAddress;
+        return assembler.assemble(code.text, { arch: kernel.arch.name, address, symbols });
+      }
+      case 'object':
+        throw new CallError(
+          `${code.path}: compiled objects cannot be run yet`,
+          'give the function as assembly or as bytes',
+        );
+    }
+  }
+
+  /** The code's own symbol, and one for each label that is called: functions, as the unwinder needs them. */
+  private addSymbols(
+    entry: VirtAddr,
+    size: number,
+    labels: ReadonlyMap<string, bigint>,
+    lines: Assembled['lines'],
+  ): void {
+    const { symbols } = this.parts.kernel;
+    const called = new Set(
+      lines.flatMap(({ text }) => /^\s*(?:call|bl)\s+([A-Za-z_.$][\w.$]*)/.exec(text)?.[1] ?? []),
+    );
+    const starts = [...labels]
+      .filter(([name, at]) => called.has(name) && at !== entry)
+      .sort((a, b) => (a[1] < b[1] ? -1 : 1));
+    const end = entry + BigInt(size);
+    const all: [string, bigint][] = [[CODE_SYMBOL, entry], ...starts];
+    all.forEach(([name, at], i) => {
+      const next = all[i + 1]?.[1] ?? end;
+      const symbol = symbols.add(name, virtAddr(at), Number(next - at));
+      this.undo.push(() => symbols.remove(symbol));
+    });
+  }
+
+  private loadExtable(): void {
+    const { kernel } = this.parts;
+    const { extable, image, caller } = this.step;
+    if (extable.length === 0) return;
+    const lines = extable.map((line) => this.resolve(line));
+    const at = kernel.codeAddress;
+    if (image === 'kernel') {
+      this.undo.push(kernel.addExtable(lines, at));
+      return;
+    }
+    const [frame] = caller.frames;
+    const prog = this.parts.images.program(frame.prog, frame.arena);
+    const table = kernel.arch.buildExtable(lines, at);
+    prog.extable = lines.flatMap((line) => kernel.arch.searchExtable(table, at, line.insn) ?? []);
+    this.undo.push(() => {
+      prog.extable = [];
+    });
+  }
+
+  private resolve(line: ExtableLine): ResolvedLine {
+    const insn = this.place(line.insn, line);
+    const fixup = line.fixup === null ? this.behind(insn) : this.place(line.fixup, line);
+    const { type, dst, arenaReg, offset, data } = line;
+    return { insn, fixup, type, dst, arenaReg, offset, data };
+  }
+
+  private place(place: string | number, line: ExtableLine): VirtAddr {
+    if (typeof place === 'number') return virtAddr(this.code.entry + BigInt(place));
+    const label = this.code.labels.get(place);
+    if (label !== undefined) return virtAddr(label);
+    throw new CallError(
+      `extable: the code has no label ${place} (entry of type ${line.type})`,
+      `define ${place}: in the code, or give a byte offset`,
+    );
+  }
+
+  private behind(insn: VirtAddr): VirtAddr {
+    const length = this.parts.kernel.instructionAt(insn)?.bytes.length ?? 1;
+    return virtAddr(insn + BigInt(length));
+  }
+
+  private layDown(): EntryState {
+    const { kernel, images } = this.parts;
+    const { caller, image } = this.step;
+    // The code is the innermost program's image: its frame is the code's own.
+    const frames = image === 'bpf' ? caller.frames.slice(1) : caller.frames;
+    const stack: CallerStack = {
+      entry: { returnAddress: stubAddress(kernel, ENTRY_SYMBOL, 0) },
+      programs: frames.map((f) => ({ returnAddress: images.returnAddress(f) })).reverse(),
+      kernelFrame:
+        caller.direct || image === 'bpf'
+          ? null
+          : { returnAddress: stubAddress(kernel, CALLER_SYMBOL, 1) },
+    };
+    const { stackEnd } = kernel.task;
+    const linkRegister = kernel.arch.linkRegister !== null;
+    return layDownCallers(stack, stackEnd, linkRegister, (va, value) => {
+      const word = new Uint8Array(8);
+      new DataView(word.buffer).setBigUint64(0, value, true);
+      kernel.writeMemory(va, word);
+    });
+  }
+
+  private enter(): void {
+    const { kernel, places } = this.parts;
+    const { arch } = kernel;
+    const { cpu, regs } = this.vcpu;
+    const { entryState: state, step } = this;
+    cpu.readGeneral(regs.words);
+    for (const name of arch.description.general) {
+      if (name === 'rflags') regs.set(name, RFLAGS);
+      else if (name !== 'pstate') regs.set(name, 0n);
+    }
+    step.args.forEach((arg, i) => {
+      const value = isBuffer(arg) ? this.buffers[i]! : resolveValue(arg, places);
+      regs.set(arch.argumentRegisters[i], value);
+    });
+    if (step.image === 'bpf') {
+      const arena = kernel.arenas.get(step.caller.frames[0].arena ?? '');
+      regs.set(arch.arenaBaseRegister, arena?.kernVmStart ?? 0n);
+    }
+    regs.set(arch.description.stackPointer, state.sp);
+    regs.set(arch.framePointer, state.fp);
+    if (arch.linkRegister !== null) regs.set(arch.linkRegister, state.returnAddress);
+    regs.ip = this.code.entry;
+    cpu.writeGeneral(regs.words);
+    cpu.setExits([state.returnAddress]);
+  }
+}
+
+/** Return address in a function of ours, which has a symbol and no code: it is never run. */
+function stubAddress(kernel: Kernel, name: string, index: number): VirtAddr {
+  const start = virtAddr(kernel.layout.text + BigInt(index * STUB_SIZE));
+  if (kernel.symbols.byName(name) === null) kernel.symbols.add(name, start, STUB_SIZE);
+  return virtAddr(start + BigInt(STUB_SIZE / 2));
+}

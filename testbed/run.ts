@@ -1,0 +1,212 @@
+// Runs a world: sets the kernel up as the scenario says, does its steps in order and compares each with what is
+// expected. One CPU; scenarios with several are the scheduler's.
+
+import type { Architecture } from '../arch/arch.ts';
+import { arm64 } from '../arch/arm64/index.ts';
+import { x86 } from '../arch/x86/index.ts';
+import { arenaMapAlloc, BpfArena } from '../bpf/arena.ts';
+import { bpfArenaAllocPages } from '../bpf/kfuncs.ts';
+import type { BpfProg } from '../bpf/prog.ts';
+import { FRAME_SIZE, virtAddr } from '../emulator/address.ts';
+import type { Assembler } from '../emulator/assembler.ts';
+import { hex, u64 } from '../emulator/bits.ts';
+import type { Disassembler } from '../emulator/disassembler.ts';
+import type { Engine } from '../emulator/engine.ts';
+import { EventSink } from '../emulator/events.ts';
+import { Ram } from '../emulator/ram.ts';
+import { finish } from '../mm/context.ts';
+import { Call, CallError, type CallSeen } from './call.ts';
+import { formatErrno } from './errno.ts';
+import { checkStep, type Failure } from './expect.ts';
+import { Images } from './images.ts';
+import { Kernel } from './kernel.ts';
+import type { Observed, StepObserved } from './observed.ts';
+import { type ArenaPlace, resolveValue } from './places.ts';
+import type { ArchName, ArenaOptions, CallStep, Contents, Step, World } from './scenario.ts';
+import { DEFAULT_PROGRAM } from './scenario-load-call.ts';
+import { mapFlags, type PlainStep, Steps } from './steps.ts';
+
+/** What a run needs from outside: the core that executes, and the tools that read and write its code. */
+export interface RunHost {
+  readonly engine: Engine;
+  readonly assembler: Assembler;
+  readonly disassembler: Disassembler;
+}
+
+export const ARCHITECTURES: Readonly<Record<ArchName, Architecture>> = { x86_64: x86, arm64 };
+
+/** RAM of a run, in bytes. The host commits what is touched. */
+const RAM_SIZE = 2 ** 30;
+
+/** A step that was done. */
+export interface StepRun {
+  readonly step: Step;
+  readonly seen: StepObserved;
+  readonly failures: readonly Failure[];
+}
+
+/** One world being run. */
+export class WorldRun {
+  readonly world: World;
+  readonly kernel: Kernel;
+  readonly places: readonly ArenaPlace[];
+  readonly images: Images;
+  readonly steps: readonly Step[];
+  private readonly host: RunHost;
+  private readonly plain: Steps;
+  /** Program whose streams a step means that names none. */
+  private innermost: BpfProg | null = null;
+
+  /** Sets the kernel and the arenas up. @throws CallError for a world that cannot be */
+  constructor(host: RunHost, world: World, events = new EventSink()) {
+    if (world.cpus.length !== 1) {
+      throw new CallError(
+        `${world.name}: scenarios with several CPUs cannot be run yet`,
+        'give the steps of one CPU under `steps:`',
+      );
+    }
+    this.host = host;
+    this.world = world;
+    this.steps = world.cpus[0];
+    const arch = ARCHITECTURES[world.arch];
+    const { vmStart, scratchPfn, kfence, erms, stack, ...config } = world.kernel;
+    this.kernel = new Kernel({
+      arch,
+      config: { ...config, series: world.series },
+      engine: host.engine,
+      ram: new Ram(0, RAM_SIZE),
+      disassembler: host.disassembler,
+      events,
+      stackSize: stack,
+    });
+    this.kernel.addCpu();
+    this.images = new Images(this.kernel);
+    this.places = world.arenas.map((options, i) => this.createArena(options, i === 0));
+    for (const [i, options] of world.arenas.entries()) this.fill(options, this.places[i]);
+    this.plain = new Steps(this.kernel, (name) => this.program(name));
+    // From here on the scenario's own steps are counted.
+    for (const { at, nth, errno } of world.injections) this.kernel.context.inject(at, nth, errno);
+  }
+
+  /** Does one step to its end and compares. @throws AssemblyError, CallError */
+  runStep(step: Step): StepRun {
+    if (step.kind === 'call') {
+      const call = this.startCall(step);
+      return this.endCall(call, call.vcpu.runCall(call.limit));
+    }
+    return this.endStep(step, this.plain.run(step));
+  }
+
+  /** Loads and enters a call without running it. */
+  startCall(step: CallStep): Call {
+    const { kernel, images, places, world } = this;
+    const [innermost] = step.caller.frames;
+    if (innermost) this.innermost = images.program(innermost.prog, innermost.arena);
+    this.mark();
+    const parts = { kernel, images, assembler: this.host.assembler, places, world };
+    return new Call(parts, step, kernel.cpus[0]);
+  }
+
+  /** The report of a call that ended, compared. */
+  endCall(call: Call, end: Parameters<Call['finish']>[0]): StepRun {
+    const seen: CallSeen = call.finish(end, this.streams());
+    return { step: call.step, seen, failures: checkStep(call.step, seen, this.places) };
+  }
+
+  /** The main program a step means: by name, or the innermost of the last call. */
+  program(name: string | null): BpfProg {
+    if (name !== null) {
+      const [arena] = this.world.arenas;
+      return this.images.loaded(name) ?? this.images.program(name, arena.name);
+    }
+    this.innermost ??= this.images.program(DEFAULT_PROGRAM, this.world.arenas[0].name);
+    return this.innermost;
+  }
+
+  close(): void {
+    this.kernel.close();
+  }
+
+  private endStep(step: PlainStep, partial: ReturnType<Steps['run']>): StepRun {
+    const seen = { ...partial, ...this.streams() } as StepObserved;
+    return { step, seen, failures: checkStep(step, seen, this.places) };
+  }
+
+  // What the innermost program's stderr held before the step.
+  private before = '';
+
+  private mark(): void {
+    this.before = this.stderrText();
+  }
+
+  private stderrText(): string {
+    return this.innermost === null ? '' : this.innermost.mainProg.streams[1].peek();
+  }
+
+  private streams(): Observed {
+    const text = this.stderrText();
+    const added = text.startsWith(this.before) ? text.slice(this.before.length) : '';
+    this.before = text;
+    return { stderr: added, stderrBytes: new TextEncoder().encode(text).length };
+  }
+
+  private createArena(options: ArenaOptions, first: boolean): ArenaPlace {
+    const { kernel } = this;
+    const { vmStart, scratchPfn } = this.world.kernel;
+    const attr = {
+      maxEntries: options.pages,
+      mapFlags: mapFlags(options.flags),
+      mapExtra: options.userVmStart,
+    };
+    const wishes = first
+      ? {
+          name: options.name,
+          kernVmStart: vmStart ?? kernel.layout.arenaBase,
+          scratchPfn: (scratchPfn * kernel.pageSize) / FRAME_SIZE,
+        }
+      : { name: options.name };
+    const arena = arenaMapAlloc(kernel.bpf, attr, wishes);
+    if (!(arena instanceof BpfArena)) {
+      throw new CallError(
+        `${this.world.name}: arena ${options.name} cannot be made: ${formatErrno(arena)}`,
+        'check its pages, user_vm_start, and kernel.vm_start and scratch_pfn',
+      );
+    }
+    kernel.arenas.set(options.name, arena);
+    return {
+      name: options.name,
+      kbase: arena.kernVmStart,
+      userVmStart: options.userVmStart,
+      pageSize: kernel.pageSize,
+    };
+  }
+
+  private fill(options: ArenaOptions, place: ArenaPlace): void {
+    const arena = this.kernel.arenas.get(options.name)!;
+    for (const { page, count } of options.alloc) {
+      const hint = u64(place.userVmStart + BigInt(page) * BigInt(place.pageSize));
+      if (finish(bpfArenaAllocPages(arena, hint, count)) === 0n) {
+        throw new CallError(
+          `${this.world.name}: arena ${options.name}: alloc [${page}, ${count}] fails`,
+          'the pages must be free and within the arena, and fit into the modelled memory',
+        );
+      }
+    }
+    for (const { offset, contents } of options.init) {
+      const at = virtAddr(place.kbase + offset);
+      if (!this.kernel.writeMemory(at, this.bytesOf(contents))) {
+        throw new CallError(
+          `${this.world.name}: arena ${options.name}: init at ${hex(offset)} is not in allocated pages`,
+          'allocate the pages with `alloc:` first',
+        );
+      }
+    }
+  }
+
+  private bytesOf(contents: Contents): Uint8Array {
+    if (contents.kind === 'bytes') return contents.bytes;
+    const bytes = new Uint8Array(8);
+    new DataView(bytes.buffer).setBigUint64(0, resolveValue(contents.value, this.places), true);
+    return bytes;
+  }
+}

@@ -1,0 +1,185 @@
+// The steps of a scenario other than calls: what the arena's kfuncs, user space, the deferred worker and a raw hand on
+// the page tables do.
+import {
+  arenaMapAlloc,
+  arenaMapFree,
+  BPF_F_MMAPABLE,
+  BPF_F_NO_USER_CONV,
+  BPF_F_SEGV_ON_FAULT,
+  BpfArena,
+} from '../bpf/arena.ts';
+import { flushFreeWork } from '../bpf/arena-free.ts';
+import { arenaMmap, userAccess } from '../bpf/arena-mmap.ts';
+import { bpfArenaAllocPages, bpfArenaFreePages, bpfArenaReservePages } from '../bpf/kfuncs.ts';
+import type { BpfProg } from '../bpf/prog.ts';
+import { BPF_STDERR, bpfProgStreamRead, bpfStreamVprintk, byteLength } from '../bpf/stream.ts';
+import { type VirtAddr, virtAddr } from '../emulator/address.ts';
+import { u64 } from '../emulator/bits.ts';
+import { finish } from '../mm/context.ts';
+import { type Ptep, setPteAt } from '../mm/pte.ts';
+import type { PteKind } from './expect-model.ts';
+import type { Kernel } from './kernel.ts';
+import type { Observed, StepObserved } from './observed.ts';
+import type { ArenaFlag } from './scenario-model.ts';
+import type { CallStep, CreateStep, PteStep, Step, UserStep } from './step-model.ts';
+
+/** Any step but a call. */
+export type PlainStep = Exclude<Step, CallStep>;
+
+type Seen = StepObserved extends infer T
+  ? T extends { kind: 'call' }
+    ? never
+    : Omit<T, keyof Observed>
+  : never;
+
+const FLAG_BITS: Readonly<Record<ArenaFlag, number>> = {
+  SEGV_ON_FAULT: BPF_F_SEGV_ON_FAULT,
+  NO_USER_CONV: BPF_F_NO_USER_CONV,
+};
+
+/** map_flags of an arena with these flags. */
+export const mapFlags = (flags: readonly ArenaFlag[]): number =>
+  flags.reduce((bits, flag) => bits | FLAG_BITS[flag], BPF_F_MMAPABLE);
+
+export class Steps {
+  private readonly kernel: Kernel;
+  /** The program whose stderr stream a step without a name means. */
+  private readonly program: (name: string | null) => BpfProg;
+
+  constructor(kernel: Kernel, program: (name: string | null) => BpfProg) {
+    this.kernel = kernel;
+    this.program = program;
+  }
+
+  /** Does one step, to its end. */
+  run(step: PlainStep): Seen {
+    switch (step.kind) {
+      case 'alloc': {
+        const arena = this.arena(step.arena);
+        const hint = step.page === null ? 0n : this.userAddress(arena, step.page);
+        const { count, sleepable } = step;
+        const at = finish(bpfArenaAllocPages(arena, hint, count, -1, 0n, sleepable));
+        return { kind: 'alloc', page: at === 0n ? null : this.userPage(arena, at) };
+      }
+      case 'free': {
+        const arena = this.arena(step.arena);
+        const at = this.userAddress(arena, step.page);
+        return {
+          kind: 'free',
+          freed: counted(arena, () =>
+            finish(bpfArenaFreePages(arena, at, step.count, step.sleepable)),
+          ),
+        };
+      }
+      case 'reserve': {
+        const arena = this.arena(step.arena);
+        const at = this.userAddress(arena, step.page);
+        return { kind: 'reserve', result: finish(bpfArenaReservePages(arena, at, step.count)) };
+      }
+      case 'user':
+        return this.user(step);
+      case 'worker': {
+        const arena = this.arena(step.arena);
+        return { kind: 'worker', freed: counted(arena, () => finish(flushFreeWork(arena))) };
+      }
+      case 'destroy': {
+        const { freed, leaked } = finish(arenaMapFree(this.arena(step.arena)));
+        return { kind: 'destroy', freed, leaked };
+      }
+      case 'pte':
+        return this.pte(step);
+      case 'create':
+        return { kind: 'create', result: this.create(step) };
+      case 'streamRead': {
+        const prog = this.program(step.prog);
+        const read = bpfProgStreamRead(this.kernel.context, prog, BPF_STDERR, step.length);
+        return typeof read === 'number'
+          ? { kind: 'streamRead', result: read, bytes: 0 }
+          : { kind: 'streamRead', result: 0, bytes: read.length };
+      }
+      case 'streamPrint': {
+        const prog = this.program(step.prog);
+        let result = 0;
+        let bytes = 0;
+        for (let i = 0; i < step.count && result === 0; i++) {
+          result = bpfStreamVprintk(this.kernel.context, prog, BPF_STDERR, step.text);
+          if (result === 0) bytes += byteLength(step.text);
+        }
+        return { kind: 'streamPrint', result, bytes };
+      }
+    }
+  }
+
+  private user(step: UserStep): Seen {
+    const arena = this.arena(step.arena);
+    const { userMm } = this.kernel;
+    if (arena.vmaList.length === 0 && arena.userVmEnd > arena.userVmStart) {
+      const len = arena.userVmEnd - arena.userVmStart;
+      finish(arenaMmap(arena, userMm, { addr: arena.userVmStart, len }));
+    }
+    const at = this.userAddress(arena, step.page) + BigInt(step.offset);
+    const value = step.access === 'write' ? step.value : null;
+    const seen = finish(userAccess(userMm, at, 8, value));
+    const done = seen.result === 'ok' ? (seen.value ?? value) : null;
+    return { kind: 'user', result: seen.result, value: done };
+  }
+
+  private pte(step: PteStep): Seen {
+    const { context, mm, ram, pageSize } = this.kernel;
+    const arena = this.arena(step.arena);
+    const addr = virtAddr(arena.kernVmStart + BigInt(step.page) * BigInt(pageSize));
+    if (step.set !== null) {
+      const ptep = mm.ptepAlloc(addr);
+      if (ptep > 0) setPteAt(context, ram, addr, ptep as Ptep, u64(step.set));
+    }
+    const ptep = mm.ptepOffset(addr);
+    const value = ptep === null ? 0n : ram.read64(ptep);
+    return { kind: 'pte', value, pteKind: this.pteKind(arena, value) };
+  }
+
+  private pteKind(arena: BpfArena, value: bigint): PteKind {
+    const { format } = this.kernel.mm;
+    if (value === 0n) return 'none';
+    if (!format.ptePresent(value)) return 'other';
+    const pfn = format.ptePfn(value);
+    if (pfn === arena.scratchPage) return 'scratch';
+    return this.kernel.pages.pageRefCount(pfn) > 0 ? 'page' : 'other';
+  }
+
+  private create(step: CreateStep): number {
+    const { bpf } = this.kernel;
+    const attr = {
+      keySize: step.keySize,
+      valueSize: step.valueSize,
+      maxEntries: step.pages,
+      mapFlags: typeof step.flags === 'number' ? step.flags : mapFlags(step.flags),
+      mapExtra: step.userVmStart,
+    };
+    const made = arenaMapAlloc(bpf, attr);
+    if (!(made instanceof BpfArena)) return made;
+    // Nobody names it again: its last reference is dropped at once.
+    finish(arenaMapFree(made));
+    return 0;
+  }
+
+  private arena(name: string): BpfArena {
+    const arena = this.kernel.arenas.get(name);
+    if (arena === undefined) throw new RangeError(`no arena ${name}`);
+    return arena;
+  }
+
+  private userAddress(arena: BpfArena, page: number): VirtAddr {
+    return virtAddr(arena.userVmStart + BigInt(page) * BigInt(this.kernel.pageSize));
+  }
+
+  private userPage(arena: BpfArena, at: bigint): number {
+    return Number((at - arena.userVmStart) / BigInt(this.kernel.pageSize));
+  }
+}
+
+/** Data pages that an action gives back. */
+function counted(arena: BpfArena, action: () => void): number {
+  const before = arena.dataPages.outstanding;
+  action();
+  return before - arena.dataPages.outstanding;
+}
