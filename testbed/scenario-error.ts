@@ -50,7 +50,10 @@ function messageOf(file: string, problems: readonly Problem[], more: number): st
   const place = (p: Problem) =>
     `${file}:${p.line}:${p.column}: ${p.path === '' ? '' : `${p.path}: `}${p.message}`;
   if (problems.length === 1) return place(problems[0]);
-  const lines = problems.map((p) => `${place(p)}\n    ${p.remedy}`);
+  const lines = problems.map((p, i) =>
+    // The same mistake in many places needs its remedy once.
+    p.remedy === problems[i - 1]?.remedy ? place(p) : `${place(p)}\n    ${p.remedy}`,
+  );
   return [...lines, ...(more > 0 ? [`and ${more} more`] : [])].join('\n');
 }
 
@@ -63,9 +66,10 @@ export const formatPath = (path: Path): string =>
 /** The one of `known` that `word` was most likely meant to be, or null if none is near. */
 export function nearest(word: string, known: readonly string[]): string | null {
   let best: string | null = null;
-  // Up to a third of the letters may be wrong, and two in any case but that of the very short.
-  let least = Math.max(Math.min(2, word.length - 1), Math.floor(word.length / 3)) + 1;
+  // Nearly half of the letters may be wrong, and two in any case but that of the very short.
+  let least = Math.max(Math.min(2, word.length - 1), Math.floor(word.length * 0.45)) + 1;
   for (const candidate of known) {
+    if (word.length > 2 && candidate.startsWith(word)) return candidate;
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
     if (distance < least) {
       best = candidate;

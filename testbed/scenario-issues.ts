@@ -46,19 +46,20 @@ function explainUnion(branches: Issue[][], path: Path, root: unknown): Complaint
   const got = valueAt(root, path);
   if (got === undefined) return [missing(path, forms.flat())];
   const kin = forms.filter((issues) => !issues.some((issue) => isOtherKind(issue, got)));
-  if (kin.length === 0) return [mismatch(path, forms.flat().filter(atRoot), got)];
+  const isNoWord = typeof got !== 'object' && !kin.flat().some((i) => paramsOf(i).wrong);
+  if (kin.length === 0 || isNoWord) return [mismatch(path, forms.flat().filter(atRoot), got)];
   const fewest = Math.min(...kin.map((issues) => unknownAtRoot(issues).length));
   const closest = kin.filter((issues) => unknownAtRoot(issues).length === fewest);
   if (closest.length === 1) {
     return closest[0].flatMap((issue) => explain(issue, [...path, ...(issue.path as Path)], root));
   }
-  if (typeof got !== 'object') return [mismatch(path, kin.flat().filter(atRoot), got)];
-  const known = [...new Set(kin.flatMap(keysOf))];
+  const all = kin.flatMap(keysOf);
+  const known = [...new Set(all)];
   const unknown = unknownAtRoot(closest[0]).filter((key) => !known.includes(key));
   if (unknown.length > 0) return unknownKeys(unknown, path, known);
-  return [
-    complaint(path, `cannot tell which form is meant`, `give one of the keys ${known.join(', ')}`),
-  ];
+  const telling = known.filter((key) => all.indexOf(key) === all.lastIndexOf(key));
+  const message = 'exactly one key must say what is meant';
+  return [complaint(path, message, `give one of ${telling.join(', ')}`)];
 }
 
 const atRoot = (issue: Issue): boolean => issue.path.length === 0;
@@ -138,11 +139,18 @@ const KINDS: Record<string, string> = {
   null: 'null',
 };
 
+/** A mapping of few keys is best told by them. */
+function formOf(issue: Extract<Issue, { code: 'invalid_type' }>): string {
+  const kind = KINDS[issue.expected] ?? issue.expected;
+  const keys = issue.expected === 'object' ? issue.message.split(' ') : [];
+  return keys.length > 0 && keys.length <= 4 ? `{${keys.join(', ')}}` : kind;
+}
+
 /** What the issues' forms would have been, as a phrase. */
 function expectedOf(issues: readonly Issue[]): string {
   const phrases = new Set<string>();
   for (const issue of issues) {
-    if (issue.code === 'invalid_type') phrases.add(KINDS[issue.expected] ?? issue.expected);
+    if (issue.code === 'invalid_type') phrases.add(formOf(issue));
     else if (issue.code === 'invalid_value') {
       phrases.add((issue.values.length > 1 ? 'one of ' : '') + issue.values.map(String).join(', '));
     } else if (issue.code === 'custom') phrases.add(paramsOf(issue).expected);

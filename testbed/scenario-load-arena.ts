@@ -161,7 +161,9 @@ function checkAllocated(
     if (alloc.some((range) => page >= range.page && page < range.page + range.count)) continue;
     const kernelPage = BigInt(page) + BigInt(lo32(userVmStart)) / size;
     const message = `nothing is allocated at offset ${hex(kernelPage * size)}`;
-    loader.complain([...path, 'offset'], message, `add [${page}, 1] to \`alloc\``);
+    const first = `the arena's pages begin at offset ${hex(lo32(userVmStart))}`;
+    const remedy = page < 0 ? first : `add [${page}, 1] to \`alloc\``;
+    loader.complain([...path, 'offset'], message, remedy);
     return;
   }
 }

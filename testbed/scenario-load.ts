@@ -43,7 +43,7 @@ export function loadWorld(raw: Raw, name: string, loader: Loader): World {
 /** One call, steps and CPUs are three ways of saying what happens: a file uses one of them. */
 function checkForm(raw: Raw, form: World['form'], loader: Loader): void {
   if (form === 'call') {
-    if (CALL_KEYS.every((key) => raw[key] === undefined)) {
+    if (isIdle(raw)) {
       loader.complain([], 'nothing happens in this scenario', 'give `code:`, `steps:` or `cpus:`');
     }
     if (raw.schedule !== undefined) {
@@ -63,8 +63,12 @@ function checkForm(raw: Raw, form: World['form'], loader: Loader): void {
   }
 }
 
+const isIdle = (raw: Raw): boolean => CALL_KEYS.every((key) => raw[key] === undefined);
+
 function loadCpus(raw: Raw, form: World['form'], loader: Loader): Step[][] {
-  if (form === 'call') return [[loadCallStep(raw, [], raw.expect, ['expect'], loader)]];
+  if (form === 'call') {
+    return [isIdle(raw) ? [] : [loadCallStep(raw, [], raw.expect, ['expect'], loader)]];
+  }
   if (form === 'steps') return [loadSteps(raw.steps ?? [], ['steps'], raw, loader)];
   const cpus = raw.cpus ?? [];
   if (cpus.length < 1)

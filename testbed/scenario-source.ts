@@ -43,7 +43,7 @@ export function readSource(text: string, file: string): Source {
     (error): Problem => ({
       ...place(error.pos[0]),
       path: '',
-      message: summary(error.message),
+      message: SYNTAX_MESSAGES[error.code] ?? summary(error.message),
       remedy:
         SYNTAX_REMEDIES[error.code] ?? 'the file must be YAML (or JSON): mend its syntax here',
     }),
@@ -60,6 +60,11 @@ export function readSource(text: string, file: string): Source {
   };
 }
 
+const SYNTAX_MESSAGES: Record<string, string> = {
+  DUPLICATE_KEY: 'this key stands twice in one mapping',
+  MULTIPLE_DOCS: 'a second document begins here',
+};
+
 const SYNTAX_REMEDIES: Record<string, string> = {
   DUPLICATE_KEY: 'keep one of the two',
   MULTIPLE_DOCS: 'a file holds one scenario: move the others into files of their own',
@@ -70,12 +75,8 @@ const SYNTAX_REMEDIES: Record<string, string> = {
 };
 
 /** The first line of the parser's message, without the place that it repeats. */
-const summary = (message: string): string => {
-  const line = message.split('\n', 1)[0].replace(/ at line \d+, column \d+:?$/, '');
-  return line === 'Map keys must be unique'
-    ? 'this key stands twice in one mapping'
-    : lowerFirst(line);
-};
+const summary = (message: string): string =>
+  lowerFirst(message.split('\n', 1)[0].replace(/ at line \d+, column \d+:?$/, ''));
 
 const lowerFirst = (text: string): string => text.slice(0, 1).toLowerCase() + text.slice(1);
 

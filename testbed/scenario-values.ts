@@ -143,7 +143,10 @@ export const hexBytes = once(() => {
 /** Text of a form that `test` knows. `expected` names the form, `remedy` shows one. */
 export function textOf(test: RegExp, expected: string, remedy: string) {
   return block<string>({ type: 'string', pattern: test.source }, (input, refuse) => {
-    if (typeof input !== 'string') return refuse({ expected, remedy });
+    if (typeof input !== 'string') {
+      const isNumber = typeof input === 'bigint' || typeof input === 'number';
+      return refuse({ expected, remedy: isNumber ? 'put it in quotes' : remedy });
+    }
     if (!test.test(input)) {
       return refuse({ expected, wrong: `${JSON.stringify(input)} is not ${expected}`, remedy });
     }
@@ -151,11 +154,13 @@ export function textOf(test: RegExp, expected: string, remedy: string) {
   });
 }
 
-/** A mapping with these keys and no others. An unknown key's issue carries the known ones. */
+/** A mapping with these keys and no others. The issues of unknown keys and of other values carry the known ones. */
 export const mapping = <T extends z.core.$ZodLooseShape>(shape: T) =>
   z.strictObject(shape, {
     error: (issue) =>
-      issue.code === 'unrecognized_keys' ? Object.keys(shape).join(' ') : undefined,
+      issue.code === 'unrecognized_keys' || issue.code === 'invalid_type'
+        ? Object.keys(shape).join(' ')
+        : undefined,
   });
 
 /** A key that may be left out, with what an editor says about it. */

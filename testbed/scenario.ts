@@ -25,6 +25,11 @@ export * from './step-model.ts';
  */
 export function parseScenario(text: string, fileName: string, readFile: ReadFile): Scenario {
   const source = readSource(text, fileName);
+  if (typeof source.value !== 'object' || source.value === null || Array.isArray(source.value)) {
+    const message = source.value === null ? 'the file says nothing' : 'a scenario is a mapping';
+    const remedy = 'write keys such as `name:`, `arena:` and `code:` at the left margin';
+    fail(source, [{ path: [], part: 'value', message, remedy }]);
+  }
   const result = scenarioSchema().safeParse(source.value);
   if (!result.success) fail(source, complaintsOf(result.error.issues, source.value));
   const raw = result.data;
