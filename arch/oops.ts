@@ -26,8 +26,8 @@ export function oops(context: FaultContext, body: () => void, halted?: string): 
  */
 export function dumpStackPrintInfo(context: FaultContext, machineCheck = false): void {
   const { kernel, current } = context;
-  // TAINT_DIE is set after each report, so the first one is untainted. Positions: taint_flags in kernel/panic.c.
-  const died = kernel.dieCounter > 1;
+  // Positions of the letters: taint_flags in kernel/panic.c.
+  const died = kernel.dieCounter > 0;
   const taint =
     died || machineCheck
       ? `Tainted: G   ${machineCheck ? 'M' : ' '}  ${died ? 'D' : ' '}            `

@@ -125,7 +125,7 @@ export class TestKernel {
       isVmallocAddr: change.isVmallocAddr ?? ((addr) => addr >= vmallocStart && addr < vmallocEnd),
     };
     this.map(text, 1, 'PAGE_KERNEL_ROX');
-    this.map(stack, STACK_SIZE / config.pageSize, 'PAGE_KERNEL');
+    this.map(stack, Math.ceil(STACK_SIZE / config.pageSize), 'PAGE_KERNEL');
     this.symbols.push({ name: 'code', start: text, size: 0x1000 });
     this.events.length = 0;
   }

@@ -123,12 +123,13 @@ export function die(
   machineCheck = false,
 ): void {
   const { kernel } = context;
-  kernel.dieCounter++;
-  kernel.printk(`Internal error: ${text}: ${hex16(err)} [#${kernel.dieCounter}]  SMP`);
+  kernel.printk(`Internal error: ${text}: ${hex16(err)} [#${kernel.dieCounter + 1}]  SMP`);
   printModules(context);
   showRegsOnly(context, regs, machineCheck);
   dumpBacktrace(context, regs);
   dumpKernelInstr(context, regs);
+  // Counted here, since TAINT_DIE is set after the report.
+  kernel.dieCounter++;
   oopsExit(context);
 }
 

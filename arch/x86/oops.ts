@@ -101,12 +101,13 @@ export function die(
 ): void {
   const { kernel } = context;
   if (kernel.dieCounter === 0) execSummaryRegs.set(kernel, regs.clone());
-  kernel.dieCounter++;
   const code = (err & 0xffff).toString(16).padStart(4, '0');
   const pti = kernel.config.pti ? 'PTI' : 'NOPTI';
-  kernel.printk(`Oops: ${text}: ${code} [#${kernel.dieCounter}] SMP ${pti}`);
+  kernel.printk(`Oops: ${text}: ${code} [#${kernel.dieCounter + 1}] SMP ${pti}`);
   showRegs(context, regs, cr2);
   printModules(context);
+  // Counted here, since TAINT_DIE is set after the report.
+  kernel.dieCounter++;
 }
 
 /**
