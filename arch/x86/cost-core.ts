@@ -3,18 +3,21 @@
 import type { CoreDescription } from '../../emulator/cost/core.ts';
 import type { FrontEndDescription } from '../../emulator/cost/front-end.ts';
 import { PORTS } from './cost-classes.ts';
-import { VALUES } from './cost-operands.ts';
+import { TEMPORARY, VALUES } from './cost-operands.ts';
 
 export const goldenCove: CoreDescription = {
   name: 'Golden Cove',
   values: VALUES,
+  temporaries: TEMPORARY,
   width: 6,
   retireWidth: 8,
   window: 512,
   scheduler: 97 + 70 + 38,
   ports: 12,
+  binding: 'rename',
   takenBranchPorts: PORTS.branch,
-  blockedForwarding: 17,
+  blockedForwarding: 13,
+  followsStores: true,
   storeBuffer: 112,
   storesPerLine: 2,
   line: 64,

@@ -6,6 +6,7 @@ import type {
   AddressEffect,
   CostedInstruction,
   Flow,
+  Repeat,
   Uop,
 } from '../../emulator/cost/instruction.ts';
 import { TICKS_PER_CYCLE } from '../../emulator/cost/units.ts';
@@ -26,8 +27,9 @@ import {
   TEMPORARY,
   VECTOR,
 } from './cost-operands.ts';
+import { repeatOf } from './cost-repeat.ts';
 import { semanticsOf } from './cost-semantics.ts';
-import { systemCost } from './cost-system.ts';
+import { lockedCost, systemCost } from './cost-system.ts';
 
 /** An instruction as the disassembler gives it. */
 export interface DisassembledInstruction {
@@ -238,7 +240,10 @@ function flowOf(mnemonic: string): Flow {
 /** Operand reads and writes of one instruction, sorted by where they go. */
 function traffic(shape: Shape) {
   const { mnemonic, operands } = shape;
-  const { roles, flagsRead, flagsWritten, reads, writes } = semanticsOf(mnemonic, operands.length);
+  const [operand] = operands;
+  const narrow = operand !== undefined && 'width' in operand && operand.width === 8;
+  const name = narrow && (mnemonic === 'div' || mnemonic === 'idiv') ? `${mnemonic}8` : mnemonic;
+  const { roles, flagsRead, flagsWritten, reads, writes } = semanticsOf(name, operands.length);
   const read = [...reads, ...flagValues(flagsRead)];
   const written = [...writes];
   let memory: MemoryOperand | null = null;
@@ -280,6 +285,11 @@ function addressEffects(out: Assembly, shape: Shape, written: readonly number[])
     if (mnemonic === 'lea' && isMemory(source) && source.index < 0 && source.base >= 0) {
       return out.moved(target.value, source.base, source.disp);
     }
+  }
+  if (mnemonic === 'mov' && isRegister(target) && isImmediate(source)) {
+    const value = BigInt.asUintN(target.width, source.number);
+    out.effects.push({ kind: 'constant', to: target.value, value });
+    return;
   }
   for (const value of written) if (value < VECTOR) out.unknown(value);
 }
@@ -446,6 +456,11 @@ function stringOperation(out: Assembly, shape: Shape): number | null {
   return slots;
 }
 
+function repeatFor(mnemonic: string): Repeat | null {
+  const match = /^(lods|stos|movs|scas|cmps)([bwdq])$/.exec(mnemonic);
+  return match === null ? null : repeatOf(match[1], { b: 1, w: 2, d: 4, q: 8 }[match[2]] ?? 8);
+}
+
 /** A length-changing prefix: 66h before an opcode with a 16-bit immediate (optimisation manual, LCP). */
 function hasSlowLength(bytes: Uint8Array, operands: readonly Operand[]): boolean {
   if (!bytes.includes(0x66) || bytes[0] !== 0x66) return false;
@@ -504,6 +519,7 @@ export function decodeX86Cost(insn: DisassembledInstruction): CostedInstruction 
     flow: shape.flow,
     fusible: FUSIBLE.has(mnemonic) && !memoryAndImmediate && memory?.ripRelative !== true,
     fuses: shape.flow === 'branch',
-    serialize: 0,
+    repeat: prefix.startsWith('rep') ? repeatFor(mnemonic) : null,
+    locked: locks && memory !== undefined ? lockedCost(mnemonic) : null,
   };
 }

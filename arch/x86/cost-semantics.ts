@@ -48,6 +48,7 @@ imul2: xr /CZ
 imul3: wrr /CZ
 mulx: wwr - d/
 div idiv: r /CZ ad/ad
+div8 idiv8: r /CZ a/a
 cbw cwde cdqe: - - a/a
 cwd cdq cqo: - - a/d
 xchg: xx
@@ -75,7 +76,8 @@ ldmxcsr: r
 stmxcsr: w
 prefetcht0 prefetcht1 prefetcht2 prefetchnta prefetchw: r
 clflush clflushopt clwb: a
-nop endbr64 lfence mfence sfence pause ud2 int3 hlt leave: -
+nop: aa
+endbr64 lfence mfence sfence pause ud2 int3 hlt leave: -
 push: r
 pop: w
 jmp call: r

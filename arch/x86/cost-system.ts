@@ -67,9 +67,24 @@ function lockedRow(mnemonic: string): string {
   }
 }
 
+/**
+ * Cycles from one locked operation to the next: measured. Alone it takes longer, since the first part of it overlaps
+ * with the one before: 25 measured with a plain store or a dependent load in between.
+ */
+export function lockedCost(mnemonic: string): { readonly apart: number; readonly alone: number } {
+  const apart = Math.round(measured(lockedRow(mnemonic)).throughput / TICKS_PER_CYCLE);
+  return { apart, alone: apart + LOCK_OVERLAP };
+}
+
+const LOCK_OVERLAP = 6;
+
+/** Operations of a locked instruction; the public tables of the family have 8 and more. */
+const LOCK_SLOTS = 8;
+
 /** @returns null for an ordinary instruction */
 export function systemCost(mnemonic: string, prefix = ''): SystemCost | null {
-  const stop = prefix === 'lock' ? lockedRow(mnemonic) : STOPS[mnemonic];
+  if (prefix === 'lock') return { form: lockedRow(mnemonic), latency: 1, slots: LOCK_SLOTS };
+  const stop = STOPS[mnemonic];
   if (stop !== undefined) {
     const { throughput } = measured(stop);
     const slots = Math.round((throughput * WIDTH) / TICKS_PER_CYCLE);

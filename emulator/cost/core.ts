@@ -5,6 +5,8 @@ export interface CoreDescription {
   readonly name: string;
   /** Values of the architecture's numbering (registers, flags, temporaries). */
   readonly values: number;
+  /** First of the values that only live inside one instruction. */
+  readonly temporaries: number;
   /** Slots renamed a cycle. */
   readonly width: number;
   /** Operations retired a cycle. */
@@ -15,10 +17,17 @@ export interface CoreDescription {
   readonly scheduler: number;
   /** Ports, numbered from 0. */
   readonly ports: number;
+  /**
+   * When an operation is given its port: at rename, to the one with the fewest waiting, or at issue, to the first that
+   * is free.
+   */
+  readonly binding: 'rename' | 'issue';
   /** Ports that can execute a taken branch. */
   readonly takenBranchPorts: number;
   /** Cycles to a load that needs bytes of a store that does not hold all of them. */
   readonly blockedForwarding: number;
+  /** Loads wait for earlier stores to the same bytes; without it memory carries no data. */
+  readonly followsStores: boolean;
   /** Stores between rename and the write to the cache. */
   readonly storeBuffer: number;
   /** Stores to one cache line that are written in one cycle. */

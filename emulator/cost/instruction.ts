@@ -41,7 +41,16 @@ export interface Access {
 /** How an instruction moves the addresses of later accesses, as far as it can be told without running the code. */
 export type AddressEffect =
   | { readonly kind: 'copy'; readonly to: number; readonly from: number; readonly add: bigint }
+  | { readonly kind: 'constant'; readonly to: number; readonly value: bigint }
   | { readonly kind: 'unknown'; readonly to: number };
+
+/** A string instruction with a repeat prefix. */
+export interface Repeat {
+  /** Value that holds the count. */
+  readonly counter: number;
+  /** @param loop the code comes from the micro-op cache */
+  slots(count: number, loop: boolean): number;
+}
 
 /** What an instruction does to the flow of control. */
 export type Flow = 'next' | 'jump' | 'branch' | 'call' | 'return';
@@ -68,6 +77,8 @@ export interface CostedInstruction {
   readonly fusible: boolean;
   /** A conditional branch that fuses with {@link fusible}. */
   readonly fuses: boolean;
-  /** Waits for everything before it and lets nothing after it start: cycles that takes, or 0. */
-  readonly serialize: number;
+  /** Slots of a repeated string instruction by its count, or null. */
+  readonly repeat: Repeat | null;
+  /** Locked: cycles from one to the next, and from its operands or the last store before it to its end. */
+  readonly locked: { readonly apart: number; readonly alone: number } | null;
 }

@@ -3,6 +3,7 @@
 // does that picks the oldest first. Approximate: ports are bound at rename, nothing is ever cancelled or replayed.
 import type { CoreDescription } from './core.ts';
 import type { Access, CostedInstruction, Uop } from './instruction.ts';
+import type { Places } from './symbols.ts';
 import { TICKS_PER_CYCLE } from './units.ts';
 
 /** When a value is there. Names that share a value share the object. */
@@ -14,6 +15,8 @@ interface StoredBytes {
   readonly address: number;
   readonly width: number;
   readonly data: Value;
+  /** Cycle in which it is written to the cache; 0 before that is known. */
+  committed: number;
 }
 
 const ALWAYS: Value = { ready: 0 };
@@ -49,6 +52,9 @@ export class Scoreboard {
   /** Ticks that rounding a forwarding time to cycles has left. */
   private remainder = 0;
   private readonly loop: boolean;
+  private lockEnd = 0;
+  /** Cycle in which the last store was written that was not locked. */
+  private plainCommit = 0;
 
   /** @param loop the code runs again and again: what a core learns of its loads and stores, it has learnt */
   constructor(core: CoreDescription, loop: boolean) {
@@ -66,34 +72,29 @@ export class Scoreboard {
     return Math.max(this.lastRetire, this.lastCommit);
   }
 
-  /**
-   * @param delivered cycle from which the front end has the instruction
-   * @param addresses one for each of its accesses
-   */
-  issue(
-    insn: CostedInstruction,
-    delivered: number,
-    addresses: ArrayLike<number>,
-    taken: boolean,
-  ): void {
-    const cycle = this.rename(insn, delivered);
-    let done = cycle;
-    for (const uop of insn.uops)
-      done = Math.max(done, this.place(uop, insn, cycle, addresses, taken));
+  /** @param delivered cycle from which the front end has the instruction */
+  issue(insn: CostedInstruction, delivered: number, places: Places, taken: boolean): void {
+    const slots = insn.repeat === null ? insn.slots : insn.repeat.slots(places.count, this.loop);
+    const cycle = this.rename(insn, slots, delivered);
+    let done = insn.repeat === null ? cycle : this.renameCycle;
+    for (const uop of insn.uops) done = Math.max(done, this.place(uop, insn, cycle, places, taken));
     this.retire(insn, done);
     for (const uop of insn.uops) {
-      if (uop.store >= 0) this.commit(addresses[uop.store], insn.accesses[uop.store].width);
+      if (uop.store < 0) continue;
+      this.commit(places.addresses[uop.store], insn.accesses[uop.store].width);
+      this.stores[this.stores.length - 1].committed = this.lastCommit;
+      if (insn.locked === null) this.plainCommit = this.lastCommit;
     }
   }
 
-  private rename(insn: CostedInstruction, delivered: number): number {
+  private rename(insn: CostedInstruction, wanted: number, delivered: number): number {
     const { core } = this;
     const oldest = this.retireOf[this.count % core.window];
     let from = Math.max(delivered, oldest);
     if (insn.uops.some((uop) => uop.store >= 0))
       from = Math.max(from, this.commits[this.storeCount % core.storeBuffer]);
     if (from > this.renameCycle) this.advance(from);
-    let slots = insn.slots;
+    let slots = wanted;
     if (slots > this.slotsLeft && this.slotsLeft < core.width) this.advance(this.renameCycle + 1);
     const first = this.renameCycle;
     while (slots > this.slotsLeft) {
@@ -113,7 +114,7 @@ export class Scoreboard {
     uop: Uop,
     insn: CostedInstruction,
     cycle: number,
-    addresses: ArrayLike<number>,
+    places: Places,
     taken: boolean,
   ): number {
     const { core, values } = this;
@@ -125,30 +126,32 @@ export class Scoreboard {
     let ready = cycle + 1;
     for (const value of uop.reads) ready = Math.max(ready, values[value].ready);
     const branch = taken && insn.flow === 'branch';
-    const bank = uop.load >= 0 ? Math.floor(addresses[uop.load] / 8) & 7 : -1;
+    const bank = uop.load >= 0 ? Math.floor(places.addresses[uop.load] / 8) & 7 : -1;
     const start = this.start(branch ? core.takenBranchPorts : uop.ports, ready, cycle, uop, bank);
     const result = { ready: start + uop.latency };
-    if (uop.load >= 0) this.forward(addresses[uop.load], insn.accesses[uop.load], result, cycle);
+    if (uop.load >= 0) result.ready = Math.max(result.ready, this.lockEnd + uop.latency);
+    if (uop.load >= 0 && insn.locked !== null) this.lock(insn, insn.locked, ready, result);
+    else if (uop.load >= 0 && core.followsStores) {
+      this.forward(places.addresses[uop.load], insn.accesses[uop.load], result, cycle);
+    }
     for (const value of uop.writes) values[value] = result;
     if (uop.store >= 0) {
       const { width } = insn.accesses[uop.store];
       const data = uop.reads.length > 0 ? values[uop.reads[0]] : ALWAYS;
-      this.stores.push({ address: addresses[uop.store], width, data });
+      this.stores.push({ address: places.addresses[uop.store], width, data, committed: 0 });
       if (this.stores.length > 64) this.stores = this.stores.slice(-32);
     }
     return Math.max(start + 1, uop.writes.length > 0 ? result.ready : 0);
   }
 
   private start(ports: number, ready: number, cycle: number, uop: Uop, bank: number): number {
-    const port = this.choosePort(ports, cycle);
-    let at = ready;
-    if (uop.unit >= 0) at = Math.max(at, Math.ceil(this.unitFree[uop.unit] / TICKS_PER_CYCLE));
-    const bit = 1 << port;
-    for (;;) {
-      if (at >= this.busy.length) this.grow(at);
-      if ((this.busy[at] & bit) === 0 && this.bankFree(at, bank)) break;
-      at++;
-    }
+    let from = ready;
+    if (uop.unit >= 0) from = Math.max(from, Math.ceil(this.unitFree[uop.unit] / TICKS_PER_CYCLE));
+    const { binding } = this.core;
+    const allowed = binding === 'rename' ? 1 << this.leastLoaded(ports, cycle) : ports;
+    const at = this.firstFree(allowed, from, bank);
+    const bit = allowed & ~this.busy[at] & -(allowed & ~this.busy[at]);
+    const port = 31 - Math.clz32(bit);
     this.busy[at] |= bit;
     if (bank >= 0) this.banks[at] += 1 << (2 * bank);
     if (uop.unit >= 0) {
@@ -159,8 +162,16 @@ export class Scoreboard {
     return at;
   }
 
+  /** First cycle in which one of the ports is free, and the bank of the cache that is read. */
+  private firstFree(ports: number, from: number, bank: number): number {
+    for (let at = from; ; at++) {
+      if (at >= this.busy.length) this.grow(at);
+      if ((this.busy[at] & ports) !== ports && this.bankFree(at, bank)) return at;
+    }
+  }
+
   /** The allowed port with the fewest operations waiting. */
-  private choosePort(ports: number, cycle: number): number {
+  private leastLoaded(ports: number, cycle: number): number {
     for (; this.loadCycle < cycle; this.loadCycle++) {
       for (let taken = this.busy[this.loadCycle]; taken !== 0; taken &= taken - 1) {
         this.load[31 - Math.clz32(taken & -taken)]--;
@@ -207,7 +218,7 @@ export class Scoreboard {
       const inside = address + width <= store.address + store.width && address === store.address;
       const covered = address >= store.address && address + width <= store.address + store.width;
       if (!covered) {
-        result.ready = Math.max(result.ready, store.data.ready + this.core.blockedForwarding);
+        result.ready = Math.max(result.ready, store.committed + this.core.blockedForwarding);
         return;
       }
       const way = this.loop ? access.loopForwarding : access.forwarding;
@@ -218,6 +229,31 @@ export class Scoreboard {
       else result.ready = Math.max(result.ready, store.data.ready + delay);
       return;
     }
+  }
+
+  /** A locked operation starts when its operands are there and every store before it is written. */
+  private lock(
+    insn: CostedInstruction,
+    { apart, alone }: { readonly apart: number; readonly alone: number },
+    ready: number,
+    result: Value,
+  ): void {
+    let operands = ready;
+    for (const uop of insn.uops) {
+      if (uop.load >= 0) continue;
+      for (const value of uop.reads) {
+        if (value < this.core.temporaries) {
+          operands = Math.max(operands, this.values[value].ready);
+        }
+      }
+    }
+    const before = this.lockEnd;
+    this.lockEnd = before + apart;
+    // What the last locked operation itself has left is there in time.
+    if (operands > before + 4) this.lockEnd = Math.max(this.lockEnd, operands + alone);
+    if (this.plainCommit > before)
+      this.lockEnd = Math.max(this.lockEnd, this.plainCommit + alone - 2);
+    result.ready = this.lockEnd;
   }
 
   /** Writes stores to the cache in program order: so many to one line in a cycle. */

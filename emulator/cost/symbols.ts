@@ -1,9 +1,20 @@
 // Where accesses go when nobody ran the code: an address is a symbol (what a register held) plus an offset. Accesses
 // with one symbol overlap as their offsets say; accesses with different symbols are taken for apart.
-import type { Access, CostedInstruction } from './instruction.ts';
+import type { Access, AddressEffect, CostedInstruction } from './instruction.ts';
 
 /** Symbols lie this far apart, more than any offset a block reaches. */
 const SPAN = 2 ** 34;
+
+/** A count that nobody knows: a short one. */
+const UNKNOWN_COUNT = 64;
+
+/** Where one instruction reads and writes, and how often it repeats itself. */
+export interface Places {
+  /** One for each access. */
+  readonly addresses: readonly number[];
+  /** Count of a repeat prefix; 1 without. */
+  readonly count: number;
+}
 
 export class SymbolicAddresses {
   private readonly held: number[];
@@ -14,13 +25,17 @@ export class SymbolicAddresses {
   }
 
   /** Addresses of an instruction's accesses, then its effect on the registers. */
-  step(insn: CostedInstruction): number[] {
+  step(insn: CostedInstruction): Places {
     const addresses = insn.accesses.map((access) => this.address(access));
-    for (const effect of insn.effects) {
-      this.held[effect.to] =
-        effect.kind === 'copy' ? this.held[effect.from] + Number(effect.add) : this.fresh();
-    }
-    return addresses;
+    const count = insn.repeat === null ? 1 : this.held[insn.repeat.counter];
+    for (const effect of insn.effects) this.held[effect.to] = this.after(effect);
+    return { addresses, count: count < SPAN ? count : UNKNOWN_COUNT };
+  }
+
+  private after(effect: AddressEffect): number {
+    if (effect.kind === 'unknown') return this.fresh();
+    if (effect.kind === 'constant') return Number(effect.value);
+    return this.held[effect.from] + Number(effect.add);
   }
 
   private address(access: Access): number {

@@ -1,0 +1,103 @@
+// Operands of an AArch64 instruction, parsed from the disassembler's text, for costing only: registers, the address,
+// the shift. It leaves out predicate and system registers, which have no value here.
+
+/** General registers 0 to 30, the stack pointer 31; vector registers from here. */
+export const SP = 31;
+export const VECTOR = 32;
+export const FLAGS = 64;
+/** First of the values that only live inside one instruction. */
+export const TEMPORARY = 65;
+export const VALUES = 68;
+
+export interface Register {
+  /** Value number; -1 for the zero register. */
+  readonly value: number;
+  /** w, x; b, h, s, d, q; v for a vector with an arrangement. */
+  readonly size: string;
+}
+
+export interface Address {
+  readonly base: number;
+  readonly index: number;
+  readonly scale: number;
+  readonly disp: bigint;
+  /** Pre- or post-indexed: the base register is written. */
+  readonly writeback: boolean;
+}
+
+export interface Operands {
+  /** Registers outside the address, in order. */
+  readonly registers: readonly Register[];
+  readonly address: Address | null;
+  /** Shift or extension of the last register (`lsl`, `uxtw`), and by how much; '' if there is none. */
+  readonly shift: string;
+  readonly amount: number;
+  readonly immediate: bigint | null;
+}
+
+const REGISTER = /^(?:([wxbhsdqv])(\d+)|(sp|wsp|xzr|wzr))/;
+
+function parseRegister(text: string): Register | null {
+  const match = REGISTER.exec(text);
+  if (match === null) return null;
+  const [, size, number, special] = match;
+  if (special !== undefined) {
+    return { value: special.endsWith('sp') ? SP : -1, size: special.startsWith('w') ? 'w' : 'x' };
+  }
+  const vector = size !== 'w' && size !== 'x';
+  return { value: Number(number) + (vector ? VECTOR : 0), size };
+}
+
+/** `v0.4s-v3.4s` written out. */
+function spread(text: string): string {
+  return text.replace(/v(\d+)(\.\w+)\s*-\s*v(\d+)\.\w+/g, (_, first, shape, last) => {
+    const count = (((Number(last) - Number(first)) % 32) + 32) % 32;
+    return Array.from({ length: count + 1 }, (_, n) => `v${(Number(first) + n) % 32}${shape}`).join(
+      ', ',
+    );
+  });
+}
+
+function parseAddress(inside: string, after: string): Address {
+  const parts = inside.split(',').map((part) => part.trim());
+  const index = parts.length > 1 ? parseRegister(parts[1]) : null;
+  const number = /#(-?(?:0x)?[0-9a-f]+)/;
+  const disp = index === null ? (number.exec(parts[1] ?? '')?.[1] ?? '0') : '0';
+  const shift = index !== null && parts.length > 2 ? number.exec(parts[2])?.[1] : undefined;
+  return {
+    base: parseRegister(parts[0])?.value ?? -1,
+    index: index?.value ?? -1,
+    scale: 2 ** Number(shift ?? 0),
+    disp: disp.startsWith('-') ? -BigInt(disp.slice(1)) : BigInt(disp),
+    writeback: after.startsWith('!') || after.includes('#'),
+  };
+}
+
+/** @param text operands as the disassembler writes them */
+export function parseOperands(text: string): Operands {
+  const open = text.indexOf('[');
+  // A lane (`v1.s[0]`) has brackets too; an address stands alone.
+  const bracket = open > 0 && /[\w]/.test(text[open - 1]) ? -1 : open;
+  const close = text.lastIndexOf(']');
+  const outside = bracket < 0 ? text : text.slice(0, bracket);
+  const address =
+    bracket < 0 ? null : parseAddress(text.slice(bracket + 1, close), text.slice(close + 1).trim());
+  const tokens = spread(outside)
+    .split(/[,{}]/)
+    .map((token) => token.trim());
+  const registers = tokens.map(parseRegister).filter((register) => register !== null);
+  const shift = /\b(lsl|lsr|asr|ror|[su]xt[bhwx])(?: #(0x[0-9a-f]+|\d+))?$/.exec(outside.trim());
+  const immediate = /#(-?(?:0x[0-9a-f]+|\d+))/.exec(outside)?.[1];
+  return {
+    registers,
+    address,
+    shift: shift?.[1] ?? '',
+    amount: Number(shift?.[2] ?? 0),
+    immediate:
+      immediate === undefined || immediate === ''
+        ? null
+        : immediate.startsWith('-')
+          ? -BigInt(immediate.slice(1))
+          : BigInt(immediate),
+  };
+}
