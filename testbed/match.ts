@@ -26,10 +26,10 @@ export class PatternError extends Error {
   }
 }
 
-/** What was compared, and where it first went wrong. */
+/** What was compared, and where it went wrong: at the line of the pattern that the text got to at best. */
 export type MatchResult =
   | { readonly ok: true }
-  /** `line` of the pattern (from 0) found no counterpart; at best the text got to `textLine`. */
+  /** The pattern's line, and the text's at `textLine` (from 0), that stood there instead. */
   | {
       readonly ok: false;
       readonly wanted: string;
@@ -59,7 +59,7 @@ export function matchText(pattern: TextPattern, text: string): MatchResult {
   let at = 0;
   let line = 0;
   let retry: { pattern: number; line: number } | null = null;
-  let furthest = { line: -1, pattern: 0 };
+  let furthest = { line: 0, pattern: -1 };
   while (line < got.length) {
     const wanted = lines[at];
     if (wanted?.kind === 'skip') {
@@ -71,7 +71,7 @@ export function matchText(pattern: TextPattern, text: string): MatchResult {
       line++;
       continue;
     }
-    if (line > furthest.line) furthest = { line, pattern: at };
+    if (at > furthest.pattern) furthest = { line, pattern: at };
     if (retry === null) return mismatch(lines, got, furthest);
     retry.line++;
     line = retry.line;
@@ -79,7 +79,8 @@ export function matchText(pattern: TextPattern, text: string): MatchResult {
   }
   while (lines[at]?.kind === 'skip') at++;
   if (at === lines.length) return { ok: true };
-  return mismatch(lines, got, { line: got.length, pattern: at });
+  const end = { line: got.length, pattern: at };
+  return mismatch(lines, got, at > furthest.pattern ? end : furthest);
 }
 
 /**
