@@ -1,7 +1,7 @@
 // Which half of the address space an address lies in, as the kernel asks (asm/memory.h, mm/fault.c). The hardware's
 // question is another, VA[55] alone: see arch/arm64/paging.ts.
 import type { VirtAddr } from '../../emulator/address.ts';
-import { bit } from '../../emulator/bits.ts';
+import { hi32 } from '../../emulator/bits.ts';
 import type { FaultContext } from '../arch.ts';
 
 /** vabits_actual: width of kernel and user addresses. */
@@ -10,12 +10,12 @@ export const vaBits = (context: FaultContext): number =>
 
 /** is_ttbr0_addr(): below TASK_SIZE. `addr` is untagged. */
 export const isTtbr0Addr = (context: FaultContext, addr: bigint): boolean =>
-  addr >> BigInt(vaBits(context)) === 0n;
+  hi32(addr) >>> (vaBits(context) - 32) === 0;
 
 /** is_ttbr1_addr(): at or above PAGE_OFFSET. */
 export const isTtbr1Addr = (context: FaultContext, addr: bigint): boolean =>
-  BigInt.asIntN(64, addr) >> BigInt(vaBits(context)) === -1n;
+  hi32(addr) >> (vaBits(context) - 32) === -1;
 
-/** untagged_addr(): a user address without its tag; kernel addresses keep theirs. */
+/** untagged_addr(): a user address (VA[55] = 0) without its tag; kernel addresses keep theirs. */
 export const untaggedAddr = (addr: VirtAddr): VirtAddr =>
-  bit(addr, 55) ? addr : (BigInt.asUintN(56, addr) as VirtAddr);
+  hi32(addr) & 0x0080_0000 ? addr : (BigInt.asUintN(56, addr) as VirtAddr);

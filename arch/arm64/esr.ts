@@ -1,6 +1,5 @@
 // What the kernel's fault path asks of ESR_EL1: asm/esr.h and the predicates at the head of arch/arm64/mm/fault.c. A
 // syndrome is decoded whole, as fields with their meaning, in arch/arm64/fault-code.ts.
-import { lo32 } from '../../emulator/bits.ts';
 import {
   EC_DABT_CUR,
   EC_DABT_LOW,
@@ -9,15 +8,17 @@ import {
   FSC_TRANSLATION,
 } from './fault-code.ts';
 
+// Everything here takes ESR_EL1[31:0] as an unsigned number: ISS2 plays no part in the decisions.
+
 const WNR = 1 << 6;
 
 /** DFSC of a synchronous tag check fault. */
 const FSC_MTE = 0x11;
 
-export const esrEc = (esr: bigint): number => lo32(esr) >>> 26;
-export const esrFsc = (esr: bigint): number => lo32(esr) & 0x3f;
+export const esrEc = (esr: number): number => esr >>> 26;
+export const esrFsc = (esr: number): number => esr & 0x3f;
 /** WnR as it stands: cache maintenance (CM) sets it too. */
-export const esrWnr = (esr: bigint): boolean => (lo32(esr) & WNR) !== 0;
+export const esrWnr = (esr: number): boolean => (esr & WNR) !== 0;
 
 /** esr_fsc_is_translation_fault(), of levels -1 to 3 */
 export const isTranslationFault = (fsc: number): boolean =>
@@ -27,14 +28,18 @@ export const isTranslationFault = (fsc: number): boolean =>
 export const isPermissionFault = (fsc: number): boolean => (fsc & ~3) === FSC_PERMISSION;
 
 /** esr_is_data_abort() */
-export const isDataAbort = (esr: bigint): boolean =>
+export const isDataAbort = (esr: number): boolean =>
   esrEc(esr) === EC_DABT_CUR || esrEc(esr) === EC_DABT_LOW;
 
-export const isEl1DataAbort = (esr: bigint): boolean => esrEc(esr) === EC_DABT_CUR;
-export const isEl1InstructionAbort = (esr: bigint): boolean => esrEc(esr) === EC_IABT_CUR;
+export const isEl1DataAbort = (esr: number): boolean => esrEc(esr) === EC_DABT_CUR;
+export const isEl1InstructionAbort = (esr: number): boolean => esrEc(esr) === EC_IABT_CUR;
+
+/** is_el1_permission_fault(), with the CPU's own PAN */
+export const isEl1PermissionFault = (esr: number): boolean =>
+  (isEl1DataAbort(esr) || isEl1InstructionAbort(esr)) && isPermissionFault(esrFsc(esr));
 
 /** is_el1_mte_sync_tag_check_fault() */
-export const isEl1TagCheckFault = (esr: bigint): boolean =>
+export const isEl1TagCheckFault = (esr: number): boolean =>
   isEl1DataAbort(esr) && esrFsc(esr) === FSC_MTE;
 
 const CLASS_NAMES: Readonly<Record<number, string>> = {
@@ -50,5 +55,5 @@ const CLASS_NAMES: Readonly<Record<number, string>> = {
 };
 
 /** esr_get_class_string(), of the classes that this model raises */
-export const esrGetClassString = (esr: bigint): string =>
+export const esrGetClassString = (esr: number): string =>
   CLASS_NAMES[esrEc(esr)] ?? 'UNRECOGNIZED EC';

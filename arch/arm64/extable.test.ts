@@ -11,8 +11,8 @@ import {
 } from './extable.ts';
 import { Arm64PtRegs } from './registers.ts';
 
-const READ = 0x96000007n;
-const WRITE = 0x96000047n;
+const READ = 0x96000007;
+const WRITE = 0x96000047;
 const EFAULT = 2n ** 64n - 14n;
 
 function setUp(source: Partial<Arm64ExtableSource> & Pick<Arm64ExtableSource, 'type'>) {

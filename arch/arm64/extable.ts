@@ -105,12 +105,13 @@ function bpfWord({ dst, arenaReg, offset = 0 }: Arm64ExtableSource): number {
 
 /**
  * fixup_exception(): the handler of the entry for the interrupted instruction.
+ * @param esr ESR_EL1[31:0]
  * @returns the path of the handler, or null where there is no entry or it declines
  */
 export function fixupException(
   context: FaultContext,
   regs: Arm64PtRegs,
-  esr: bigint,
+  esr: number,
 ): FaultPath | null {
   if (context.kernel.events.on) context.kernel.enter('fixup_exception', { pc: hex(regs.ip) });
   const entry = context.searchExceptionTables(regs.ip);
@@ -134,14 +135,14 @@ export function fixupException(
  * insn_may_access_user(): true if the instruction at `pc` has an entry that allows it user memory: any but that of a
  * copy whose other side faulted.
  */
-export function insnMayAccessUser(context: FaultContext, pc: VirtAddr, esr: bigint): boolean {
+export function insnMayAccessUser(context: FaultContext, pc: VirtAddr, esr: number): boolean {
   const entry = context.searchExceptionTables(pc);
   if (entry === null) return false;
   return entry.type !== ARM64_EX_TYPE.uaccess_cpy || cpyFaultedOnUaccess(entry, esr);
 }
 
 /** cpy_faulted_on_uaccess(): the side that faulted is the user's. */
-const cpyFaultedOnUaccess = (entry: ExtableEntry, esr: bigint): boolean =>
+const cpyFaultedOnUaccess = (entry: ExtableEntry, esr: number): boolean =>
   ((entry.data & 1) !== 0) === esrWnr(esr);
 
 function goOnAtFixup(entry: ExtableEntry, regs: Arm64PtRegs): FaultPath {

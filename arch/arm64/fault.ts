@@ -3,7 +3,7 @@
 // goes on after others. Left out: kprobes, EFI, protected KVM, software PAN, compat alignment fixups, APEI, the KASAN
 // report and the switching-off of tag checks, and everything that happens to user-mode faults.
 import type { VirtAddr } from '../../emulator/address.ts';
-import { hex, hex16, hi32, lo32 } from '../../emulator/bits.ts';
+import { hex, hex16, hi32, lo32, u64 } from '../../emulator/bits.ts';
 import { READ, WRITE } from '../../emulator/engine.ts';
 import { finish } from '../../mm/context.ts';
 import type { FaultContext, FaultPath, HardwareFault } from '../arch.ts';
@@ -15,8 +15,8 @@ import {
   esrWnr,
   isEl1DataAbort,
   isEl1InstructionAbort,
+  isEl1PermissionFault,
   isEl1TagCheckFault,
-  isPermissionFault,
   isTranslationFault,
 } from './esr.ts';
 import { fixupException, insnMayAccessUser } from './extable.ts';
@@ -24,13 +24,17 @@ import { type FaultHandlerName, faultInfo } from './fault-info.ts';
 import { die, dieKernelFault, panicBadStack } from './oops.ts';
 import { type Arm64PtRegs, PT_REGS_SIZE } from './registers.ts';
 
+/** One abort, with what every function asks of it worked out. */
+interface Abort {
+  /** FAR_EL1, untagged. */
+  readonly addr: VirtAddr;
+  /** ESR_EL1[31:0]. */
+  readonly esr: number;
+  readonly fault: HardwareFault;
+}
+
 /** A handler of fault_info[]: the path, or null where the kernel's returns non-zero ("not handled"). */
-type Handler = (
-  context: FaultContext,
-  regs: Arm64PtRegs,
-  fault: HardwareFault,
-  addr: VirtAddr,
-) => FaultPath | null;
+type Handler = (context: FaultContext, regs: Arm64PtRegs, abort: Abort) => FaultPath | null;
 
 /** The functions of fault_info[]. */
 const HANDLERS: Readonly<Record<FaultHandlerName, Handler>> = {
@@ -45,6 +49,7 @@ const HANDLERS: Readonly<Record<FaultHandlerName, Handler>> = {
 /**
  * The exception entry of an abort from EL1 (el1h_64_sync, el1_abort()): the registers go onto the stack, and
  * do_mem_abort() runs; without room for them the kernel panics.
+ * @param fault FAR_EL1 and ESR_EL1
  */
 export function el1Abort(
   context: FaultContext,
@@ -57,6 +62,8 @@ export function el1Abort(
   return doMemAbort(context, regs, fault);
 }
 
+const FRAME = BigInt(PT_REGS_SIZE);
+
 /**
  * True if the entry code can store struct pt_regs below the interrupted sp. On unmapped memory its stores fault again
  * and again, each time lower, until sp's bit THREAD_SHIFT gives it away.
@@ -64,143 +71,118 @@ export function el1Abort(
 export function canSaveRegisters(context: FaultContext, regs: Arm64PtRegs): boolean {
   if (regs.userMode) return true;
   const { stack, stackEnd } = context.current;
-  const bottom = regs.sp - BigInt(PT_REGS_SIZE);
-  if (bottom >= stack && regs.sp <= stackEnd) return true;
+  const { sp } = regs;
+  const bottom = u64(sp - FRAME);
+  if (bottom >= stack && sp <= stackEnd) return true;
   const writable = (va: bigint) => context.paging.walk(hi32(va), lo32(va), WRITE, false);
-  return writable(bottom) && writable(regs.sp - 8n);
+  return writable(bottom) && writable(sp - 8n);
 }
 
-/** do_mem_abort() */
+/**
+ * do_mem_abort()
+ * @throws RangeError for a user-mode abort, which ends in a signal: not modelled here
+ */
 export function doMemAbort(
   context: FaultContext,
   regs: Arm64PtRegs,
   fault: HardwareFault,
 ): FaultPath {
-  const info = faultInfo(esrFsc(fault.code));
-  const addr = untaggedAddr(fault.addr);
+  const abort = { addr: untaggedAddr(fault.addr), esr: lo32(fault.code), fault };
+  const info = faultInfo(esrFsc(abort.esr));
   if (context.kernel.events.on) {
-    announce(context, 'do_mem_abort', fault, { pc: context.formatSymbol(regs.ip) });
+    announce(context, 'do_mem_abort', abort, { pc: context.formatSymbol(regs.ip) });
     context.kernel.decide('do_mem_abort', `${info.name}: ${info.fn}()`);
   }
-  return (
-    HANDLERS[info.fn](context, regs, fault, addr) ??
-    settled(dieKernelFault(context, info.name, addr, fault.code, kernelRegs(regs, addr)))
-  );
+  if (regs.userMode) {
+    throw new RangeError(`a user-mode abort at ${hex(fault.addr)} is not the kernel's own`);
+  }
+  return HANDLERS[info.fn](context, regs, abort) ?? dead(context, info.name, regs, abort);
 }
 
-/** do_translation_fault() */
-function doTranslationFault(
+/** The path of an abort that nobody can handle. */
+const dead = (
   context: FaultContext,
+  message: string,
   regs: Arm64PtRegs,
-  fault: HardwareFault,
-  addr: VirtAddr,
-): FaultPath {
-  if (context.kernel.events.on) announce(context, 'do_translation_fault', fault);
-  if (isTtbr0Addr(context, addr)) return doPageFault(context, regs, fault, addr);
-  return doBadArea(context, regs, fault, addr);
+  { addr, fault }: Abort,
+): FaultPath => settled(dieKernelFault(context, message, addr, fault.code, regs));
+
+/** do_translation_fault() */
+function doTranslationFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
+  if (context.kernel.events.on) announce(context, 'do_translation_fault', abort);
+  if (isTtbr0Addr(context, abort.addr)) return doPageFault(context, regs, abort);
+  return doBadArea(context, regs, abort);
 }
 
 /** do_page_fault(), the parts that kernel-mode code reaches; the task's mm maps nothing. */
-function doPageFault(
-  context: FaultContext,
-  regs: Arm64PtRegs,
-  fault: HardwareFault,
-  addr: VirtAddr,
-): FaultPath {
+function doPageFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
   const { kernel, current } = context;
-  const esr = fault.code;
-  if (kernel.events.on) announce(context, 'do_page_fault', fault);
+  const { addr, esr } = abort;
+  if (kernel.events.on) announce(context, 'do_page_fault', abort);
   if (current.faulthandlerDisabled || !current.hasMm) {
     if (kernel.events.on) {
       kernel.decide('do_page_fault', 'page faults are disabled, or the task has no mm');
     }
-    return doKernelFault(context, regs, fault, addr);
+    return doKernelFault(context, regs, abort);
   }
   if (isTtbr0Addr(context, addr) && isEl1PermissionFault(esr)) {
-    if (isEl1InstructionAbort(esr)) {
-      return settled(dieKernelFault(context, 'execution of user memory', addr, esr, regs));
-    }
+    if (isEl1InstructionAbort(esr)) return dead(context, 'execution of user memory', regs, abort);
     if (!insnMayAccessUser(context, regs.ip, esr)) {
-      const message = 'access to user memory outside uaccess routines';
-      return settled(dieKernelFault(context, message, addr, esr, regs));
+      return dead(context, 'access to user memory outside uaccess routines', regs, abort);
     }
   }
   if (kernel.events.on) kernel.decide('do_page_fault', 'no VMA holds the address');
-  return doKernelFault(context, regs, fault, addr);
+  return doKernelFault(context, regs, abort);
 }
 
 /** do_bad_area() */
-function doBadArea(
-  context: FaultContext,
-  regs: Arm64PtRegs,
-  fault: HardwareFault,
-  addr: VirtAddr,
-): FaultPath {
-  if (context.kernel.events.on) announce(context, 'do_bad_area', fault);
-  return doKernelFault(context, regs, fault, addr);
+function doBadArea(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
+  if (context.kernel.events.on) announce(context, 'do_bad_area', abort);
+  return doKernelFault(context, regs, abort);
 }
 
 /** do_alignment_fault() */
-function doAlignmentFault(
-  context: FaultContext,
-  regs: Arm64PtRegs,
-  fault: HardwareFault,
-  addr: VirtAddr,
-): FaultPath {
-  if (context.kernel.events.on) announce(context, 'do_alignment_fault', fault);
-  return doBadArea(context, regs, fault, addr);
+function doAlignmentFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
+  if (context.kernel.events.on) announce(context, 'do_alignment_fault', abort);
+  return doBadArea(context, regs, abort);
 }
 
 /** do_tag_check_fault(): without FEAT_MTE_TAGGED_FAR bits 63:60 of FAR_EL1 are unknown; bit 55 says what they were. */
-function doTagCheckFault(
-  context: FaultContext,
-  regs: Arm64PtRegs,
-  fault: HardwareFault,
-  addr: VirtAddr,
-): FaultPath {
-  if (context.kernel.events.on) announce(context, 'do_tag_check_fault', fault);
-  return doBadArea(context, regs, fault, addr);
+function doTagCheckFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
+  if (context.kernel.events.on) announce(context, 'do_tag_check_fault', abort);
+  return doBadArea(context, regs, abort);
 }
 
 /** do_sea(): an external abort, which the kernel cannot outlive. */
-function doSea(context: FaultContext, regs: Arm64PtRegs, fault: HardwareFault): FaultPath {
-  if (context.kernel.events.on) announce(context, 'do_sea', fault);
-  const { name } = faultInfo(esrFsc(fault.code));
-  return settled(oops(context, () => die(context, name, regs, fault.code, true)));
+function doSea(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
+  if (context.kernel.events.on) announce(context, 'do_sea', abort);
+  const { name } = faultInfo(esrFsc(abort.esr));
+  return settled(oops(context, () => die(context, name, regs, abort.fault.code, true)));
 }
-
-/** is_el1_permission_fault(), with the CPU's own PAN. */
-const isEl1PermissionFault = (esr: bigint): boolean =>
-  (isEl1DataAbort(esr) || isEl1InstructionAbort(esr)) && isPermissionFault(esrFsc(esr));
 
 /**
  * is_spurious_el1_translation_fault(): the address translates by now, or faults for another reason. AT S1E1R asks as
  * a privileged read would, and changes no table.
+ * @param esr ESR_EL1[31:0]
  */
-export function isSpuriousEl1TranslationFault(
+function isSpuriousEl1TranslationFault(
   context: FaultContext,
   addr: VirtAddr,
-  esr: bigint,
+  esr: number,
 ): boolean {
   if (!isEl1DataAbort(esr) || !isTranslationFault(esrFsc(esr))) return false;
   if (context.paging.walk(hi32(addr), lo32(addr), READ, false)) return true;
-  return !isTranslationFault(context.paging.faultCode & 0x3f);
+  return !isTranslationFault(esrFsc(context.paging.faultCode));
 }
 
 /**
  * __do_kernel_fault(): exception table, spurious faults, tag checks; permission faults and null pointers are fatal;
  * KFENCE and the arena are asked for translation faults; then the oops.
  */
-function* doKernelFault(
-  context: FaultContext,
-  regs: Arm64PtRegs,
-  fault: HardwareFault,
-  addr: VirtAddr,
-): FaultPath {
+function* doKernelFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
   const { kernel } = context;
-  const esr = fault.code;
-  kernelRegs(regs, addr);
-  if (kernel.events.on) announce(context, '__do_kernel_fault', fault);
+  const { addr, esr, fault } = abort;
+  if (kernel.events.on) announce(context, '__do_kernel_fault', abort);
   if (kernel.stepping) yield { kind: 'call', what: '__do_kernel_fault' };
   if (!isEl1InstructionAbort(esr)) {
     const fixed = fixupException(context, regs, esr);
@@ -219,10 +201,10 @@ function* doKernelFault(
   // do_tag_recovery() switches tag checks off, so that the access passes.
   if (isEl1TagCheckFault(esr)) return SPURIOUS;
   if (isEl1PermissionFault(esr)) {
-    return dieKernelFault(context, permissionMessage(esr), addr, esr, regs);
+    return dieKernelFault(context, permissionMessage(esr), addr, fault.code, regs);
   }
-  if (addr < BigInt(2 ** context.pte.pageShift)) {
-    return dieKernelFault(context, 'NULL pointer dereference', addr, esr, regs);
+  if (hi32(addr) === 0 && lo32(addr) < 2 ** context.pte.pageShift) {
+    return dieKernelFault(context, 'NULL pointer dereference', addr, fault.code, regs);
   }
   if (isTranslationFault(esrFsc(esr))) {
     const isWrite = esrWnr(esr);
@@ -235,28 +217,21 @@ function* doKernelFault(
   } else if (kernel.events.on) {
     kernel.decide('__do_kernel_fault', 'not a translation fault: nobody is asked');
   }
-  return dieKernelFault(context, 'paging request', addr, esr, regs);
+  return dieKernelFault(context, 'paging request', addr, fault.code, regs);
 }
 
-function permissionMessage(esr: bigint): string {
+/** What __do_kernel_fault() calls a permission fault. @param esr ESR_EL1[31:0] */
+function permissionMessage(esr: number): string {
   if (esrWnr(esr)) return 'write to read-only memory';
   if (isEl1InstructionAbort(esr)) return 'execute from non-executable memory';
   return 'read from unreadable memory';
-}
-
-/** @throws RangeError for a user-mode access, which ends in a signal: not modelled here */
-function kernelRegs(regs: Arm64PtRegs, addr: VirtAddr): Arm64PtRegs {
-  if (regs.userMode) {
-    throw new RangeError(`a user-mode fault at ${hex(addr)} is not the kernel's own`);
-  }
-  return regs;
 }
 
 /** A function of the path is entered. Call only when `events.on`. */
 function announce(
   context: FaultContext,
   fn: string,
-  fault: HardwareFault,
+  { fault }: Abort,
   more: Readonly<Record<string, string>> = {},
 ): void {
   context.kernel.enter(fn, { far: hex(fault.addr), esr: hex(fault.code), ...more });

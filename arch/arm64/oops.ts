@@ -2,7 +2,7 @@
 // panic_bad_stack() of arch/arm64/kernel/traps.c. Left out: the KASAN hook, and the addresses of the interrupt and
 // overflow stacks, which are not modelled.
 import type { PhysAddr, VirtAddr } from '../../emulator/address.ts';
-import { bit, field, hex, hex16 } from '../../emulator/bits.ts';
+import { bit, field, hex, hex16, lo32 } from '../../emulator/bits.ts';
 import type { FaultContext, FaultOutcome } from '../arch.ts';
 import { dumpStackPrintInfo, oops, oopsExit, panic, printModules } from '../oops.ts';
 import { tableEntries } from '../page-table.ts';
@@ -38,12 +38,13 @@ export function memAbortDecode(context: FaultContext, esr: bigint): void {
   const hex2 = (value: number) => `0x${value.toString(16).padStart(2, '0')}`;
   print('Mem abort info:');
   print(`  ESR = 0x${hex16(esr)}`);
+  const low = lo32(esr);
   const il = bit(esr, 25) ? 32 : 16;
-  print(`  EC = ${hex2(esrEc(esr))}: ${esrGetClassString(esr)}, IL = ${il} bits`);
+  print(`  EC = ${hex2(esrEc(low))}: ${esrGetClassString(low)}, IL = ${il} bits`);
   print(`  SET = ${field(esr, 12, 11)}, FnV = ${b(10)}`);
   print(`  EA = ${b(9)}, S1PTW = ${b(7)}`);
-  print(`  FSC = ${hex2(esrFsc(esr))}: ${faultInfo(esrFsc(esr)).name}`);
-  if (isDataAbort(esr)) dataAbortDecode(print, esr);
+  print(`  FSC = ${hex2(esrFsc(low))}: ${faultInfo(esrFsc(low)).name}`);
+  if (isDataAbort(low)) dataAbortDecode(print, esr);
 }
 
 /** data_abort_decode(). ISS2 is ESR_EL1[55:32]. */
@@ -156,7 +157,7 @@ export function panicBadStack(
   if (kernel.events.on) kernel.enter('panic_bad_stack', { esr: hex(esr), far: hex(far) });
   return oops(context, () => {
     kernel.printk('Insufficient stack space to handle exception!');
-    kernel.printk(`ESR: 0x${hex16(esr)} -- ${esrGetClassString(esr)}`);
+    kernel.printk(`ESR: 0x${hex16(esr)} -- ${esrGetClassString(lo32(esr))}`);
     kernel.printk(`FAR: 0x${hex16(far)}`);
     kernel.printk(`Task stack:     [0x${hex16(current.stack)}..0x${hex16(current.stackEnd)}]`);
     showRegsOnly(context, regs);

@@ -2,7 +2,7 @@
 // handle_stack_overflow() (arch/x86/kernel/traps.c). The #DF handler has a stack of its own (IST), so that it can still
 // report. Left out: delivery through the IST in general, and stacks other than the task's.
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
-import { hex16, hi32, lo32 } from '../../emulator/bits.ts';
+import { hex16, hi32, lo32, u64 } from '../../emulator/bits.ts';
 import { WRITE } from '../../emulator/engine.ts';
 import type { FaultContext, FaultOutcome, Task } from '../arch.ts';
 import { oops } from '../oops.ts';
@@ -15,12 +15,16 @@ const EXCEPTION_FRAME = 48n;
 /** rsp is aligned down to 16 bytes before the frame is pushed in 64-bit mode. SDM Vol. 3A, 6.14.2. */
 const frameTop = (sp: bigint): bigint => sp & ~0xfn;
 
+/** Room for a frame wherever rsp is aligned to. */
+const ROOMY = EXCEPTION_FRAME + 15n;
+
 /** True if the CPU can push the frame of an exception taken in kernel mode at the interrupted rsp. */
 export function canDeliver(context: FaultContext, regs: X86PtRegs): boolean {
   if (regs.userMode) return true;
   const { stack, stackEnd } = context.current;
-  const top = frameTop(regs.sp);
-  if (top - EXCEPTION_FRAME >= stack && top <= stackEnd) return true;
+  const { sp } = regs;
+  if (u64(sp - ROOMY) >= stack && sp <= stackEnd) return true;
+  const top = frameTop(sp);
   return writable(context, top - 8n) && writable(context, top - EXCEPTION_FRAME);
 }
 
