@@ -67,6 +67,10 @@ export class PteCursor {
   private skipNone(): boolean {
     const { ram, format } = this.mm;
     const end = this.tableEnd;
+    if (this.mm.allZero(this.base + this.page * 8, (end - this.page) * 8)) {
+      this.page = end;
+      return false;
+    }
     const base = ram.wordIndex(this.base + this.page * 8) - this.page * 2;
     for (let page = this.page; page < end; page++) {
       if ((ram.word(base + page * 2) | ram.word(base + page * 2 + 1)) === 0) continue;
