@@ -5,7 +5,7 @@
 export type GoldenCase = { readonly id: string } & Readonly<Record<string, unknown>>;
 
 /** What we answer, in the golden file's own shape; an `--answers` file has one of these a line. */
-export interface OracleAnswer {
+interface OracleAnswer {
   readonly id: string;
   /** Outcome of the access (of a case of several steps: of the last access). */
   readonly expect: unknown;

@@ -14,7 +14,7 @@
 // explorer's `stale` invariant, and spurious faults.
 
 /** One array of the TLB: `sets` * `ways` entries for pages of the sizes in `shifts`. */
-export interface TlbArrayShape {
+interface TlbArrayShape {
   readonly name: string;
   /** log2 of each page size that it holds, between 12 and 47. */
   readonly shifts: readonly number[];
@@ -31,7 +31,7 @@ export interface TlbPolicy {
   readonly negative: 'off' | 'on';
 }
 
-export const TLB_POLICY: TlbPolicy = { negative: 'off' };
+const TLB_POLICY: TlbPolicy = { negative: 'off' };
 
 /** Every address space, where an operation asks for one. */
 export const ANY_SPACE = -1;

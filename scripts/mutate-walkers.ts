@@ -1,4 +1,4 @@
-// Breaks the walkers' rules one at a time and shows that the tests notice: npx tsx scripts/mutate-walkers.ts [x86|arm64] [WORD].
+// Breaks the walkers' rules one at a time and shows that the tests notice: npm run --silent mutants -- [ARCH] [WORD].
 // Each mutant is a textual change in a copy of the sources in a temporary directory; the checkout is never touched. WORD
 // picks the mutants whose names contain it. Exit codes: 0 all are caught; 1 some survive; 2 wrong usage or a change that
 // does not apply. It runs for minutes: one test run a mutant.
@@ -7,6 +7,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { MUTANTS as X86 } from './mutants-x86.ts';
 
 /** What is broken, in which file, and how: `search` must occur there exactly once. */
 export type Mutant = readonly [name: string, file: string, search: string, replace: string];
@@ -17,6 +18,8 @@ export interface MutantSet {
   readonly tests: readonly string[];
   readonly mutants: readonly Mutant[];
 }
+
+const SETS: Readonly<Record<string, MutantSet>> = { x86: X86 };
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const COPIED = ['emulator', 'mm', 'arch', 'fixtures/oracle', 'package.json', 'tsconfig.json'];
@@ -65,12 +68,14 @@ function survivors(copy: string, { tests, mutants }: MutantSet): string[] {
     .map(([name]) => name);
 }
 
-async function main(args: readonly string[]): Promise<number> {
-  const archs = args[0] === undefined ? ['x86', 'arm64'] : [args[0]];
+function main(args: readonly string[]): number {
+  const archs = args[0] === undefined ? Object.keys(SETS) : [args[0]];
   let alive = 0;
   let total = 0;
   for (const arch of archs) {
-    const set: MutantSet = (await import(`./mutants-${arch}.ts`)).MUTANTS;
+    const set = SETS[arch];
+    if (set === undefined)
+      throw new Error(`no mutants for ${arch}: ${Object.keys(SETS).join(', ')}`);
     const mutants = set.mutants.filter(([name]) => name.includes(args[1] ?? ''));
     const copy = copySources();
     try {
@@ -86,7 +91,7 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 try {
-  process.exitCode = await main(process.argv.slice(2));
+  process.exitCode = main(process.argv.slice(2));
 } catch (error) {
   console.error(`mutate-walkers: ${(error as Error).message}`);
   process.exitCode = 2;

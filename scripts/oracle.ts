@@ -2,10 +2,14 @@
 // Exit codes: 0 all agree; 1 some differ or were skipped; 2 wrong usage, an unreadable file or a kind not supported yet.
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
+import { createOracle as createArm64Oracle } from '../arch/arm64/oracle.ts';
 import type { GoldenCase, Oracle, OracleResult } from '../arch/oracle.ts';
 import { createOracle as createX86Oracle } from '../arch/x86/oracle.ts';
 
 const SHOWN = 10;
+
+/** What a runner throws for a line that is not as its format says: BigInt() and field access. */
+const MALFORMED = [TypeError, RangeError, SyntaxError];
 
 /** A mistake of the user's: told in one line, exit code 2. */
 class UsageError extends Error {}
@@ -60,7 +64,7 @@ function readCases(file: string): GoldenCase[] {
 }
 
 /** Picks the runner by what a line holds: x86 cases have CR3, arm64 cases TTBR0_EL1. */
-async function oracleFor(line: GoldenCase, made: Map<string, Oracle>): Promise<Oracle> {
+function oracleFor(line: GoldenCase, made: Map<string, Oracle>): Oracle {
   const arch = 'cr3' in line ? 'x86' : 'ttbr0' in line ? 'arm64' : null;
   if (arch === null) {
     const what = 'cycles' in line || 'cycles_per_iter' in line ? 'cycle files are' : 'this kind is';
@@ -68,26 +72,22 @@ async function oracleFor(line: GoldenCase, made: Map<string, Oracle>): Promise<O
   }
   const known = made.get(arch);
   if (known) return known;
-  const oracle = arch === 'x86' ? createX86Oracle() : await arm64Oracle();
+  const oracle = arch === 'x86' ? createX86Oracle() : createArm64Oracle();
   made.set(arch, oracle);
   return oracle;
 }
 
-async function arm64Oracle(): Promise<Oracle> {
-  return (await import('../arch/arm64/oracle.ts')).createOracle();
-}
-
-async function main(): Promise<number> {
+function main(): number {
   const options = parseOptions(process.argv.slice(2));
   const results: OracleResult[] = [];
   const made = new Map<string, Oracle>();
   for (const file of options.files) {
     for (const line of readCases(file)) {
       try {
-        results.push((await oracleFor(line, made)).run(line));
+        results.push(oracleFor(line, made).run(line));
       } catch (error) {
-        if (!(error instanceof TypeError || error instanceof RangeError)) throw error;
-        throw new UsageError(`${file}: case ${line.id}: ${error.message}`);
+        if (!MALFORMED.some((kind) => error instanceof kind)) throw error;
+        throw new UsageError(`${file}: case ${line.id}: ${(error as Error).message}`);
       }
     }
   }
@@ -131,7 +131,7 @@ function report(results: readonly OracleResult[], json: boolean): number {
 }
 
 try {
-  process.exitCode = await main();
+  process.exitCode = main();
 } catch (error) {
   if (!(error instanceof UsageError)) throw error;
   console.error(`oracle: ${error.message}`);

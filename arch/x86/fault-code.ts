@@ -3,7 +3,7 @@
 import { bit } from '../../emulator/bits.ts';
 import { type Field, flagOf } from '../fields.ts';
 
-// SDM Vol. 3A, 4.7 and figure 4-12; RMP: AMD APM Vol. 2, 8.4.2.
+// The bits that the paging unit sets. SDM Vol. 3A, 4.7 and figure 4-12.
 /** The translation was present: a right was violated, or a reserved bit was set. */
 export const PF_P = 1 << 0;
 /** W/R: the access was a write. */
@@ -16,19 +16,16 @@ export const PF_RSVD = 1 << 3;
 export const PF_I = 1 << 4;
 /** The protection key denies the data access. */
 export const PF_PK = 1 << 5;
-/** A shadow-stack access. */
-export const PF_SS = 1 << 6;
-export const PF_HLAT = 1 << 7;
-export const PF_SGX = 1 << 15;
-/** The reverse map table of SEV-SNP denies it. */
-export const PF_RMP = 2 ** 31;
 
 /** Vectors that an access can raise: #SS and #GP for a non-canonical address, #PF. SDM Vol. 3A, table 6-1. */
 export const VECTOR_SS = 12;
 export const VECTOR_GP = 13;
 export const VECTOR_PF = 14;
 
-/** The fields of a page-fault error code, from bit 0 up. Bits without a meaning are listed if they are set. */
+/**
+ * The fields of a page-fault error code, from bit 0 up (RMP: AMD APM Vol. 2, 8.4.2). Bits without a meaning are listed if they are
+ * set.
+ */
 export function decodePfErrorCode(code: bigint): readonly Field[] {
   const fields = [
     flagOf(code, 'P', 0, 'not-present page', 'present page: a right or a reserved bit'),

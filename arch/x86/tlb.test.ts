@@ -245,6 +245,25 @@ describe('a page fault (SDM Vol. 3A, 4.10.4.1)', () => {
   });
 });
 
+describe('a million translations', () => {
+  it.each([
+    ['hits', GOLDEN_COVE_STLB],
+    ['misses', [{ name: 'small', shifts: [12], sets: 1, ways: 4 }]],
+  ])('that are %s leave the heap as it was', (_, tlb) => {
+    const tables = new TestTables();
+    for (let page = 0n; page < 64n; page++) tables.set(page << 12n, 12, 0x9003n);
+    const mmu = new Mmu({ paging: tables.unit(), tlb });
+    const ask = (times: number) => {
+      for (let i = 0; i < times; i++) mmu.translate(0, (i & 63) << 12, i & 1 ? WRITE : READ);
+    };
+    ask(100_000);
+    const before = process.memoryUsage().heapUsed;
+    ask(1_000_000);
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(32 * 2 ** 20);
+    expect(mmu.misses > 1_000_000).toBe(tlb !== GOLDEN_COVE_STLB);
+  });
+});
+
 describe('the shapes', () => {
   it('have the sizes that were measured', () => {
     const entries = (shape: typeof GOLDEN_COVE_L1D) => shape.map(({ sets, ways }) => sets * ways);

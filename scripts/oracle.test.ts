@@ -1,0 +1,76 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gunzipSync, gzipSync } from 'node:zlib';
+import { afterAll, describe, expect, it } from 'vitest';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const directory = mkdtempSync(join(tmpdir(), 'oracle-'));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+const LINES = gunzipSync(readFileSync(join(ROOT, 'fixtures/oracle/x86-walk.jsonl.gz')))
+  .toString('utf8')
+  .split('\n')
+  .slice(0, 3);
+
+function file(name: string, lines: readonly string[]): string {
+  const path = join(directory, name);
+  const text = `${lines.join('\n')}\n`;
+  writeFileSync(path, name.endsWith('.gz') ? gzipSync(text) : text);
+  return path;
+}
+
+function oracle(...args: string[]) {
+  const tsx = join(ROOT, 'node_modules/tsx/dist/cli.mjs');
+  const run = spawnSync(process.execPath, [tsx, join(ROOT, 'scripts/oracle.ts'), ...args], {
+    encoding: 'utf8',
+  });
+  return { code: run.status, out: run.stdout, err: run.stderr };
+}
+
+describe('the oracle', () => {
+  it('counts over files of both kinds, and writes answers in the files’ shape', () => {
+    const answers = join(directory, 'answers');
+    const run = oracle('--answers', answers, file('a.jsonl', LINES), file('b.jsonl.gz', LINES));
+    expect(run).toEqual({ code: 0, out: 'agree 6, differ 0, skipped 0\n', err: '' });
+    const written = readFileSync(answers, 'utf8').trimEnd().split('\n');
+    const first = JSON.parse(LINES[0]);
+    expect(JSON.parse(written[0])).toEqual({
+      id: first.id,
+      expect: first.expect,
+      tables_after: first.tables_after,
+    });
+    expect(written).toHaveLength(6);
+  });
+
+  it('shows what differs and exits 1', () => {
+    const wrong = { ...JSON.parse(LINES[0]), expect: { fault: null, pa: '0x1' } };
+    const path = file('wrong.jsonl', [JSON.stringify(wrong), LINES[1]]);
+    const run = oracle(path);
+    expect(run.code).toBe(1);
+    expect(run.out).toContain(wrong.id);
+    expect(run.out.trimEnd().endsWith('agree 1, differ 1, skipped 0')).toBe(true);
+    const json = oracle('--json', path);
+    expect(json.code).toBe(1);
+    expect(JSON.parse(json.out)).toMatchObject({
+      agree: 1,
+      differ: 1,
+      skipped: 0,
+      differences: [{ id: wrong.id }],
+    });
+  });
+
+  it.each([
+    ['no file', []],
+    ['a file that is no JSON', [file('text.jsonl', ['hello'])]],
+    ['a number that is none', [file('nan.jsonl', [LINES[0].replace('"cr3":"0x', '"cr3":"0y')])]],
+    ['cycles', [file('cycles.jsonl', ['{"id": "x", "cycles_per_iter": 1}'])]],
+  ])('exits 2 for %s, with one line of reason', (_, args) => {
+    const run = oracle(...args);
+    expect(run.code).toBe(2);
+    expect(run.out).toBe('');
+    expect(run.err.trimEnd().split('\n')).toHaveLength(1);
+  });
+});
