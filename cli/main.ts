@@ -78,7 +78,11 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     .addOption(seriesOption())
     .addOption(assemblerOption())
     .option('--batch', 'end after the commands given with -ex')
-    .option('-ex, --ex <command>', 'execute a debugger command first (may be repeated)', collect)
+    .option(
+      '--ex <command>',
+      'execute a debugger command first (-ex too; may be repeated)',
+      collect,
+    )
     .action(async (file, options) => {
       exitCode = await (await import('./debug.ts')).debugCommand(file, options, io);
     });

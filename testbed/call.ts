@@ -42,6 +42,9 @@ export interface CallSeen extends CallObserved {
 
 /** Code in memory, ready to be entered. */
 export interface LoadedCode {
+  /** First byte. */
+  readonly start: VirtAddr;
+  /** First instruction to run. */
   readonly entry: VirtAddr;
   readonly size: number;
   /** Labels of assembly. */
@@ -141,15 +144,27 @@ export class Call {
     const { kernel } = this.parts;
     const { image, caller } = this.step;
     const { bytes, labels, lines } = this.assemble(this.step.code);
-    const entry = kernel.loadText(bytes);
+    const start = kernel.loadText(bytes);
     if (image === 'bpf') {
       const [frame] = caller.frames;
       const prog = this.parts.images.program(frame.prog, frame.arena);
       const name = imageName(frame.prog);
-      this.undo.push(this.parts.images.addKsym(name, entry, bytes.length, prog));
-    } else this.addSymbols(entry, bytes.length, labels, lines);
+      this.undo.push(this.parts.images.addKsym(name, start, bytes.length, prog));
+    } else this.addSymbols(start, bytes.length, labels, lines);
     kernel.codeChanged();
-    return { entry, size: bytes.length, labels, lines };
+    return { start, entry: this.entryOf(start, labels), size: bytes.length, labels, lines };
+  }
+
+  private entryOf(start: VirtAddr, labels: ReadonlyMap<string, bigint>): VirtAddr {
+    const { code } = this.step;
+    if (code.kind !== 'text' || code.symbol === null) return start;
+    const label = labels.get(code.symbol);
+    if (label !== undefined) return virtAddr(label);
+    const known = [...labels.keys()].join(', ');
+    throw new CallError(
+      `the code defines no label ${code.symbol}`,
+      known === '' ? 'leave --symbol out, or define the label' : `its labels are ${known}`,
+    );
   }
 
   private assemble(code: Code): Pick<Assembled, 'bytes' | 'labels' | 'lines'> {
@@ -223,7 +238,7 @@ export class Call {
   }
 
   private place(place: string | number, line: ExtableLine): VirtAddr {
-    if (typeof place === 'number') return virtAddr(this.code.entry + BigInt(place));
+    if (typeof place === 'number') return virtAddr(this.code.start + BigInt(place));
     const label = this.code.labels.get(place);
     if (label !== undefined) return virtAddr(label);
     throw new CallError(

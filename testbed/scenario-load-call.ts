@@ -60,7 +60,11 @@ function loadCode(raw: RawCall, path: Path, loader: Loader): Code {
   const object = loader.pick<string>(raw.object ?? inner.object);
   const text = inner[loader.arch];
   const forms: Code[] = [];
-  if (text !== undefined) forms.push({ kind: 'text', text });
+  if (text !== undefined) {
+    // A block scalar's text begins on the line below its `|`.
+    const line = loader.lineOf([...path, 'code', loader.arch]) + (text.includes('\n') ? 1 : 0);
+    forms.push({ kind: 'text', text, line, symbol: null });
+  }
   if (bytes !== undefined) forms.push({ kind: 'bytes', bytes });
   if (object !== undefined) {
     forms.push({
@@ -89,7 +93,7 @@ function loadCode(raw: RawCall, path: Path, loader: Loader): Code {
     const message = `the code for ${loader.arch} is given twice`;
     loader.complain(path, message, 'give one of text, `bytes` and `object`');
   }
-  return forms[0] ?? { kind: 'text', text: '' };
+  return forms[0] ?? { kind: 'text', text: '', line: 1, symbol: null };
 }
 
 /** ELF's e_machine of each architecture. */

@@ -51,7 +51,14 @@ export interface CallStep extends StepBase {
 
 export type Code =
   /** Assembly: Intel syntax on x86. */
-  | { readonly kind: 'text'; readonly text: string }
+  | {
+      readonly kind: 'text';
+      readonly text: string;
+      /** Where the text begins in its file, from 1. */
+      readonly line: number;
+      /** Label at which it is entered; null: its first instruction. */
+      readonly symbol: string | null;
+    }
   | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
   /** `symbol` null: the object's only function. */
   | {

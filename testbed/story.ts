@@ -1,7 +1,7 @@
 // Events told to a person: one paragraph a fault, from the access through the walk and the kernel's path to the retry.
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
-import type { Event, FaultEvent } from '../emulator/events.ts';
+import type { Event, FaultEvent, WalkStepEvent } from '../emulator/events.ts';
 
 /** What the story asks of the run it tells. */
 export interface StorySource {
@@ -10,24 +10,32 @@ export interface StorySource {
   formatSymbol(ip: VirtAddr): string;
   /** "page 1 of the arena", "outside every arena". */
   place(va: VirtAddr): string;
-  /** A fault's code in one line: "error code 0x2 (W)". */
+  /** A fault's code in one line: "error code 0x2: supervisor write, not-present page". */
   describeCode(code: bigint): string;
 }
 
-/** Which optional parts to tell. */
+/** What is told beyond one line a fault. */
 export interface StoryParts {
+  /** Faults told in full; of the others only the first line is told, and of most nothing. */
+  readonly full: number;
+  /** Every walk, not only those that end in a fault. */
   readonly walks: boolean;
-  readonly path: boolean;
   readonly insns: boolean;
 }
 
-const LABEL = 26;
+/** Width of a kernel function's name, so that what it did stands in a column. */
+const LABEL = 28;
+/** Faults beyond the full ones that get a line each. */
+const BRIEF = 20;
 
 /** A reader of events that turns them into lines. */
 export class Story {
   private faults = 0;
-  private inWalk = false;
+  /** Steps of the walk that is being made. */
+  private walk: WalkStepEvent[] = [];
+  /** The last line opened a list of kernel functions. */
   private inPath = false;
+  private inFault = false;
   private readonly source: StorySource;
   private readonly parts: StoryParts;
   private readonly write: (line: string) => void;
@@ -39,19 +47,83 @@ export class Story {
     this.write = write;
   }
 
+  /** Faults that were not told, not even briefly. */
+  get untold(): number {
+    return Math.max(0, this.faults - this.parts.full - BRIEF);
+  }
+
   read(event: Event): void {
     switch (event.type) {
+      case 'walkStep':
+        this.walkStep(event);
+        return;
       case 'fault':
         this.fault(event);
         return;
-      case 'walkStep':
-        if (!this.parts.walks) return;
-        if (!this.inWalk) this.write('  page-table walk');
-        this.inWalk = true;
-        this.write(
-          `    ${event.level.padEnd(5)}[${String(event.index).padStart(4)}]  table ${hex(event.table)}  entry ${hex(event.entry).padEnd(18)}  ${event.bits === '' ? '' : `${event.bits}: `}${event.verdict}`,
-        );
+      case 'insn':
+        if (this.parts.insns) this.write(this.instructionLine(event.ip));
         return;
+      case 'oops':
+        if (this.inFault) this.write('  oops: the kernel cannot go on');
+        this.inFault = false;
+        return;
+      case 'retry':
+        this.retry(event.resolution, event.ip);
+        return;
+      default:
+        if (this.inFault) this.kernelStep(event);
+    }
+  }
+
+  private fault(event: FaultEvent): void {
+    this.faults++;
+    this.inPath = false;
+    this.inFault = this.faults <= this.parts.full;
+    const head = `fault ${this.faults}: ${event.access} at ${hex(event.va)}, ${this.source.place(event.va)}`;
+    if (!this.inFault) {
+      if (this.untold === 0) this.write(`${head}, by ${this.source.formatSymbol(event.ip)}`);
+      return;
+    }
+    this.write(head);
+    this.write(`  ${this.instructionLine(event.ip)}`);
+    if (!this.parts.walks) this.tellWalk();
+    this.write(`  ${this.source.describeCode(event.code)}`);
+  }
+
+  private walkStep(event: WalkStepEvent): void {
+    if (this.walk.length > 0 && this.walk[0].va !== event.va) this.walk = [];
+    if (this.walk.some(({ level }) => level === event.level)) this.walk = [];
+    this.walk.push(event);
+    if (this.parts.walks) this.tellLevel(event);
+  }
+
+  private tellWalk(): void {
+    if (this.walk.length > 0) this.write(`  page-table walk of ${hex(this.walk[0].va)}`);
+    for (const step of this.walk) this.tellLevel(step);
+    this.walk = [];
+  }
+
+  private tellLevel({ level, index, table, entry, bits, verdict }: WalkStepEvent): void {
+    const place = `${level.padEnd(4)} ${hex(table)}[${index}]`;
+    const what = bits === '' ? verdict : `${verdict} (${bits})`;
+    this.write(`    ${place.padEnd(LABEL)}  ${hex(entry).padEnd(18)}  ${what}`);
+  }
+
+  private retry(resolution: string, ip: VirtAddr): void {
+    if (!this.inFault) return;
+    this.inFault = false;
+    const at = this.source.formatSymbol(ip);
+    this.write(
+      resolution === 'extable'
+        ? `  fixed up by the exception table: goes on at ${at}`
+        : `  ${resolution}: ${at} runs again`,
+    );
+  }
+
+  private kernelStep(
+    event: Exclude<Event, { type: 'fault' | 'walkStep' | 'insn' | 'oops' | 'retry' }>,
+  ): void {
+    switch (event.type) {
       case 'call':
         this.pathLine(event.fn, argumentText(event.args));
         return;
@@ -65,13 +137,10 @@ export class Story {
         );
         return;
       case 'tlb':
-        this.pathLine(
-          event.op,
-          event.start === null ? 'all' : `${hex(event.start)} to ${hex(event.end ?? event.start)}`,
-        );
+        this.pathLine(event.op, event.start === null ? '' : hex(event.start));
         return;
       case 'lock':
-        this.pathLine(`${event.lock} ${event.op}`, '');
+        this.pathLine(event.lock, event.op);
         return;
       case 'page':
         this.pathLine(`${event.op} page`, `pfn ${hex(event.pfn)} (${event.purpose})`);
@@ -79,53 +148,25 @@ export class Story {
       case 'streamWrite':
         this.pathLine(
           'report',
-          `${event.stream} of ${event.prog}${event.dropped ? ', dropped: the stream is full' : ''}`,
-        );
-        return;
-      case 'retry':
-        this.inPath = false;
-        this.write(
-          event.resolution === 'extable'
-            ? `  fixed up: goes on at ${this.source.formatSymbol(event.ip)}`
-            : `  retry (${event.resolution}): ${this.source.formatSymbol(event.ip)} runs again`,
+          `${event.stream} of ${event.prog}${event.dropped ? ': dropped, it is full' : ''}`,
         );
         return;
       case 'printk':
         this.pathLine('printk', event.text);
-        return;
-      case 'oops':
-        this.inPath = false;
-        this.write('  the kernel oopsed');
-        return;
-      case 'insn':
-        if (this.parts.insns) {
-          this.write(
-            `${this.source.formatSymbol(event.ip)}: ${this.source.instruction(event.ip) ?? '?'}`,
-          );
-        }
         return;
       default:
         event satisfies never;
     }
   }
 
-  private fault(event: FaultEvent): void {
-    this.faults++;
-    this.inWalk = false;
-    this.inPath = false;
-    const where = this.source.formatSymbol(event.ip);
-    this.write(
-      `fault ${this.faults}: ${where}: ${this.source.instruction(event.ip) ?? 'not readable'}`,
-    );
-    this.write(`  ${event.access} at ${hex(event.va)}, ${this.source.place(event.va)}`);
-    this.write(`  ${this.source.describeCode(event.code)}`);
-  }
-
   private pathLine(label: string, text: string): void {
-    if (!this.parts.path) return;
     if (!this.inPath) this.write("  the kernel's path");
     this.inPath = true;
-    this.write(`    ${text === '' ? label : `${label.padEnd(LABEL)}  ${text}`}`);
+    this.write(`    ${`${label.padEnd(LABEL)}  ${text}`.trimEnd()}`);
+  }
+
+  private instructionLine(ip: VirtAddr): string {
+    return `${this.source.formatSymbol(ip)}: ${this.source.instruction(ip) ?? 'not readable'}`;
   }
 }
 

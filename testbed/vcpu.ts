@@ -50,6 +50,8 @@ export class Vcpu {
   readonly regs: PtRegs;
   readonly faults = new FaultLog();
   readonly faultContext: FaultContext;
+  /** Run instruction by instruction and tell each. */
+  traceInstructions = false;
   private readonly kernel: Kernel;
   private readonly ipName: string;
 
@@ -90,7 +92,9 @@ export class Vcpu {
     const end = cpu.retired + limit;
     this.lastIp = -1n;
     for (;;) {
-      const stop = cpu.run(end - cpu.retired, this.onFault);
+      const stop = this.traceInstructions
+        ? this.runTold(end - cpu.retired)
+        : cpu.run(end - cpu.retired, this.onFault);
       const done = stop.reason === 'fault' ? this.afterFault(stop) : endOf(stop);
       if (done !== null) return done;
     }
@@ -169,6 +173,18 @@ export class Vcpu {
 
   close(): void {
     this.cpu.close();
+  }
+
+  /** Runs instruction by instruction and tells each before it runs. */
+  private runTold(limit: number): Stop {
+    const { cpu, id, ipName } = this;
+    const end = cpu.retired + limit;
+    for (;;) {
+      const ip = cpu.readRegister(ipName) as VirtAddr;
+      if (this.kernel.events.on) this.kernel.events.emit({ type: 'insn', cpu: id, ip });
+      const stop = cpu.run(Math.min(1, end - cpu.retired));
+      if (stop.reason !== 'limit' || cpu.retired >= end) return stop;
+    }
   }
 
   /** A fault that the engine asks about before it stops: a repaired one costs no restart. */

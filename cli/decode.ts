@@ -1,0 +1,124 @@
+// faultline decode: a fault code or a page-table entry as a tree of named fields.
+import { decodeEsr, describeEsr } from '../arch/arm64/fault-code.ts';
+import { arm64EntryBits, decodeArm64Pte } from '../arch/arm64/pte-decode.ts';
+import type { Field } from '../arch/fields.ts';
+import { decodePfErrorCode, describePfErrorCode } from '../arch/x86/fault-code.ts';
+import { decodeX86Pte, type X86Level, x86EntryBits } from '../arch/x86/pte-decode.ts';
+import { hex } from '../emulator/bits.ts';
+import { CliError, EXIT } from './errors.ts';
+import { type Io, paint } from './io.ts';
+
+export interface DecodeOptions {
+  readonly json?: boolean;
+  readonly level?: string;
+  readonly granule?: string;
+}
+
+interface Decoded {
+  readonly title: string;
+  readonly summary: string;
+  readonly fields: readonly Field[];
+}
+
+const KINDS = ['pf', 'esr', 'pte-x86', 'pte-arm64'];
+const X86_LEVELS: readonly X86Level[] = ['PML5', 'PML4', 'PDPT', 'PD', 'PT'];
+const ARM64_GRANULES: Readonly<Record<string, number>> = { '4K': 12, '16K': 14, '64K': 16 };
+
+/** @returns the exit code */
+export function decodeCommand(
+  what: string,
+  text: string,
+  options: DecodeOptions,
+  io: Io,
+): Promise<number> {
+  const value = parseWord(text);
+  const { title, summary, fields } = decode(what, value, options);
+  if (options.json) {
+    const document = { what, value: hex(value), summary, fields: fields.map(fieldToJson) };
+    io.out(`${JSON.stringify(document, null, 2)}\n`);
+  } else {
+    io.out(`${paint(io, 'bold', `${title} ${hex(value)}`)}: ${summary}\n`);
+    for (const line of fieldLines(fields, 1)) io.out(`${line}\n`);
+  }
+  return Promise.resolve(EXIT.ok);
+}
+
+function decode(what: string, value: bigint, options: DecodeOptions): Decoded {
+  switch (what) {
+    case 'pf':
+      return {
+        title: 'page-fault error code',
+        summary: describePfErrorCode(value),
+        fields: decodePfErrorCode(value),
+      };
+    case 'esr':
+      return { title: 'ESR_EL1', summary: describeEsr(value), fields: decodeEsr(value) };
+    case 'pte-x86': {
+      const level = x86Level(options.level ?? 'PT');
+      return {
+        title: `${level} entry`,
+        summary: x86EntryBits(value, level) || 'not present',
+        fields: decodeX86Pte(value, level),
+      };
+    }
+    case 'pte-arm64': {
+      const level = arm64Level(options.level ?? '3');
+      const rules = { granuleShift: granule(options), ds: false, lpa: false };
+      return {
+        title: `level ${level} descriptor`,
+        summary: arm64EntryBits(value, level, rules) || 'invalid',
+        fields: decodeArm64Pte(value, level, rules),
+      };
+    }
+    default:
+      throw new CliError(`decode: cannot decode ${what}`, `give one of ${KINDS.join(', ')}`);
+  }
+}
+
+function x86Level(name: string): X86Level {
+  const level = X86_LEVELS.find((known) => known === name.toUpperCase());
+  if (level === undefined) {
+    throw new CliError(
+      `--level: x86-64 has no level ${name}`,
+      `give one of ${X86_LEVELS.join(', ')}`,
+    );
+  }
+  return level;
+}
+
+function arm64Level(name: string): number {
+  const level = /^L?(-1|[0-3])$/i.exec(name);
+  if (level === null) throw new CliError(`--level: AArch64 has no level ${name}`, 'give -1 to 3');
+  return Number(level[1]);
+}
+
+function granule({ granule: name = '4K' }: DecodeOptions): number {
+  const shift = ARM64_GRANULES[name.toUpperCase()];
+  if (shift === undefined)
+    throw new CliError(`--granule: no granule ${name}`, 'give 4K, 16K or 64K');
+  return shift;
+}
+
+/** A 64-bit word as people write one. @throws CliError */
+export function parseWord(text: string): bigint {
+  if (!/^(0x[0-9a-f]{1,64}|[0-9]{1,20})$/i.test(text) || BigInt(text) >= 1n << 64n) {
+    throw new CliError(`${text} is no 64-bit number`, 'give it in 0x hex or decimal');
+  }
+  return BigInt(text);
+}
+
+const fieldToJson = ({ name, bits, value, meaning, fields }: Field): object => ({
+  name,
+  bits,
+  value: hex(value),
+  meaning,
+  ...(fields.length > 0 ? { fields: fields.map(fieldToJson) } : {}),
+});
+
+function fieldLines(fields: readonly Field[], depth: number): string[] {
+  const width = Math.max(...fields.map(({ name }) => name.length));
+  return fields.flatMap(({ name, bits, value, meaning, fields: inner }) => [
+    `${'  '.repeat(depth)}${name.padEnd(width)}  ${bits.padStart(5)}  ${hex(value)}${meaning === '' ? '' : `  ${meaning}`}`,
+    ...(inner.length > 0 ? fieldLines(inner, depth + 1) : []),
+  ]);
+}

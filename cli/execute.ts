@@ -1,0 +1,91 @@
+// Runs one world of a scenario for a command: errors in its code get the file's name and line, events go to a reader.
+import { isAbsolute, relative } from 'node:path';
+import { decodeEsr } from '../arch/arm64/fault-code.ts';
+import { decodePfErrorCode } from '../arch/x86/fault-code.ts';
+import { AssemblyError } from '../emulator/assembler.ts';
+import type { EventSink } from '../emulator/events.ts';
+import { CallError } from '../testbed/call.ts';
+import { documentOf, type RunDocument } from '../testbed/document.ts';
+import { type RunHost, type StepRun, WorldRun } from '../testbed/run.ts';
+import type { ArchName, Scenario, Step, World } from '../testbed/scenario.ts';
+import { CliError } from './errors.ts';
+
+/** A run whose steps are all done. */
+export interface Executed {
+  readonly run: WorldRun;
+  readonly steps: readonly StepRun[];
+  readonly document: RunDocument;
+  readonly pass: boolean;
+}
+
+/** The world of an architecture that the scenario has. */
+export const worldOf = (scenario: Scenario, arch: ArchName): World => scenario.worlds[arch]!;
+
+/**
+ * Architectures to run on.
+ * @throws CliError if the scenario is not for the one that is wanted
+ */
+export function pickArchs(scenario: Scenario, wanted: string | undefined): readonly ArchName[] {
+  if (wanted === undefined) return scenario.archs;
+  const arch = scenario.archs.find((name) => name === wanted);
+  if (arch === undefined) {
+    const has = scenario.archs.join(', ');
+    throw new CliError(`${scenario.file}: is not for ${wanted}`, `it is for ${has}`);
+  }
+  return [arch];
+}
+
+/** Sets a world up. @throws CliError for what is wrong with the scenario */
+export const openRun = (
+  host: RunHost,
+  scenario: Scenario,
+  world: World,
+  events?: EventSink,
+): WorldRun => located(scenario, null, () => new WorldRun(host, world, events));
+
+/** Runs every step of a world. @param prepare called before the first step, to read events */
+export function execute(
+  host: RunHost,
+  scenario: Scenario,
+  arch: ArchName,
+  prepare: (run: WorldRun) => void = () => {},
+): Executed {
+  const run = openRun(host, scenario, worldOf(scenario, arch));
+  try {
+    prepare(run);
+    const steps = run.steps.map((step) => located(scenario, step, () => run.runStep(step)));
+    const document = documentOf(run, steps, {
+      scenario,
+      replay: replayLine(scenario, run.world),
+      decode: arch === 'x86_64' ? decodePfErrorCode : decodeEsr,
+    });
+    return { run, steps, document, pass: steps.every(({ failures }) => failures.length === 0) };
+  } finally {
+    run.close();
+  }
+}
+
+/** Turns what is wrong with a step's code into an error with the file and the place in it. */
+export function located<T>(scenario: Scenario, step: Step | null, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    if (error instanceof AssemblyError) {
+      const code = step?.kind === 'call' ? step.code : null;
+      const line = (code?.kind === 'text' ? code.line : 1) + error.line - 1;
+      throw new CliError(`${scenario.file}:${line}: ${error.reason}`, error.remedy);
+    }
+    if (error instanceof CallError) {
+      const place = step === null ? scenario.file : `${scenario.file}:${step.line}`;
+      throw new CliError(`${place}: ${error.message}`, error.remedy);
+    }
+    throw error;
+  }
+}
+
+/** The command line that runs this world again. */
+function replayLine(scenario: Scenario, world: World): string {
+  const fromHere = relative('.', scenario.file);
+  const file = isAbsolute(scenario.file) || fromHere.startsWith('..') ? scenario.file : fromHere;
+  return `npx faultline run ${file} --arch ${world.arch} --series ${world.series}`;
+}

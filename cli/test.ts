@@ -1,0 +1,104 @@
+// faultline test: every scenario below the paths, one line each.
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { CliError, cannotRead, EXIT, isUserError } from './errors.ts';
+import { execute, pickArchs } from './execute.ts';
+import { isScenarioFile, loadHost, loadScenario, withSeries } from './host.ts';
+import type { Io } from './io.ts';
+import { createReporter, type ReporterName, type TestResult } from './reporters.ts';
+
+export interface TestOptions {
+  readonly arch?: string;
+  readonly series?: string;
+  readonly assembler?: string;
+  readonly reporter: ReporterName;
+  readonly json?: boolean;
+  /** i/n */
+  readonly shard?: string;
+  readonly filter?: string;
+}
+
+/**
+ * @param paths scenario files and folders; the present folder if there are none
+ * @returns the exit code: a file that cannot be used counts as failed and makes it 2
+ */
+export async function testCommand(paths: readonly string[], options: TestOptions, io: Io) {
+  const files = [...new Set((paths.length === 0 ? ['.'] : paths).flatMap(scenariosBelow))].sort();
+  const chosen = shard(
+    files.filter((file) => file.includes(options.filter ?? '')),
+    options.shard,
+  );
+  if (chosen.length === 0) {
+    throw new CliError('test: no scenario is left to run', 'check the paths, --filter and --shard');
+  }
+  const host = await loadHost(options.assembler);
+  const reporter = createReporter(options.json ? 'json' : options.reporter, io);
+  reporter.start(chosen.length);
+  let bad = false;
+  let failed = false;
+  for (const file of chosen) {
+    for (const result of runFile(file)) {
+      reporter.result(result);
+      failed ||= result.status === 'failed';
+      bad ||= result.error !== null;
+    }
+  }
+  reporter.end();
+  return bad ? EXIT.usage : failed ? EXIT.differs : EXIT.ok;
+
+  function runFile(file: string): TestResult[] {
+    const none = { failures: [], document: null, error: null };
+    try {
+      const scenario = withSeries(loadScenario(file, io), options.series);
+      if (options.arch !== undefined && !scenario.archs.some((arch) => arch === options.arch)) {
+        const why = `not for ${options.arch}`;
+        return [{ ...none, name: file, arch: null, status: 'skipped', why }];
+      }
+      return pickArchs(scenario, options.arch).map((arch): TestResult => {
+        const { document, steps, pass } = execute(host, scenario, arch);
+        const failures = steps.flatMap(({ step, failures: list }) =>
+          list.map((failure) => ({ ...failure, line: step.line })),
+        );
+        const status = pass ? 'passed' : 'failed';
+        return { name: file, arch, status, why: scenario.name, failures, document, error: null };
+      });
+    } catch (error) {
+      if (!isUserError(error)) throw error;
+      const { message, remedy } = error;
+      return [
+        { ...none, name: file, arch: null, status: 'failed', why: '', error: { message, remedy } },
+      ];
+    }
+  }
+}
+
+function scenariosBelow(path: string): string[] {
+  let isFolder: boolean;
+  try {
+    isFolder = statSync(path).isDirectory();
+  } catch (error) {
+    throw cannotRead(path, error);
+  }
+  if (!isFolder) {
+    if (isScenarioFile(path)) return [path];
+    throw new CliError(
+      `${path}: is no scenario (.yaml, .json)`,
+      'give scenarios or folders of them',
+    );
+  }
+  return readdirSync(path, { withFileTypes: true }).flatMap((entry) => {
+    if (entry.name.startsWith('.') || entry.name === 'node_modules') return [];
+    const inner = join(path, entry.name);
+    if (entry.isDirectory()) return scenariosBelow(inner);
+    // JSON of other kinds lies about everywhere; a scenario written in JSON is named outright.
+    return /\.ya?ml$/.test(entry.name) ? [inner] : [];
+  });
+}
+
+function shard(files: readonly string[], text: string | undefined): readonly string[] {
+  if (text === undefined) return files;
+  const [, i, n] = (/^(\d+)\/(\d+)$/.exec(text) ?? []).map(Number);
+  if (!(i >= 1 && i <= n))
+    throw new CliError(`--shard: ${text} is no part`, 'give i/n with 1 <= i <= n');
+  return files.filter((_, at) => at % n === i - 1);
+}

@@ -1,0 +1,75 @@
+// faultline walk: the page-table walk of an address after a scenario has run.
+import type { VirtAddr } from '../emulator/address.ts';
+import { hex } from '../emulator/bits.ts';
+import type { AccessKind } from '../emulator/engine.ts';
+import type { WalkReport } from '../mm/paging.ts';
+import { parseWord } from './decode.ts';
+import { CliError, EXIT } from './errors.ts';
+import { located, openRun, pickArchs, worldOf } from './execute.ts';
+import { loadHost, loadScenario, withSeries } from './host.ts';
+import type { Io } from './io.ts';
+import { placeText } from './tell.ts';
+
+export interface WalkOptions {
+  readonly arch?: string;
+  readonly series?: string;
+  readonly assembler?: string;
+  readonly access: 'read' | 'write' | 'fetch';
+  readonly json?: boolean;
+}
+
+const KINDS: Readonly<Record<WalkOptions['access'], AccessKind>> = { read: 0, write: 1, fetch: 2 };
+
+/** @returns the exit code */
+export async function walkCommand(file: string, address: string, options: WalkOptions, io: Io) {
+  const va = parseWord(address) as VirtAddr;
+  const scenario = withSeries(loadScenario(file, io), options.series);
+  const archs = pickArchs(scenario, options.arch);
+  if (archs.length > 1) {
+    throw new CliError(
+      `${file}: is for ${archs.join(' and ')}`,
+      `say which: --arch ${archs.join(' or --arch ')}`,
+    );
+  }
+  const host = await loadHost(options.assembler);
+  const run = openRun(host, scenario, worldOf(scenario, archs[0]));
+  try {
+    for (const step of run.steps) located(scenario, step, () => run.runStep(step));
+    const report = run.kernel.cpus[0].paging.inspect(va, KINDS[options.access]);
+    if (options.json) io.out(`${JSON.stringify(toJson(report), null, 2)}\n`);
+    else {
+      io.out(`${options.access} of ${hex(va)}, ${placeText(run, va)}\n`);
+      for (const line of walkLines(report)) io.out(`${line}\n`);
+    }
+    return EXIT.ok;
+  } finally {
+    run.close();
+  }
+}
+
+/** A walk as lines: a level each, then what it comes to. */
+export function walkLines(report: WalkReport): string[] {
+  const levels = report.levels.map(({ level, table, index, entryAddr, entry, bits, verdict }) => {
+    const place = `${level.padEnd(4)} table ${hex(table)} index ${index}`;
+    const what = bits === '' ? verdict : `${verdict} (${bits})`;
+    return `  ${place.padEnd(34)} entry at ${hex(entryAddr).padEnd(12)} ${hex(entry).padEnd(18)}  ${what}`;
+  });
+  return [...levels, `  ${report.verdict}`];
+}
+
+const toJson = (report: WalkReport): object => ({
+  va: hex(report.va),
+  ok: report.ok,
+  pa: report.pa === null ? null : hex(report.pa),
+  code: report.code === null ? null : hex(report.code),
+  verdict: report.verdict,
+  levels: report.levels.map(({ level, table, index, entryAddr, entry, bits, verdict }) => ({
+    level,
+    table: hex(table),
+    index,
+    entryAddr: hex(entryAddr),
+    entry: hex(entry),
+    bits,
+    verdict,
+  })),
+});

@@ -1,0 +1,138 @@
+// A run as the document that `--json` prints: scenario.md of the project's documentation has its keys. Addresses and
+// words are hex strings, so that no reader loses bits.
+import type { Field } from '../arch/fields.ts';
+import { hex } from '../emulator/bits.ts';
+import type { CallSeen } from './call.ts';
+import type { Failure } from './expect.ts';
+import type { FaultRecord } from './fault-log.ts';
+import { pageAt } from './places.ts';
+import type { StepRun, WorldRun } from './run.ts';
+import type { Scenario } from './scenario.ts';
+
+type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+export type JsonObject = { [key: string]: Json };
+
+/** The document of a whole run, or of one call. */
+export interface RunDocument extends JsonObject {
+  scenario: string;
+  name: string;
+  arch: string;
+  series: string;
+  pass: boolean;
+}
+
+export interface DocumentOptions {
+  readonly scenario: Scenario;
+  /** Command line that runs this again. */
+  readonly replay: string;
+  /** Fields of a fault code. */
+  decode(code: bigint): readonly Field[];
+}
+
+/** Named fields as an object: a field's own fields nested, otherwise its value. */
+function fieldsToJson(fields: readonly Field[]): JsonObject {
+  return Object.fromEntries(
+    fields.map((field) => [
+      field.name,
+      field.fields.length > 0 ? fieldsToJson(field.fields) : hex(field.value),
+    ]),
+  );
+}
+
+/** Documents of the run `run` with the steps done so far. */
+export function documentOf(
+  run: WorldRun,
+  steps: readonly StepRun[],
+  options: DocumentOptions,
+): RunDocument {
+  const { world } = run;
+  const base = {
+    scenario: options.scenario.file,
+    name: options.scenario.name,
+    arch: world.arch,
+    series: world.series,
+  };
+  if (world.form === 'call' && steps.length === 1) {
+    return { ...base, ...stepDocument(run, steps[0], options), replay: options.replay };
+  }
+  const documents = steps.map((step) => stepDocument(run, step, options));
+  const calls = steps.flatMap(({ seen }) => (seen.kind === 'call' ? [seen as CallSeen] : []));
+  const sum = (pick: (call: CallSeen) => number) => calls.reduce((n, call) => n + pick(call), 0);
+  return {
+    ...base,
+    pass: steps.every(({ failures }) => failures.length === 0),
+    outcome: calls.find((call) => call.outcome !== 'returned')?.outcome ?? 'returned',
+    kbase: hex(run.places[0].kbase),
+    instructions: sum((call) => call.instructions),
+    cycles: sum((call) => call.cycles ?? 0),
+    cost: 'uncalibrated',
+    faults: calls.flatMap((call) => faultsOf(run, call, options)),
+    failures: steps.flatMap(({ failures }, i) =>
+      failures.map((failure) => ({ ...failure, expect: `steps[${i}].${failure.expect}` })),
+    ),
+    steps: documents,
+    replay: options.replay,
+  };
+}
+
+function stepDocument(
+  run: WorldRun,
+  { step, seen, failures }: StepRun,
+  options: DocumentOptions,
+): JsonObject & { pass: boolean } {
+  const common = {
+    step: step.kind,
+    line: step.line,
+    pass: failures.length === 0,
+    failures: failures.map(({ expect, wanted, got }: Failure) => ({ expect, wanted, got })),
+  };
+  if (seen.kind === 'call') {
+    const call = seen as CallSeen;
+    const { end } = call;
+    return {
+      ...common,
+      outcome: call.outcome,
+      ...('why' in end ? { why: end.why, ip: hex(end.ip) } : {}),
+      ...('bytes' in end ? { bytes: Buffer.from(end.bytes).toString('hex') } : {}),
+      ret: call.ret === null ? null : hex(call.ret),
+      kbase: hex(run.places[0].kbase),
+      instructions: call.instructions,
+      cycles: call.cycles,
+      cost: 'uncalibrated',
+      faults: faultsOf(run, call, options),
+      streams: { stdout: '', stderr: call.stderr },
+      oops: call.oops === null ? null : [...call.oops],
+      registers: Object.fromEntries([...call.registers].map(([name, value]) => [name, hex(value)])),
+    };
+  }
+  const { kind, stderr, stderrBytes, ...facts } = seen;
+  return {
+    ...common,
+    ...Object.fromEntries(
+      Object.entries(facts).map(([key, value]) => [
+        key === 'pteKind' ? 'kind' : key,
+        typeof value === 'bigint' ? hex(value) : value,
+      ]),
+    ),
+    streams: { stdout: '', stderr },
+  };
+}
+
+function faultsOf(run: WorldRun, call: CallSeen, options: DocumentOptions): JsonObject[] {
+  return Array.from({ length: call.faults.length }, (_, i) =>
+    faultDocument(run, call.faults.at(i), options),
+  );
+}
+
+function faultDocument(run: WorldRun, fault: FaultRecord, options: DocumentOptions): JsonObject {
+  return {
+    cpu: fault.cpu,
+    ip: hex(fault.ip),
+    addr: hex(fault.addr),
+    page: pageAt(fault.addr, run.places),
+    access: fault.access,
+    code: hex(fault.code),
+    decoded: fieldsToJson(options.decode(fault.code)),
+    resolution: fault.resolution,
+  };
+}
