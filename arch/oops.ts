@@ -8,13 +8,16 @@ import type { FaultContext, FaultOutcome } from './arch.ts';
 /** init_utsname()->release and version: the model's own, since no built kernel is behind it. */
 const RELEASE = 'faultline #1 PREEMPT(voluntary)';
 
-/** Prints lines to the kernel log through `body`. @returns the oops that consists of them */
+/**
+ * Prints lines to the kernel log through `body`.
+ * @param halted see {@link FaultOutcome}
+ * @returns the oops that consists of the lines; whoever takes the outcome tells it as an event
+ */
 export function oops(context: FaultContext, body: () => void, halted?: string): FaultOutcome {
-  const { kernel } = context;
-  const start = kernel.log.length;
+  const { log } = context.kernel;
+  const start = log.length;
   body();
-  const lines = kernel.log.slice(start);
-  if (kernel.events.on) kernel.events.emit({ type: 'oops', cpu: kernel.cpu, lines });
+  const lines = log.slice(start);
   return halted === undefined
     ? { resolution: 'oops', lines }
     : { resolution: 'oops', lines, halted };
