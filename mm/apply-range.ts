@@ -2,7 +2,7 @@
 // kernel path that can be stopped has its callback's body inline and yields where it must; applyToPageRange() and its
 // sibling are the kernel's form over it, for callbacks that need no stop.
 import type { VirtAddr } from '../emulator/address.ts';
-import { u64 } from '../emulator/bits.ts';
+import { hi32, lo32, u64 } from '../emulator/bits.ts';
 import { ERRNO } from './context.ts';
 import type { InitMm } from './init-mm.ts';
 import type { Ptep } from './pte.ts';
@@ -22,6 +22,9 @@ export class PteCursor {
   private readonly create: boolean;
   private readonly pages: number;
   private readonly firstIndex: number;
+  /** Halves of `start`. */
+  private readonly hi: number;
+  private readonly lo: number;
   /** Page of the range that comes next, and the first page behind the present table. */
   private page = 0;
   private tableEnd = 0;
@@ -33,6 +36,8 @@ export class PteCursor {
     this.mm = mm;
     this.start = start;
     this.create = create;
+    this.hi = hi32(start);
+    this.lo = lo32(start);
     this.pages = size / mm.pageSize;
     this.firstIndex = Number(start / BigInt(mm.pageSize)) % mm.ptrsPerPte;
     if (size <= 0 || u64(start + BigInt(size)) <= start) {
@@ -85,16 +90,17 @@ export class PteCursor {
   /** Finds the table of `page`; without `create`, steps over spans that have none. @returns false to end the walk */
   private enterTable(): boolean {
     const { mm } = this;
-    const addr = this.addrOf(this.page);
     const index = (this.firstIndex + this.page) % mm.ptrsPerPte;
-    const table = mm.pteTable(addr, this.create);
+    const at = this.lo + this.page * mm.pageSize;
+    const hi = this.hi + Math.floor(at / 2 ** 32);
+    const table = mm.pteTableAt(hi, at >>> 0, this.create);
     if (table < 0) {
       this.error = table;
       return false;
     }
     if (table === 0) {
       const span = 1n << BigInt(mm.noTableShift);
-      const left = (span - (addr & (span - 1n))) / BigInt(mm.pageSize);
+      const left = (span - (this.addrOf(this.page) & (span - 1n))) / BigInt(mm.pageSize);
       this.page = Math.min(this.pages, this.page + Number(left));
       this.tableEnd = 0;
       return true;

@@ -23,7 +23,8 @@ export interface InitMmParts {
 /** What {@link InitMm.pteTable} gives where an upper level names no table and none is to be made. */
 export const NO_TABLE = 0;
 
-const MAX_UPPER = 4;
+/** Upper entries remembered, a power of two: enough for those of a 4 GiB arena. */
+const SEEN = 4096;
 
 export class InitMm {
   readonly kernel: KernelContext;
@@ -42,6 +43,8 @@ export class InitMm {
   noTableShift = 0;
 
   private readonly tables: PageOwner;
+  /** Word index of the entry that named the last table of PTEs. */
+  private pmd = 0;
   /** log2 of pmdSize: 21, 25 or 29. */
   private readonly pmdShift: number;
   private readonly indexBits: number;
@@ -49,12 +52,12 @@ export class InitMm {
   private readonly bytes: Buffer;
   private readonly zeroes: Buffer;
 
-  // The upper entries that the last walk read, and the tables they name. An entry counts only while it reads the same,
-  // since anyone may write tables.
-  private readonly lastWord = new Int32Array(MAX_UPPER).fill(-1);
-  private readonly lastLo = new Uint32Array(MAX_UPPER);
-  private readonly lastHi = new Uint32Array(MAX_UPPER);
-  private readonly lastNext = new Float64Array(MAX_UPPER);
+  // Upper entries that walks have read and the tables they name, by the place of the entry. One counts only while the
+  // entry reads the same, since anyone may write tables.
+  private readonly seenWord = new Int32Array(SEEN).fill(-1);
+  private readonly seenLo = new Uint32Array(SEEN);
+  private readonly seenHi = new Uint32Array(SEEN);
+  private readonly seenTable = new Float64Array(SEEN);
 
   /** @throws RangeError if there is no page for the top-level table */
   constructor({ kernel, ram, pages, format }: InitMmParts) {
@@ -88,20 +91,25 @@ export class InitMm {
    *   -ENOMEM where a table cannot be had
    */
   pteTable(addr: VirtAddr, create: boolean): number {
+    return this.pteTableAt(hi32(addr), lo32(addr), create);
+  }
+
+  /** The same for the address of which `hi` and `lo` are the unsigned halves. */
+  pteTableAt(hi: number, lo: number, create: boolean): number {
     const { format, ram } = this;
-    const hi = hi32(addr);
-    const lo = lo32(addr);
     let table = this.swapperPgDir as number;
     for (let i = 0; i < format.shifts.length - 1; i++) {
       const shift = format.shifts[i];
       const at = table + indexAt(hi, lo, shift, i ? this.indexBits : format.topBits) * 8;
       const word = ram.wordIndex(at);
-      if (word !== this.lastWord[i] || !this.unchanged(i)) {
+      const slot = (word >>> 1) & (SEEN - 1);
+      if (word !== this.seenWord[slot] || !this.unchanged(slot)) {
         const next = this.nextTable(at, shift, create);
         if (next <= 0) return next;
-        this.remember(i, word, next);
+        this.remember(slot, word, next);
       }
-      table = this.lastNext[i];
+      table = this.seenTable[slot];
+      this.pmd = word;
     }
     return table;
   }
@@ -150,13 +158,15 @@ export class InitMm {
    * @returns 0, -EINVAL or -ENOMEM; tables made before a failure stay
    */
   populate(start: VirtAddr, size: number): number {
-    const first = start - (start & BigInt(this.pmdSize - 1));
-    const last = start + BigInt(size - 1);
-    for (let addr = first; addr <= last; ) {
-      const left = Number((last - addr) / BigInt(this.pmdSize)) + 1;
-      const made = this.populateRun(u64(addr) as VirtAddr, left);
+    const offset = Number(start % BigInt(this.pmdSize));
+    const count = Math.ceil((offset + size) / this.pmdSize);
+    // Offsets from the start of the first table's span stay far below 2^53.
+    const lo = lo32(start) - offset;
+    for (let i = 0; i < count; ) {
+      const at = lo + i * this.pmdSize;
+      const made = this.populateRun(hi32(start) + Math.floor(at / 2 ** 32), at >>> 0, count - i);
       if (made < 0) return made;
-      addr += BigInt(made) * BigInt(this.pmdSize);
+      i += made;
     }
     return 0;
   }
@@ -178,16 +188,18 @@ export class InitMm {
     return ((lo32(addr) >>> this.format.pageShift) & (this.ptrsPerPte - 1)) * 8;
   }
 
-  private unchanged(i: number): boolean {
-    const word = this.lastWord[i];
-    return this.ram.word(word) === this.lastLo[i] && this.ram.word(word + 1) === this.lastHi[i];
+  private unchanged(slot: number): boolean {
+    const word = this.seenWord[slot];
+    return (
+      this.ram.word(word) === this.seenLo[slot] && this.ram.word(word + 1) === this.seenHi[slot]
+    );
   }
 
-  private remember(i: number, word: number, next: number): void {
-    this.lastWord[i] = word;
-    this.lastLo[i] = this.ram.word(word);
-    this.lastHi[i] = this.ram.word(word + 1);
-    this.lastNext[i] = next;
+  private remember(slot: number, word: number, table: number): void {
+    this.seenWord[slot] = word;
+    this.seenLo[slot] = this.ram.word(word);
+    this.seenHi[slot] = this.ram.word(word + 1);
+    this.seenTable[slot] = table;
   }
 
   /** The table that the upper entry at `at` names, by the rules of apply_to_p?d_range(). */
@@ -222,14 +234,14 @@ export class InitMm {
   }
 
   /**
-   * Makes up to `count` tables of PTEs from `addr` on, within one PMD table.
+   * Makes up to `count` tables of PTEs from hi:lo on, within one PMD table.
    * @returns how many of the wanted tables now exist (at least 1), or a negative errno
    */
-  private populateRun(addr: VirtAddr, count: number): number {
-    const table = this.pteTable(addr, true);
+  private populateRun(hi: number, lo: number, count: number): number {
+    const table = this.pteTableAt(hi, lo, true);
     if (table < 0) return table;
-    const pmd = this.lastWord[this.format.shifts.length - 2];
-    const index = indexAt(hi32(addr), lo32(addr), this.pmdShift, this.indexBits);
+    const { pmd } = this;
+    const index = indexAt(hi, lo, this.pmdShift, this.indexBits);
     const room = Math.min(count, this.ptrsPerPte - index);
     let run = 1;
     while (
