@@ -33,4 +33,6 @@ export const neoverseN1FrontEnd: FrontEndDescription = {
   fullGroupTicks: 60,
   slowLengthCycles: 0,
   cachedSlots: 8,
+  mispredictCycles: 11,
+  newTargetCycles: 1,
 };

@@ -137,11 +137,8 @@ function memory(out: Assembly, mnemonic: string, operands: Operands): number {
   const reads = [base, index].filter((value) => value >= 0);
   const width = unit * Math.max(1, registers.length);
   out.accesses.push({
-    base,
-    index,
-    scale,
-    disp,
-    width,
+    ...{ base, index, scale, disp, width },
+    relative: false,
     forwarding: FORWARDING,
     loopForwarding: FORWARDING,
   });

@@ -32,4 +32,6 @@ export const goldenCoveFrontEnd: FrontEndDescription = {
   fullGroupTicks: 63,
   slowLengthCycles: 3,
   cachedSlots: 8,
+  mispredictCycles: 17,
+  newTargetCycles: 5,
 };

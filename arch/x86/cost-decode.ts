@@ -117,11 +117,17 @@ class Assembly {
 
   /** @returns number of the access */
   access(
-    address: Pick<Access, 'base' | 'index' | 'scale' | 'disp'>,
+    address: Pick<Access, 'base' | 'index' | 'scale' | 'disp'> & { readonly ripRelative?: boolean },
     width: number,
     { unrolled, loop }: Forwarding,
   ): number {
-    this.accesses.push({ ...address, width, forwarding: unrolled, loopForwarding: loop });
+    const { base, index, scale, disp, ripRelative = false } = address;
+    this.accesses.push({
+      ...{ base, index, scale, disp, width },
+      relative: ripRelative,
+      forwarding: unrolled,
+      loopForwarding: loop,
+    });
     return this.accesses.length - 1;
   }
 

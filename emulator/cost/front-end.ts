@@ -17,6 +17,10 @@ export interface FrontEndDescription {
   readonly slowLengthCycles: number;
   /** Slots a cycle from the micro-op cache. */
   readonly cachedSlots: number;
+  /** Cycles from a branch that was found wrong to the first instruction of the right way. */
+  readonly mispredictCycles: number;
+  /** Cycles that the first taken branch of new code loses, whose target the nearest table does not hold. */
+  readonly newTargetCycles: number;
 }
 
 export class FrontEnd {
@@ -26,8 +30,7 @@ export class FrontEnd {
   private group = 0;
   private groupSize = 0;
   private groupSlots = 0;
-  /** Bytes before the instruction. The code starts at a window's start. */
-  private position = 0;
+  private window = -1;
   private windowCount = 0;
   /** Ticks at which the instruction's length is known. */
   private fetched = 0;
@@ -38,9 +41,9 @@ export class FrontEnd {
   }
 
   /** @returns cycle in which the instruction is there */
-  deliver(insn: CostedInstruction, taken: boolean): number {
+  deliver(insn: CostedInstruction, address: number, taken: boolean): number {
     if (this.cached) this.deliverCached(insn);
-    else this.decode(insn);
+    else this.decode(insn, address);
     const cycle = Math.floor(this.group / TICKS_PER_CYCLE);
     // Nothing behind a taken branch comes in its cycle.
     if (taken) {
@@ -48,6 +51,20 @@ export class FrontEnd {
       this.fetched = Math.max(this.fetched, this.group);
     }
     return cycle;
+  }
+
+  /** Everything after comes at `cycle` or later: the way so far was wrong. */
+  redirect(cycle: number): void {
+    this.next(0);
+    this.group = Math.max(this.group, cycle * TICKS_PER_CYCLE);
+    this.fetched = Math.max(this.fetched, this.group);
+  }
+
+  /** The branch just delivered was taken for the first time. */
+  newTarget(): void {
+    this.next(0);
+    this.group += (this.description.newTargetCycles - 1) * TICKS_PER_CYCLE;
+    this.fetched = Math.max(this.fetched, this.group);
   }
 
   private deliverCached(insn: CostedInstruction): void {
@@ -58,9 +75,9 @@ export class FrontEnd {
     this.groupSlots += insn.slots;
   }
 
-  private decode(insn: CostedInstruction): void {
+  private decode(insn: CostedInstruction, address: number): void {
     const { decoders, decodedSlots, fullGroupTicks } = this.description;
-    this.fetch(insn);
+    this.fetch(insn, address);
     if (this.groupSize === decoders) this.next(fullGroupTicks);
     else if (this.groupSize > 0 && (insn.complex || this.groupSlots + insn.slots > decodedSlots)) {
       this.next(TICKS_PER_CYCLE);
@@ -76,13 +93,13 @@ export class FrontEnd {
   /**
    * Finding the lengths takes a cycle for so many instructions of one window; the last byte decides which window it is.
    */
-  private fetch(insn: CostedInstruction): void {
+  private fetch(insn: CostedInstruction, address: number): void {
     const { windowBytes, windowInstructions, slowLengthCycles } = this.description;
-    const before = Math.floor((this.position - 1) / windowBytes);
-    this.position += insn.length;
-    const windows = Math.floor((this.position - 1) / windowBytes) - before;
-    if (windows > 0 || this.windowCount === windowInstructions) {
-      this.fetched += Math.max(1, windows) * TICKS_PER_CYCLE;
+    const window = Math.floor((address + insn.length - 1) / windowBytes);
+    const crossed = window !== this.window;
+    this.window = window;
+    if (crossed || this.windowCount === windowInstructions) {
+      this.fetched += TICKS_PER_CYCLE;
       this.windowCount = 0;
     }
     this.windowCount++;

@@ -28,6 +28,8 @@ export interface Access {
   readonly index: number;
   readonly scale: number;
   readonly disp: bigint;
+  /** The address counts from the instruction's end (rip), or from the instruction (a literal). */
+  readonly relative: boolean;
   /** Bytes. */
   readonly width: number;
   /**

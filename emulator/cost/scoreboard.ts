@@ -3,7 +3,7 @@
 // does that picks the oldest first. Approximate: ports are bound at rename, nothing is ever cancelled or replayed.
 import type { CoreDescription } from './core.ts';
 import type { Access, CostedInstruction, Uop } from './instruction.ts';
-import type { Places } from './symbols.ts';
+import type { Places } from './program.ts';
 import { TICKS_PER_CYCLE } from './units.ts';
 
 /** When a value is there. Names that share a value share the object. */
@@ -67,6 +67,9 @@ export class Scoreboard {
     this.retireOf = new Int32Array(core.window);
   }
 
+  /** Cycle in which the last branch was found right or wrong. */
+  branchResolved = 0;
+
   /** Cycle in which the last instruction so far has retired and the last store is written. */
   get cycle(): number {
     return Math.max(this.lastRetire, this.lastCommit);
@@ -129,6 +132,7 @@ export class Scoreboard {
     const bank = uop.load >= 0 ? Math.floor(places.addresses[uop.load] / 8) & 7 : -1;
     const start = this.start(branch ? core.takenBranchPorts : uop.ports, ready, cycle, uop, bank);
     const result = { ready: start + uop.latency };
+    if (insn.flow === 'branch') this.branchResolved = start + 1;
     if (uop.load >= 0) result.ready = Math.max(result.ready, this.lockEnd + uop.latency);
     if (uop.load >= 0 && insn.locked !== null) this.lock(insn, insn.locked, ready, result);
     else if (uop.load >= 0 && core.followsStores) {

@@ -1,0 +1,94 @@
+// Runs passages of a program through front end and scoreboard. One way of running is one figure: cycles per passage in
+// the steady state, as the difference between many passages and half as many.
+import type { CoreDescription } from './core.ts';
+import { FrontEnd, type FrontEndDescription } from './front-end.ts';
+import { BranchPredictor } from './predictor.ts';
+import type { CostProgram, Passage } from './program.ts';
+import { Scoreboard } from './scoreboard.ts';
+import { TICKS_PER_CYCLE } from './units.ts';
+
+export interface CoreModel {
+  readonly core: CoreDescription;
+  readonly frontEnd: FrontEndDescription;
+}
+
+/** Gives the passages one after another; `number` counts from 0. */
+export type PassageSource = (number: number) => Passage;
+
+export interface RunShape {
+  /** The same code again and again: it comes decoded, and the core has learnt its memory. Else copy follows copy. */
+  readonly loop: boolean;
+  /** Passages before measuring, which teach the predictor. */
+  readonly warm: number;
+  /** Passages of the shorter of the two runs. */
+  readonly passages: number;
+}
+
+export class CostRun {
+  private readonly program: CostProgram;
+  private readonly model: CoreModel;
+  private readonly loop: boolean;
+  private readonly scoreboard: Scoreboard;
+  private readonly frontEnd: FrontEnd;
+  private readonly predictor = new BranchPredictor();
+  private readonly size: number;
+  private passed = 0;
+
+  constructor(model: CoreModel, program: CostProgram, loop: boolean) {
+    this.model = model;
+    this.program = program;
+    this.loop = loop;
+    this.scoreboard = new Scoreboard(model.core, loop);
+    this.frontEnd = new FrontEnd(model.frontEnd, loop);
+    const last = program[program.length - 1];
+    this.size = last === undefined ? 0 : last.address + last.insn.length - program[0].address;
+  }
+
+  /** Cycles until everything so far has retired and is stored. */
+  get cycle(): number {
+    return this.scoreboard.cycle;
+  }
+
+  pass(passage: Passage): void {
+    const { program, scoreboard, frontEnd, predictor } = this;
+    // Unrolled, each copy lies behind the last and its branches are new ones.
+    const offset = this.loop ? 0 : this.passed * this.size;
+    const seen = new Set<number>();
+    for (let i = 0; i < passage.length; i++) {
+      const step = passage[i];
+      const placed = program[step.at];
+      const { insn } = placed;
+      // The branch that was fused decides for both.
+      const taken = placed.fusedWithNext ? (passage[++i]?.taken ?? false) : step.taken;
+      const address = placed.address + offset;
+      const delivered = frontEnd.deliver(insn, address, taken);
+      scoreboard.issue(insn, delivered, step, taken);
+      const right = insn.flow !== 'branch' || predictor.resolve(address, taken);
+      if (!right && this.loop) {
+        frontEnd.redirect(scoreboard.branchResolved + this.model.frontEnd.mispredictCycles);
+      }
+      if (taken && !this.loop && !seen.has(step.at)) frontEnd.newTarget();
+      if (taken) seen.add(step.at);
+    }
+    this.passed++;
+  }
+}
+
+/** @returns ticks per passage in the steady state */
+export function steadyTicks(
+  model: CoreModel,
+  program: CostProgram,
+  source: PassageSource,
+  { loop, warm, passages }: RunShape,
+): number {
+  const run = new CostRun(model, program, loop);
+  let number = 0;
+  const pass = (count: number) => {
+    for (let i = 0; i < count; i++) run.pass(source(number++));
+    return run.cycle;
+  };
+  pass(warm);
+  const first = pass(passages);
+  const second = pass(passages);
+  return Math.round(((second - first) * TICKS_PER_CYCLE) / passages);
+}
