@@ -2,7 +2,9 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { virtAddr } from '../../emulator/address.ts';
 import { type Assembler, loadAssembler } from '../../emulator/assembler.ts';
 import { type Disassembler, loadDisassembler } from '../../emulator/disassembler.ts';
+import { DATA, DATA_PA, TestMachine } from '../../emulator/unicorn/test-machine.ts';
 import { type DecodedInsn, DerivedOrc } from './orc.ts';
+import { x86Description } from './registers.ts';
 
 const TEXT = 0xffffffff81000000n;
 
@@ -12,8 +14,18 @@ beforeAll(async () => {
   [assembler, disassembler] = await Promise.all([loadAssembler(), loadDisassembler()]);
 });
 
-/** The function under test in assembly, and how often it was decoded. */
-function derive(code: string) {
+/** Whole 32-bit words. */
+function padded(bytes: Uint8Array): Uint8Array {
+  const whole = new Uint8Array(Math.ceil(bytes.length / 4) * 4);
+  whole.set(bytes);
+  return whole;
+}
+
+/**
+ * The function under test in assembly, and how often it was decoded.
+ * @param byLabel every label is a function of its own
+ */
+function derive(code: string, byLabel = false) {
   const { bytes, labels } = assembler.assemble(code, { arch: 'x86_64', address: TEXT });
   let decoded = 0;
   const decode = (va: bigint): DecodedInsn | null => {
@@ -24,8 +36,13 @@ function derive(code: string) {
     return { length: insn.bytes.length, mnemonic: insn.mnemonic, operands: insn.operands };
   };
   const end = virtAddr(TEXT + BigInt(bytes.length));
+  const starts = byLabel ? [...labels.values()] : [TEXT];
   const orc = new DerivedOrc({
-    functionAt: (ip) => (ip >= TEXT && ip < end ? { start: virtAddr(TEXT), end } : null),
+    functionAt: (ip) => {
+      const at = starts.findLastIndex((start) => start <= ip);
+      if (at < 0 || ip >= end) return null;
+      return { start: virtAddr(starts[at]), end: virtAddr(starts[at + 1] ?? end) };
+    },
     decode,
   });
   const insns = disassembler.disassemble(bytes, { arch: 'x86_64', address: TEXT });
@@ -133,6 +150,93 @@ describe('derived ORC entries', () => {
     ['what lies behind ud2', 'ud2\n ret', ['sp+8', '?']],
   ])('of %s', (_, code, expected) => {
     expect(entries(code)).toEqual(expected);
+  });
+
+  // What the entries promise, checked at every instruction that the CPU really runs: where the return address is and
+  // what the caller's rbp was.
+  it.each<[string, string]>([
+    [
+      'a loop with calls and an rbp frame',
+      `f: push rbp
+       mov rbp, rsp
+       push rbx
+       sub rsp, 0x18
+       mov ebx, 3
+    1: mov [rsp + 8], rbx
+       call g
+       dec ebx
+       jne 1b
+       add rsp, 0x18
+       pop rbx
+       leave
+       ret
+    g: push r12
+       lea r12, [rsp - 0x40]
+       pop r12
+       ret`,
+    ],
+    [
+      'an aligned stack with a variable part',
+      `f: push rbp
+       mov rbp, rsp
+       push r12
+       and rsp, -64
+       mov eax, 0x30
+       sub rsp, rax
+       mov qword ptr [rsp], 1
+       call g
+       lea rsp, [rbp - 8]
+       pop r12
+       pop rbp
+       ret
+    g: ret`,
+    ],
+    [
+      'rbp as a counter, saved by a store, and an early way out',
+      `f: sub rsp, 0x18
+       mov [rsp + 8], rbp
+       mov ebp, 2
+    1: pushfq
+       popfq
+       test ebp, ebp
+       je 2f
+       dec ebp
+       jmp 1b
+    2: mov rbp, [rsp + 8]
+       add rsp, 0x18
+       ret`,
+    ],
+  ])('hold while the CPU runs %s', (_, code) => {
+    const { orc, bytes, labels } = derive(code, true);
+    const machine = new TestMachine(x86Description, [...new Uint32Array(padded(bytes).buffer)]);
+    machine.mapData(0);
+    const top = DATA + 0xf00n;
+    machine.ram.write64(DATA_PA + 0xf00, TEXT + 0xff0n);
+    machine.set({ rsp: top, rbp: 0x1234n });
+    const frames = [{ cfa: top + 8n, bp: 0x1234n }];
+    let steps = 0;
+    for (; machine.get('rip') !== TEXT + 0xff0n; steps++) {
+      const ip = machine.get('rip');
+      // A call's first instruction opens a frame.
+      if (ip === labels.get('g'))
+        frames.push({ cfa: machine.get('rsp') + 8n, bp: machine.get('rbp') });
+      const frame = frames[frames.length - 1];
+      const entry = orc.find(ip);
+      expect(entry, `no entry at ${ip.toString(16)}`).not.toBeNull();
+      const base = machine.get(entry!.base === 'sp' ? 'rsp' : 'rbp');
+      expect(base + entry!.offset).toBe(frame.cfa);
+      const bp =
+        entry!.bpSlot === null
+          ? machine.get('rbp')
+          : machine.ram.read64(DATA_PA + Number(frame.cfa - entry!.bpSlot - DATA));
+      expect(bp).toBe(frame.bp);
+      machine.cpu.step();
+      if (machine.get('rsp') === frame.cfa) frames.pop();
+      if (steps > 200) throw new Error('does not end');
+    }
+    expect(steps).toBeGreaterThan(10);
+    expect(frames).toEqual([]);
+    machine.cpu.close();
   });
 
   it('are derived once, and again after clear()', () => {
