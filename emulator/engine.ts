@@ -34,6 +34,55 @@ export interface Translator {
   readonly perms: number;
 }
 
+/**
+ * One memory operand of an instruction, as a formula over general registers (indices into
+ * {@link CpuDescription.general}): base + (index << shift) + displacement, modulo 2^64.
+ */
+export interface AccessForm {
+  /** -1: none. */
+  readonly base: number;
+  /** -1: none. */
+  readonly index: number;
+  readonly shift: number;
+  /** How the index is widened to 64 bits. */
+  readonly extend: 'none' | 'uxtw' | 'sxtw';
+  /** Displacement as unsigned 32-bit halves. */
+  readonly displacementHi: number;
+  readonly displacementLo: number;
+  /** Bytes. */
+  readonly size: number;
+  /** As the hardware reports it: read-modify-write is WRITE. */
+  readonly kind: AccessKind;
+  /** False: only `kind` holds; segment bases, bit offsets and the like make the address. */
+  readonly exact: boolean;
+  /** The hardware probes the last byte first and reports its address. */
+  readonly lastByteFirst: boolean;
+}
+
+/** What becomes of an instruction that must not reach the core. */
+export type Trap =
+  /** The run stops with `engine`. */
+  | { readonly action: 'refuse'; readonly why: string }
+  /** Its accesses are asked of the translator and nothing else happens. */
+  | { readonly action: 'touch' };
+
+/** What the engine asks of an architecture about instructions that it cannot ask of the core. */
+export interface InstructionSet {
+  /**
+   * Offsets in a page of code of what the core does not even survive translating; {@link trap} must name them. Too
+   * many do no harm.
+   */
+  fatal(page: Uint8Array): number[];
+  /** Judges the instruction at the start of `code` (up to 16 bytes). @returns null if the core may run it */
+  trap(code: Uint8Array): Trap | null;
+  /** Length in bytes of the instruction at the start of `code`; 0 where it cannot be told. */
+  length(code: Uint8Array): number;
+  /** True for a string instruction with a repeat prefix, which the core runs as one block for each repetition. */
+  repeats(code: Uint8Array): boolean;
+  /** Its memory accesses in the order in which the hardware makes them; empty if there are none or they are not known. */
+  accesses(code: Uint8Array): readonly AccessForm[];
+}
+
 /** What the engine must know of an architecture. The registers' names are the manual's, in lower case. */
 export interface CpuDescription {
   readonly name: 'x86_64' | 'arm64';
@@ -41,6 +90,7 @@ export interface CpuDescription {
   readonly stackPointer: string;
   /** General registers in the order in which {@link Cpu.readGeneral} gives them; ip, sp and flags are among them. */
   readonly general: readonly string[];
+  readonly instructions: InstructionSet;
 }
 
 /** Why a vCPU stopped. */
@@ -110,6 +160,8 @@ export interface Cpu {
   flushTlbPage(va: VirtAddr): void;
   /** Drops translated code: call it after somebody else wrote into a page that code may have run from. */
   flushCode(): void;
+  /** Frames that instructions were fetched from: a write by somebody else into one of them needs {@link flushCode}. */
+  readonly executedFrames: ReadonlySet<number>;
 
   /** Registers and control state, as an opaque value of this vCPU. */
   save(): unknown;
@@ -117,8 +169,23 @@ export interface Cpu {
   close(): void;
 }
 
+export interface CpuOptions {
+  /**
+   * Count instructions (default). False runs faster; {@link Cpu.retired} then counts steps and limited runs only, and
+   * those retranslate all code.
+   */
+  readonly counting?: boolean;
+}
+
 /** Makes vCPUs that share one RAM. */
 export interface Engine {
   readonly version: string;
-  createCpu(id: number, description: CpuDescription, ram: Ram, translator: Translator): Cpu;
+  /** A vCPU in kernel mode (CPL 0, EL1h), its general registers 0. @throws EngineError */
+  createCpu(
+    id: number,
+    description: CpuDescription,
+    ram: Ram,
+    translator: Translator,
+    options?: CpuOptions,
+  ): Cpu;
 }

@@ -3,6 +3,7 @@
 import type { VirtAddr } from '../../emulator/address.ts';
 import type { CpuDescription } from '../../emulator/engine.ts';
 import type { PtRegs } from '../arch.ts';
+import { arm64Instructions } from './insn.ts';
 
 const GENERAL: readonly string[] = [
   ...Array.from({ length: 31 }, (_, n) => `x${n}`),
@@ -14,6 +15,7 @@ export const arm64Description: CpuDescription = {
   instructionPointer: 'pc',
   stackPointer: 'sp',
   general: GENERAL,
+  instructions: arm64Instructions,
 };
 
 /** Indices into {@link Arm64PtRegs.words}; x0 to x30 have their own number. */

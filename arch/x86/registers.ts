@@ -3,6 +3,7 @@
 import type { VirtAddr } from '../../emulator/address.ts';
 import type { CpuDescription } from '../../emulator/engine.ts';
 import type { PtRegs } from '../arch.ts';
+import { x86Instructions } from './insn.ts';
 
 const GENERAL = [
   ...['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rbp', 'rsp'],
@@ -15,6 +16,7 @@ export const x86Description: CpuDescription = {
   instructionPointer: 'rip',
   stackPointer: 'rsp',
   general: GENERAL,
+  instructions: x86Instructions,
 };
 
 /** Indices into {@link X86PtRegs.words}. */

@@ -1,0 +1,148 @@
+// The code that a vCPU has fetched: which frames lie under which pages, where a run has to stop in it, and what the
+// instructions there do. It reads RAM through the translations that the fetches were given, so that looking at code
+// never walks a page table again.
+import type { AccessForm, InstructionSet, Trap } from '../engine.ts';
+import type { Ram } from '../ram.ts';
+
+const PAGE = 4096;
+const MAX_INSTRUCTION = 16;
+const NO_BYTES = new Uint8Array(0);
+
+interface CodePage {
+  readonly pa: number;
+  /** Addresses of what the core does not survive translating. */
+  readonly fatal: readonly bigint[];
+}
+
+/** Number of the virtual page of an address. */
+const pageOf = (va: bigint): number => Number(va >> 12n);
+
+/** Callbacks give addresses as int64, elsewhere they are unsigned. */
+const unsigned = (va: number | bigint): bigint => BigInt.asUintN(64, BigInt(va));
+
+export class CodeMap {
+  /** Frames fetched from, ever. */
+  readonly executedFrames = new Set<number>();
+  /** Where translation itself must end. */
+  readonly fatal = new Set<bigint>();
+  /** Addresses at which a run ends before executing. */
+  exits: ReadonlySet<bigint> = new Set();
+  private readonly ram: Ram;
+  private readonly instructions: InstructionSet;
+  private readonly pages = new Map<number, CodePage>();
+  private readonly forms = new Map<bigint, readonly AccessForm[]>();
+  private readonly translatedAt = new Set<number | bigint>();
+
+  constructor(ram: Ram, instructions: InstructionSet) {
+    this.ram = ram;
+    this.instructions = instructions;
+  }
+
+  /** The frame under a page that was fetched from; -1 if it never was. */
+  frameOf(page: number): number {
+    return this.pages.get(page)?.pa ?? -1;
+  }
+
+  /**
+   * A page was made fetchable.
+   * @param page its number. @param pa physical address of its frame
+   * @returns true if {@link fatal} changed
+   */
+  fetched(page: number, pa: number): boolean {
+    this.executedFrames.add(pa / PAGE);
+    const old = this.pages.get(page);
+    if (old?.pa === pa) return false;
+    if (old) this.forms.clear();
+    return this.scan(page, pa, old);
+  }
+
+  /** The code may have changed. @returns true if {@link fatal} changed */
+  forget(): boolean {
+    this.forms.clear();
+    this.translatedAt.clear();
+    let changed = false;
+    for (const [page, old] of this.pages) changed = this.scan(page, old.pa, old) || changed;
+    return changed;
+  }
+
+  private scan(page: number, pa: number, old: CodePage | undefined): boolean {
+    const code = this.ram.bytes.subarray(pa - this.ram.base, pa - this.ram.base + PAGE);
+    const base = BigInt(page) << 12n;
+    const fatal = this.instructions.fatal(code).map((at) => base + BigInt(at));
+    this.pages.set(page, { pa, fatal });
+    for (const va of old?.fatal ?? []) this.fatal.delete(va);
+    for (const va of fatal) this.fatal.add(va);
+    return fatal.length > 0 || (old?.fatal.length ?? 0) > 0;
+  }
+
+  /** Up to `length` bytes of code at `va`, fewer where the following page was never fetched. */
+  bytes(va: bigint, length: number): Uint8Array {
+    const offset = Number(va & 0xfffn);
+    const first = this.within(va, Math.min(length, PAGE - offset));
+    if (offset + length <= PAGE || first.length === 0) return first;
+    const second = this.within(va + BigInt(PAGE - offset), length - (PAGE - offset));
+    const all = new Uint8Array(first.length + second.length);
+    all.set(first);
+    all.set(second, first.length);
+    return all;
+  }
+
+  private within(va: bigint, length: number): Uint8Array {
+    const page = this.pages.get(pageOf(va));
+    if (!page) return NO_BYTES;
+    const at = page.pa - this.ram.base + Number(va & 0xfffn);
+    return this.ram.bytes.subarray(at, at + length);
+  }
+
+  /** A copy of the one instruction at `va`; of up to 16 bytes if its length cannot be told. */
+  instruction(va: bigint): Uint8Array {
+    const code = this.bytes(va, MAX_INSTRUCTION);
+    const length = this.instructions.length(code);
+    return Uint8Array.from(length > 0 ? code.subarray(0, length) : code);
+  }
+
+  trap(va: bigint): Trap | null {
+    return this.instructions.trap(this.bytes(va, MAX_INSTRUCTION));
+  }
+
+  accesses(va: bigint): readonly AccessForm[] {
+    let forms = this.forms.get(va);
+    if (forms === undefined) {
+      forms = this.instructions.accesses(this.bytes(va, MAX_INSTRUCTION));
+      this.forms.set(va, forms);
+    }
+    return forms;
+  }
+
+  /** Lengths of the instructions in [va, va + size). What cannot be decoded counts as one instruction to the end. */
+  lengths(va: number | bigint, size: number): number[] {
+    const code = this.bytes(unsigned(va), size);
+    const lengths: number[] = [];
+    for (let at = 0; at < size; ) {
+      const length = this.instructions.length(code.subarray(at));
+      lengths.push(length > 0 ? Math.min(length, size - at) : size - at);
+      at += lengths[lengths.length - 1];
+    }
+    return lengths;
+  }
+
+  /** Index of the first of these instructions at which a run has to stop; -1 if there is none. */
+  barrier(va: number | bigint, lengths: readonly number[]): number {
+    let at = unsigned(va);
+    for (let i = 0; i < lengths.length; i++) {
+      if (this.exits.has(at) || this.trap(at) !== null) return i;
+      at += BigInt(lengths[i]);
+    }
+    return -1;
+  }
+
+  repeats(va: number | bigint): boolean {
+    return this.instructions.repeats(this.bytes(unsigned(va), MAX_INSTRUCTION));
+  }
+
+  translated(va: number | bigint): void {
+    // Translated twice: the guest may have rewritten it.
+    if (this.translatedAt.has(va)) this.forms.clear();
+    else this.translatedAt.add(va);
+  }
+}

@@ -1,0 +1,264 @@
+// The library's engine with everything hooked that a vCPU needs, and what its callbacks heard during the last entry.
+// Why the entry ended is worked out in cpu.ts.
+import { type AccessKind, type CpuDescription, FETCH, PERM_X, type Translator } from '../engine.ts';
+import type { Ram } from '../ram.ts';
+import {
+  addressOf,
+  answerFill,
+  type Binding,
+  dropCallback,
+  makeCallback,
+  type Pointer,
+  sharedBytes,
+} from './binding.ts';
+import { CodeMap } from './code-map.ts';
+import * as uc from './constants.ts';
+import { CpuWindow, FaultAddress, type FlushPage, flushPageFunction } from './internals.ts';
+import { type Recipe, recipeFor } from './recipes.ts';
+import { RegisterFile } from './registers.ts';
+
+const TWO_32 = 2 ** 32;
+const FRAME = 4096;
+const NOTHING = -1;
+
+/** Told of a refused data access while the instruction can still go on. @returns true if it may try again */
+export type Recovery = (hi: number, lo: number, kind: AccessKind) => boolean;
+
+export class Core {
+  readonly binding: Binding;
+  readonly handle: Pointer;
+  readonly recipe: Recipe;
+  readonly registers: RegisterFile;
+  readonly code: CodeMap;
+  /** null where the library's inner offsets are not known. */
+  readonly window: CpuWindow | null;
+  private readonly ram: Ram;
+  private readonly translator: Translator;
+  private readonly callbacks: Pointer[] = [];
+  private readonly faultAddress: FaultAddress | null;
+  private readonly flushPage: FlushPage | null;
+  /** Set while a run lets faults be repaired. */
+  recovery: Recovery | null = null;
+  /** Read by the clock instructions. */
+  clock: () => number = () => 0;
+
+  // What the last entry's callbacks heard.
+  /** Kind of the refused fill; -1 if none was refused. */
+  refusedKind: AccessKind | typeof NOTHING = NOTHING;
+  refusedHi = 0;
+  refusedLo = 0;
+  /** Number of the exception; -1 if there was none. */
+  exception = NOTHING;
+  /** Why the engine cannot go on, if a callback says so. */
+  trouble: string | null = null;
+
+  /** @param known true if the library is the build whose inner offsets internals.ts has */
+  constructor(
+    binding: Binding,
+    known: boolean,
+    description: CpuDescription,
+    ram: Ram,
+    translator: Translator,
+  ) {
+    this.binding = binding;
+    this.ram = ram;
+    this.translator = translator;
+    this.recipe = recipeFor(description);
+    this.code = new CodeMap(ram, description.instructions);
+    this.handle = binding.open(this.recipe.arch, this.recipe.mode);
+    this.recipe.configure(binding, this.handle);
+    binding.control(this.handle, uc.UC_CTL_TLB_TYPE, 'int', uc.UC_TLB_VIRTUAL);
+    // With exits the address that a start names as its end means nothing; Unicorn would fetch from it.
+    binding.control(this.handle, uc.UC_CTL_UC_USE_EXITS, 'int', 1);
+    binding.mapRam(this.handle, ram.base, ram.bytes);
+    this.hook();
+    this.registers = new RegisterFile(
+      binding,
+      this.handle,
+      description,
+      this.recipe.registers,
+      addressOf,
+    );
+    this.recipe.initialise(this.registers);
+    this.updateFatal();
+    this.window = known ? this.openWindow(description) : null;
+    this.faultAddress = known ? new FaultAddress(this.handle) : null;
+    this.flushPage = this.window && flushPageFunction(binding, this.recipe.suffix);
+  }
+
+  /** The window is believed only if it shows what was just written. */
+  private openWindow(description: CpuDescription): CpuWindow | null {
+    const { general, instructionPointer } = description;
+    const pattern = BigUint64Array.from(general, (_, i) => 0x5a5a_0000_1000n * BigInt(i + 1));
+    const before = new BigUint64Array(general.length);
+    this.registers.readGeneral(before);
+    pattern[general.length - 1] = before[general.length - 1];
+    this.registers.writeGeneral(pattern);
+    const ip = general.indexOf(instructionPointer);
+    const window = CpuWindow.open(this.handle, this.recipe.offsets, pattern, ip);
+    this.registers.writeGeneral(before);
+    return window;
+  }
+
+  private hook(): void {
+    const { binding, handle, recipe } = this;
+    this.add('fill', uc.UC_HOOK_TLB_FILL, this.fill);
+    this.add('interrupt', uc.UC_HOOK_INTR, (_uc: Pointer, number: number) => {
+      this.exception = number;
+      binding.stop(handle);
+    });
+    for (const instruction of recipe.clocks) {
+      this.add('instruction', uc.UC_HOOK_INSN, () => this.readClock(instruction), instruction);
+    }
+  }
+
+  private add(
+    kind: Parameters<typeof makeCallback>[0],
+    hook: number,
+    // biome-ignore lint/suspicious/noExplicitAny: each kind has its own parameters
+    callback: (...args: any[]) => unknown,
+    instruction: number | null = null,
+  ): void {
+    const pointer = makeCallback(kind, callback);
+    this.callbacks.push(pointer);
+    this.binding.addHook(this.handle, hook, pointer, null, instruction);
+  }
+
+  /** The clock is the count of instructions: the host's time would make runs differ. */
+  private readClock(instruction: number): number {
+    const now = BigInt(this.clock());
+    this.registers.write('rax', now & 0xffff_ffffn);
+    this.registers.write('rdx', now >> 32n);
+    if (instruction === uc.UC_X86_INS_RDTSCP) this.registers.write('rcx', 0n);
+    return 1;
+  }
+
+  /** The TLB-fill hook. Addresses come as int64: canonical ones of both halves as Number. */
+  private readonly fill = (
+    _uc: Pointer,
+    address: number | bigint,
+    type: number,
+    result: Pointer,
+  ): boolean => {
+    let hi: number;
+    let lo: number;
+    if (typeof address === 'number') {
+      hi = Math.floor(address / TWO_32) >>> 0;
+      lo = address >>> 0;
+    } else {
+      hi = Number(BigInt.asUintN(32, address >> 32n));
+      lo = Number(BigInt.asUintN(32, address));
+    }
+    const kind = (type - uc.UC_MEM_READ) as AccessKind;
+    if (kind === FETCH && this.afterTheEnd(hi, lo)) return false;
+    if (!this.translator.translate(hi, lo, kind) && !this.recover(hi, lo, kind)) {
+      this.refusedKind = kind;
+      this.refusedHi = hi;
+      this.refusedLo = lo;
+      return false;
+    }
+    const { pa } = this.translator;
+    if (!this.ram.contains(pa, FRAME)) {
+      this.trouble = `physical address 0x${pa.toString(16)} is outside RAM`;
+      return false;
+    }
+    let { perms } = this.translator;
+    if (kind === FETCH) this.fetch(hi * 0x10_0000 + (lo >>> 12), pa);
+    else if (!this.code.executedFrames.has(pa / FRAME)) perms &= ~PERM_X;
+    answerFill(result, pa, perms);
+    return true;
+  };
+
+  /** True for a fetch that only tidies up behind an exit: see {@link updateFatal}. No instruction wants it. */
+  private afterTheEnd(hi: number, lo: number): boolean {
+    if (this.code.fatal.size === 0 || !this.window) return false;
+    if (this.refusedKind !== NOTHING || this.exception !== NOTHING) return true;
+    const page = hi * 0x10_0000 + (lo >>> 12);
+    const current = this.window.ipHi() * 0x10_0000 + (this.window.ipLo() >>> 12);
+    return page !== current && page !== current + 1;
+  }
+
+  /** Fetches cannot be repaired here: the x86 translator reads ahead, and this one may never be wanted. */
+  private recover(hi: number, lo: number, kind: AccessKind): boolean {
+    if (kind === FETCH || this.recovery === null) return false;
+    while (this.recovery(hi, lo, kind)) {
+      if (this.translator.translate(hi, lo, kind)) return true;
+    }
+    return false;
+  }
+
+  private fetch(page: number, pa: number): void {
+    const old = this.code.frameOf(page);
+    if (this.code.fetched(page, pa)) this.updateFatal();
+    if (old >= 0 && old !== pa) this.onCodeMoved();
+  }
+
+  /** Other code lies under an address that ran before. */
+  onCodeMoved: () => void = () => {};
+
+  /**
+   * Has translation end before what the core does not survive. The library's exits do that, at a price: after each
+   * entry it fetches from the byte before each of them; so nothing else uses them.
+   */
+  private updateFatal(): void {
+    // The library takes no empty list; it passes over an exit at 0 when it fetches.
+    const list = this.code.fatal.size > 0 ? [...this.code.fatal] : [0n];
+    const bytes = sharedBytes(list.length * 8);
+    new BigUint64Array(bytes.buffer).set(list);
+    const count = BigInt(list.length);
+    this.binding.control(this.handle, uc.UC_CTL_UC_EXITS, 'void *', bytes, 'size_t', count);
+  }
+
+  /**
+   * Enters the engine at `ip`.
+   * @param count instructions after which the library itself stops; 0: none
+   * @returns uc_err
+   */
+  enter(ip: bigint, count: number): number {
+    this.refusedKind = NOTHING;
+    this.exception = NOTHING;
+    this.trouble = null;
+    return this.binding.emuStart(this.handle, ip, 0, 0, count);
+  }
+
+  /** First byte of the page that was refused. */
+  refusedPage(): bigint {
+    return (BigInt(this.refusedHi) << 32n) | BigInt((this.refusedLo & ~(FRAME - 1)) >>> 0);
+  }
+
+  /** First byte of the refused access, after an entry that a refused fill ended; null if the library does not tell. */
+  faultAddressNow(): bigint | null {
+    const exact = this.faultAddress?.read() ?? null;
+    // A fetch after the end overwrites the word.
+    return exact !== null && exact >> 12n === this.refusedPage() >> 12n ? exact : null;
+  }
+
+  flushTlb(): void {
+    this.binding.control(this.handle, uc.UC_CTL_TLB_FLUSH);
+  }
+
+  flushTlbPage(va: bigint): void {
+    if (this.flushPage && this.window) this.flushPage(this.window.cpu, va);
+    else this.flushTlb();
+  }
+
+  flushCode(): void {
+    if (this.code.forget()) this.updateFatal();
+    this.dropBlocks();
+  }
+
+  /** Drops translated code; what is known of the code stays. */
+  dropBlocks(): void {
+    this.binding.control(this.handle, uc.UC_CTL_TB_FLUSH);
+  }
+
+  close(): void {
+    this.binding.close(this.handle);
+    for (const callback of this.callbacks) dropCallback(callback);
+  }
+
+  /** A translation asked for outside a run, as the core would. @returns false if the access faults */
+  probe(hi: number, lo: number, kind: AccessKind): boolean {
+    return this.translator.translate(hi, lo, kind);
+  }
+}

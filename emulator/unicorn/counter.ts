@@ -1,0 +1,212 @@
+// Counts retired instructions, stops at a limit, and keeps the core from instructions it must not reach. The library
+// counts nothing at speed, but it calls a hook at the start of each translated block: what the block holds is charged
+// in advance, and what was not executed when it was left early is given back. A block that does not fit into what
+// remains, or that holds an exit or a trapped instruction, is not begun; the vCPU then runs its beginning as a
+// shorter block.
+import type { Binding, Pointer } from './binding.ts';
+import { dropCallback, makeCallback, readBlock, sharedBytes } from './binding.ts';
+import type { CodeMap } from './code-map.ts';
+import { UC_HOOK_BLOCK, UC_HOOK_EDGE_GENERATED } from './constants.ts';
+import { nativeCode } from './native-code.ts';
+
+// The layout that the native code knows.
+const REMAINING = 0;
+const LAST = 8;
+const LAST_SIZE = 16;
+const STOPPED = 20;
+const REPEAT_COUNTER = 24;
+const CALLBACK = 32;
+const EMU_STOP = 40;
+const TABLE = 0x1000;
+const ENTRIES = 0x1000;
+const REPEATED = 0x10000;
+
+/** Instructions that may be granted in all: beyond any run, and exact as a Number. */
+export const UNLIMITED = 2 ** 52;
+
+/** What is known of one translated block. */
+interface BlockFacts {
+  readonly icount: number;
+  /** Index of the first instruction that must not be run as part of a block; -1: none. */
+  readonly barrier: number;
+  /** A string instruction alone: its block runs once for each repetition, and once more when none is left. */
+  readonly repeated: boolean;
+}
+
+export class Counter {
+  private readonly data = sharedBytes(TABLE + ENTRIES * 16);
+  private readonly words32 = new Uint32Array(this.data.buffer);
+  private readonly words = new BigInt64Array(this.data.buffer);
+  private readonly callbacks: Pointer[] = [];
+  private readonly code: CodeMap;
+  private readonly binding: Binding;
+  /** Bytes of every instruction; 0 if they vary. */
+  private readonly fixedLength: number;
+  private readonly repeatCounter: () => bigint;
+  private readonly nativeRepeats: boolean;
+  private readonly blocks = new Map<number | bigint, Map<number, BlockFacts>>();
+  private granted = 0;
+  /** Index of the instruction in the block that was not begun at which the run has to stop; -1 for a limit. */
+  barrier = -1;
+
+  /**
+   * Adds the hooks; to be called before the engine runs anything.
+   * @param repeatCounter reads the general register that counts repetitions
+   * @param repeatAddress its native address, or null where that is not known
+   */
+  constructor(
+    binding: Binding,
+    uc: Pointer,
+    fixedLength: number,
+    code: CodeMap,
+    repeatCounter: () => bigint,
+    repeatAddress: Pointer | null,
+  ) {
+    this.binding = binding;
+    this.fixedLength = fixedLength;
+    this.code = code;
+    this.repeatCounter = repeatCounter;
+    this.nativeRepeats = repeatAddress !== null;
+    const block = makeCallback('block', (engine, va, size) => this.enterBlock(engine, va, size));
+    const edge = makeCallback('edge', (_uc, current) => this.learn(current));
+    this.callbacks.push(block, edge);
+    this.words[REPEAT_COUNTER / 8] = repeatAddress ?? 0n;
+    this.words[CALLBACK / 8] = block;
+    this.words[EMU_STOP / 8] = binding.emuStop;
+    binding.addHook(uc, UC_HOOK_BLOCK, nativeCode()?.block ?? block, this.data);
+    binding.addHook(uc, UC_HOOK_EDGE_GENERATED, edge);
+  }
+
+  /** Instructions that may still run. */
+  get remaining(): number {
+    return Number(this.words[REMAINING / 8]);
+  }
+
+  /** Allows `limit` more instructions from now on, instead of what remained. */
+  grant(limit: number): void {
+    this.granted = this.retired + limit;
+    this.words[REMAINING / 8] = BigInt(limit);
+  }
+
+  get retired(): number {
+    return this.granted - this.remaining;
+  }
+
+  set retired(value: number) {
+    this.granted = value + this.remaining;
+  }
+
+  /** Charges instructions that ran without a hook's knowledge. */
+  charge(count: number): void {
+    this.words[REMAINING / 8] -= BigInt(count);
+  }
+
+  /** True if a block was not begun, see {@link barrier}; reading it resets it. */
+  takeStopped(): boolean {
+    const stopped = this.words32[STOPPED / 4];
+    if (stopped === 0) return false;
+    if (stopped === 1) this.barrier = -1;
+    this.words32[STOPPED / 4] = 0;
+    return true;
+  }
+
+  /** First byte after the block that was begun last. */
+  lastEnd(): bigint {
+    return BigInt.asUintN(64, this.words[LAST / 8] + BigInt(this.words32[LAST_SIZE / 4]));
+  }
+
+  /** Control goes elsewhere than where the last block led. */
+  forgetLast(): void {
+    this.words[LAST / 8] = 0n;
+    this.words32[LAST_SIZE / 4] = 0;
+  }
+
+  /** Instructions of the last block from `ip` to its end: those that have not run if it was left there. */
+  unexecutedFrom(ip: bigint): number {
+    const offset = Number(BigInt.asIntN(64, ip - this.words[LAST / 8]));
+    const size = this.words32[LAST_SIZE / 4];
+    if (offset < 0 || offset >= size) return 0;
+    if (this.fixedLength > 0) return (size - offset) / this.fixedLength;
+    const lengths = this.code.lengths(this.words[LAST / 8], size);
+    let at = 0;
+    let executed = 0;
+    while (at < offset && executed < lengths.length) at += lengths[executed++];
+    return lengths.length - executed;
+  }
+
+  /** The last block was left at `ip`: gives back what did not run. */
+  leftAt(ip: bigint): void {
+    this.words[REMAINING / 8] += BigInt(this.unexecutedFrom(ip));
+  }
+
+  /** Forgets what blocks hold: the code, or where to stop in it, may have changed. */
+  forgetBlocks(): void {
+    this.blocks.clear();
+    this.words32.fill(0, TABLE / 4);
+  }
+
+  close(): void {
+    for (const callback of this.callbacks) dropCallback(callback);
+  }
+
+  /** A block was translated; one of the same address and size may have held other instructions. */
+  private learn(current: Pointer): void {
+    const { pc, size } = readBlock(current);
+    this.code.translated(pc);
+    this.blocks.delete(pc);
+    this.words32[this.entry(pc, size) + 2] = 0;
+  }
+
+  private entry(va: number | bigint, size: number): number {
+    const lo = typeof va === 'number' ? va >>> 0 : Number(BigInt.asUintN(32, va));
+    return (TABLE + ((lo + size * 8) & (ENTRIES - 1)) * 16) / 4;
+  }
+
+  /** The hook where native code does not know the block, or there is none. */
+  private enterBlock(uc: Pointer, va: number | bigint, size: number): void {
+    const at = BigInt(va);
+    const facts = this.factsOf(va, size);
+    if (facts.barrier >= 0) {
+      this.stop(uc, 2);
+      this.barrier = facts.barrier;
+      return;
+    }
+    if (!facts.repeated || this.nativeRepeats) {
+      const entry = this.entry(va, size);
+      this.words[entry / 2] = at;
+      this.words32[entry + 2] = facts.repeated ? size | REPEATED : size;
+      this.words32[entry + 3] = facts.icount;
+    }
+    const end = BigInt.asUintN(64, at + BigInt(size));
+    if (facts.repeated && this.lastEnd() === end && this.repeatCounter() === 0n) return;
+    const left = this.words[REMAINING / 8] - BigInt(facts.icount);
+    if (left < 0n) {
+      this.stop(uc, 1);
+      return;
+    }
+    this.words[REMAINING / 8] = left;
+    this.words[LAST / 8] = at;
+    this.words32[LAST_SIZE / 4] = size;
+  }
+
+  private stop(uc: Pointer, why: 1 | 2): void {
+    this.words32[STOPPED / 4] = why;
+    this.binding.stop(uc);
+  }
+
+  private factsOf(va: number | bigint, size: number): BlockFacts {
+    let sizes = this.blocks.get(va);
+    if (!sizes) {
+      sizes = new Map();
+      this.blocks.set(va, sizes);
+    }
+    let facts = sizes.get(size);
+    if (!facts) {
+      const lengths = this.code.lengths(va, size);
+      const repeated = lengths.length === 1 && this.code.repeats(va);
+      facts = { icount: lengths.length, barrier: this.code.barrier(va, lengths), repeated };
+      sizes.set(size, facts);
+    }
+    return facts;
+  }
+}

@@ -1,0 +1,114 @@
+// What the library keeps to itself and we use all the same: offsets into its structures, for one build only. Each is
+// checked before it is believed, and everything that needs one has a slower way without.
+import { type Binding, type Pointer, readPointer, viewNative } from './binding.ts';
+
+/** The host whose build of the release these offsets are of. */
+export const OFFSETS_OF = 'linux-x64-glibc';
+
+/** uc_struct.invalid_addr: the first byte that a refused translation stood for. */
+const INVALID_ADDR = 0x588;
+/** uc_struct.cpu: CPUState. */
+const CPU = 0x1b8;
+/** CPUState.cflags_next_tb: low bits bound the instructions of the next block; all ones when unused. */
+const CFLAGS_NEXT_TB = 0x18;
+const CPU_WINDOW = 0xa800;
+const NONE = 0xffff_ffff;
+
+/** Where CPUState keeps the general registers of an architecture, as 8-byte words from its start. */
+export interface RegisterOffsets {
+  /** Byte offset of each general register in the description's order; -1 where it is not kept as it is. */
+  readonly general: readonly number[];
+  readonly ip: number;
+}
+
+/** The faulting byte address of one engine. */
+export class FaultAddress {
+  private readonly word: BigUint64Array;
+
+  constructor(uc: Pointer) {
+    this.word = new BigUint64Array(viewNative(uc + BigInt(INVALID_ADDR), 8));
+  }
+
+  read(): bigint {
+    return this.word[0];
+  }
+}
+
+/**
+ * A live view of a vCPU's registers in the library's own memory. It is exact between runs and inside callbacks, and
+ * costs a hundredth of a call.
+ */
+export class CpuWindow {
+  private readonly words: Uint32Array;
+  private readonly general: readonly number[];
+  private readonly ip: number;
+  /** CPUState*, for the library's internal functions. */
+  readonly cpu: Pointer;
+
+  private constructor(cpu: Pointer, offsets: RegisterOffsets) {
+    this.cpu = cpu;
+    this.words = new Uint32Array(viewNative(cpu, CPU_WINDOW));
+    this.general = offsets.general.map((offset) => offset / 4);
+    this.ip = offsets.ip / 4;
+  }
+
+  /**
+   * Opens the window on an engine whose registers hold what `expected` says.
+   * @returns null if the memory does not look as it must
+   */
+  static open(
+    uc: Pointer,
+    offsets: RegisterOffsets,
+    expected: BigUint64Array,
+    ipIndex: number,
+  ): CpuWindow | null {
+    const window = new CpuWindow(readPointer(uc, CPU), offsets);
+    if (window.words[CFLAGS_NEXT_TB / 4] !== NONE) return null;
+    for (let i = 0; i < expected.length; i++) {
+      if (i !== ipIndex && window.general[i] < 0) continue;
+      const at = i === ipIndex ? window.ip : window.general[i];
+      const value = (BigInt(window.words[at + 1]) << 32n) | BigInt(window.words[at]);
+      if (value !== expected[i]) return null;
+    }
+    return window;
+  }
+
+  /** Lower half of a general register. */
+  lo(index: number): number {
+    return this.words[this.general[index]];
+  }
+
+  /** Upper half of a general register. */
+  hi(index: number): number {
+    return this.words[this.general[index] + 1];
+  }
+
+  ipLo(): number {
+    return this.words[this.ip];
+  }
+
+  ipHi(): number {
+    return this.words[this.ip + 1];
+  }
+
+  /** Native address of a general register. */
+  address(index: number): Pointer {
+    return this.cpu + BigInt(this.general[index] * 4);
+  }
+
+  /** Makes the next block, if one is begun, end after `count` (1 to 511) instructions. */
+  boundNextBlock(count: number): void {
+    this.words[CFLAGS_NEXT_TB / 4] = count;
+  }
+
+  /** Takes {@link boundNextBlock} back where no block was begun. */
+  unboundNextBlock(): void {
+    this.words[CFLAGS_NEXT_TB / 4] = NONE;
+  }
+}
+
+export type FlushPage = (cpu: Pointer, va: bigint) => void;
+
+/** The library's own flush of one page's translations, which takes CPUState. */
+export const flushPageFunction = (binding: Binding, suffix: string): FlushPage | null =>
+  binding.internal(`void tlb_flush_page_${suffix}(void *cpu, uint64_t va)`);
