@@ -15,6 +15,7 @@ export const SCTLR_WXN = 1n << 19n;
 const TCR_IRGN_WBWA = (1n << 8n) | (1n << 24n);
 const TCR_ORGN_WBWA = (1n << 10n) | (1n << 26n);
 const TCR_SH_INNER = (3n << 12n) | (3n << 28n);
+const TCR_EPD0 = 1n << 7n;
 const TCR_A1 = 1n << 22n;
 const TCR_IPS_48 = 5n << 32n;
 const TCR_ASID16 = 1n << 36n;
@@ -53,7 +54,8 @@ export interface Arm64PagingState {
 
 /**
  * The state in which Linux runs kernel code: both halves with 48-bit addresses (__cpu_setup()), kernel tables at `root`.
- * @param lower table of the lower half; by default the kernel's own empty one is modelled by EPD0
+ * @param lower top table of the lower half. By default that half is empty, as with reserved_pg_dir: every address of it is
+ * a translation fault of the first level
  * @throws RangeError for a page size other than 4096, 16384 or 65536
  */
 export function linuxPagingState(
@@ -63,7 +65,7 @@ export function linuxPagingState(
 ): Arm64PagingState {
   const granule = TCR_TG[config.pageSize];
   if (granule === undefined) throw new RangeError(`no arm64 page size: ${config.pageSize}`);
-  const epd0 = lower === null ? 1n << 7n : 0n;
+  const { epd0, ttbr0 } = lower === null ? emptyLowerHalf(root, config.pageSize) : lowerHalf(lower);
   return {
     sctlr: SCTLR_M | SCTLR_C | SCTLR_I,
     tcr:
@@ -77,12 +79,12 @@ export function linuxPagingState(
       TCR_IPS_48 |
       TCR_ASID16 |
       TCR_TBI0 |
-      epd0 |
+      (epd0 ? TCR_EPD0 : 0n) |
       (config.hafdbs ? TCR_HA | TCR_HD : 0n) |
       // cpu_enable_e0pd(): instead of KPTI on a CPU that has it.
       (config.pti ? 0n : TCR_E0PD1),
     mair: MAIR_LINUX,
-    ttbr0: BigInt(lower ?? 0),
+    ttbr0: BigInt(ttbr0),
     ttbr1: BigInt(root),
     el: 1,
     pan: true,
@@ -90,3 +92,12 @@ export function linuxPagingState(
     features: ARM64_CPUS['neoverse-n1'],
   };
 }
+
+const lowerHalf = (ttbr0: number) => ({ epd0: false, ttbr0 });
+
+/**
+ * EPD0 faults at level 0, as an empty table of level 0 does. With 64K pages the first level is 1 and its table has 64
+ * entries, so that the rest of the root's page is an empty table.
+ */
+const emptyLowerHalf = (root: number, pageSize: number) =>
+  pageSize === 65536 ? lowerHalf(root + pageSize / 2) : { epd0: true, ttbr0: 0 };
