@@ -1,7 +1,8 @@
 // ORC entries for code under test. A kernel has them from objtool, which follows the control flow of each function and
 // tracks the stack pointer; here the same is done on demand, with an injected decoder. Left out: jump tables and other
 // indirect jumps (code reached only by them has no entry), stacks kept in registers other than rsp and rbp, .cold
-// parts, and a CFA behind a pointer. Where two ways meet with different stacks the first one found stands.
+// parts, functions that never return, and a CFA behind a pointer. Where two ways meet with different stacks the first
+// one found stands.
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import type { OrcEntry, OrcLookup } from '../unwind.ts';
 
@@ -85,13 +86,21 @@ export class DerivedOrc implements OrcLookup {
   }
 }
 
+/** Where to go on following, and with which frame. */
+interface Way {
+  readonly ip: bigint;
+  readonly state: FrameState;
+}
+
 /** The entry of every byte of a function's instructions, since a lookup may name the last byte of a call. */
 function deriveTable(bounds: FunctionBounds, source: OrcSource): readonly (OrcEntry | undefined)[] {
   const table: (OrcEntry | undefined)[] = [];
   const visited = new Set<bigint>();
-  const open: { ip: bigint; state: FrameState }[] = [{ ip: bounds.start, state: ENTRY }];
-  for (let next = open.pop(); next !== undefined; next = open.pop()) {
-    let { ip, state } = next;
+  const open: Way[] = [{ ip: bounds.start, state: ENTRY }];
+  // A call may never return, and the code behind it then belongs to somebody else's branch: those ways come last.
+  const behindCalls: Way[] = [];
+  for (let way = open.pop(); way !== undefined; way = open.pop() ?? behindCalls.shift()) {
+    let { ip, state } = way;
     while (ip >= bounds.start && ip < bounds.end && !visited.has(ip)) {
       if (visited.size >= MAX_INSNS) return table;
       visited.add(ip);
@@ -100,11 +109,16 @@ function deriveTable(bounds: FunctionBounds, source: OrcSource): readonly (OrcEn
       const entry = entryOf(state);
       const at = Number(ip - bounds.start);
       for (let i = at; i < at + insn.length; i++) table[i] = entry;
-      const target = BRANCHES.test(lastWord(insn.mnemonic)) ? branchTarget(insn.operands) : null;
+      const mnemonic = lastWord(insn.mnemonic);
+      const target = BRANCHES.test(mnemonic) ? branchTarget(insn.operands) : null;
       if (target !== null) open.push({ ip: target, state });
-      if (ENDS.test(lastWord(insn.mnemonic))) break;
+      if (ENDS.test(mnemonic)) break;
       state = follow(state, insn);
       ip += BigInt(insn.length);
+      if (mnemonic === 'call') {
+        behindCalls.push({ ip, state });
+        break;
+      }
     }
   }
   return table;
