@@ -85,7 +85,7 @@ function jsonReporter(io: Io): Reporter {
 /** JUnit XML as CI systems read it. */
 function junitReporter(io: Io): Reporter {
   const results: TestResult[] = [];
-  const escape = (text: string) =>
+  const escapeXml = (text: string) =>
     text.replaceAll(
       /[&<>"]/g,
       (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]!,
@@ -96,13 +96,13 @@ function junitReporter(io: Io): Reporter {
     end() {
       const { failed, skipped } = count(results);
       const cases = results.map((result) => {
-        const open = `  <testcase classname="${escape(result.name)}" name="${escape(titleOf(result))}"`;
+        const open = `  <testcase classname="${escapeXml(result.name)}" name="${escapeXml(titleOf(result))}"`;
         if (result.status === 'skipped') {
-          return `${open}><skipped message="${escape(result.why)}"/></testcase>`;
+          return `${open}><skipped message="${escapeXml(result.why)}"/></testcase>`;
         }
         const details = detailsOf(result);
         if (result.status === 'passed') return `${open}/>`;
-        return `${open}><failure message="${escape(details[0] ?? '')}">${escape(details.join('\n'))}</failure></testcase>`;
+        return `${open}><failure message="${escapeXml(details[0] ?? '')}">${escapeXml(details.join('\n'))}</failure></testcase>`;
       });
       io.out(
         `<?xml version="1.0" encoding="UTF-8"?>\n<testsuite name="faultline" tests="${results.length}" failures="${failed}" skipped="${skipped}">\n${cases.join('\n')}\n</testsuite>\n`,

@@ -95,6 +95,11 @@ export class Call {
     return this.parts.world.limits.instructions ?? Number.POSITIVE_INFINITY;
   }
 
+  /** Where the code returns to, and the call ends. */
+  get returnAddress(): VirtAddr {
+    return this.entryState.returnAddress;
+  }
+
   /** Instructions that the call has retired so far. */
   get retired(): number {
     return this.vcpu.cpu.retired - this.firstRetired;
@@ -303,6 +308,7 @@ export class Call {
 
 /** Return address in a function of ours, which has a symbol and no code: it is never run. */
 function stubAddress(kernel: Kernel, name: string, index: number): VirtAddr {
+  kernel.mapBlankText(kernel.layout.text);
   const start = virtAddr(kernel.layout.text + BigInt(index * STUB_SIZE));
   if (kernel.symbols.byName(name) === null) kernel.symbols.add(name, start, STUB_SIZE);
   return virtAddr(start + BigInt(STUB_SIZE / 2));

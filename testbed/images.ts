@@ -51,7 +51,7 @@ export class Images {
     const main = this.program(frame.prog, frame.arena);
     const name = frame.subprogram ? `${frame.prog}_subprog` : frame.prog;
     const prog = frame.subprogram ? new BpfProg(name, null, main) : main;
-    const start = this.kernel.nextImageAddress();
+    const start = this.kernel.loadBlankImage();
     this.addKsym(imageName(name), start, IMAGE_SIZE, prog);
     const image = { start, prog };
     this.images.set(key, image);

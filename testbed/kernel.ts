@@ -177,11 +177,22 @@ export class Kernel {
     return at;
   }
 
-  /** Reserves an address for the image of a BPF program. */
-  nextImageAddress(): VirtAddr {
+  /** Maps a page for the image of a BPF program that is only ever on the stack. @returns its address */
+  loadBlankImage(): VirtAddr {
     const at = virtAddr(this.nextImage);
     this.nextImage += BigInt(this.pageSize);
+    this.mapBlankText(at);
     return at;
+  }
+
+  /**
+   * Maps a page of text at a page boundary, unless one is mapped, filled with traps (int3; udf): a place to return to
+   * that is never run.
+   */
+  mapBlankText(at: VirtAddr): void {
+    if (this.physOf(at) !== null) return;
+    const trap = this.arch.linkRegister === null ? 0xcc : 0;
+    this.mapBytes(at, new Uint8Array(this.pageSize).fill(trap), 'PAGE_KERNEL_ROX', this.text);
   }
 
   /** Maps zeroed kernel memory of its own with `bytes` at its start. @returns its page-aligned address */

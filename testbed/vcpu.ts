@@ -94,8 +94,8 @@ export class Vcpu {
     for (;;) {
       const stop = this.traceInstructions
         ? this.runTold(end - cpu.retired)
-        : cpu.run(end - cpu.retired, this.onFault);
-      const done = stop.reason === 'fault' ? this.afterFault(stop) : endOf(stop);
+        : cpu.run(end - cpu.retired, this.recoverInPlace);
+      const done = stop.reason === 'fault' ? this.resolve(stop) : endOf(stop);
       if (done !== null) return done;
     }
   }
@@ -187,8 +187,8 @@ export class Vcpu {
     }
   }
 
-  /** A fault that the engine asks about before it stops: a repaired one costs no restart. */
-  private readonly onFault = (va: VirtAddr, kind: AccessKind): boolean => {
+  /** Hand it to {@link Cpu.run}: the engine asks it about a fault before it stops, and a repaired one costs no restart. */
+  readonly recoverInPlace = (va: VirtAddr, kind: AccessKind): boolean => {
     const ip = this.cpu.readRegister(this.ipName) as VirtAddr;
     // At the same place again: the stop tells exactly how many instructions have retired since.
     if (ip === this.lastIp && va === this.lastVa) return false;
@@ -198,7 +198,8 @@ export class Vcpu {
     return false;
   };
 
-  private afterFault(stop: Extract<Stop, { reason: 'fault' }>): CallEnd | null {
+  /** Takes a fault that stopped the engine through the kernel. @returns how the call ended, or null to go on */
+  resolve(stop: Extract<Stop, { reason: 'fault' }>): CallEnd | null {
     const { pending } = this;
     this.pending = null;
     const done = pending ?? this.handle(this.taken(stop.va, stop.kind, stop.ip));
@@ -233,7 +234,7 @@ export class Vcpu {
 }
 
 /** What a stop other than a fault means for the call. */
-function endOf(stop: Exclude<Stop, { reason: 'fault' }>): CallEnd {
+export function endOf(stop: Exclude<Stop, { reason: 'fault' }>): CallEnd {
   switch (stop.reason) {
     case 'exit':
       return { outcome: 'returned' };

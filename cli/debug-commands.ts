@@ -1,0 +1,363 @@
+// The debugger's commands, by gdb's names and with gdb's output where it has the same thing to say.
+import { type VirtAddr, virtAddr } from '../emulator/address.ts';
+import { hex, hex16, s64 } from '../emulator/bits.ts';
+import type { Debugger, DebugStop, FaultStep } from '../testbed/debugger.ts';
+import type { StepRun } from '../testbed/run.ts';
+import type { Scenario } from '../testbed/scenario.ts';
+import { examine, parseExamine } from './debug-examine.ts';
+import { CliError } from './errors.ts';
+import { located } from './execute.ts';
+import { placeText, stepSummary } from './tell.ts';
+import { walkLines } from './walk.ts';
+
+type Handler = (rest: string) => void;
+
+const HELP = [
+  'break PLACE          stop before PLACE (symbol, label, *ADDRESS)',
+  'delete N             delete a breakpoint',
+  'stepi [N]            run one instruction, its faults included',
+  'continue             run to a breakpoint or the end',
+  'stepfault [N|all]    one stop further on the way of a fault',
+  'info registers [R]   registers',
+  'info walk ADDRESS    page-table walk of an address',
+  'info arena           arenas, their pages and programs',
+  'info faults          faults so far',
+  'info breakpoints     breakpoints',
+  'x/NFU ADDRESS        examine memory: x/8gx $sp, x/4i $pc, x/s ADDRESS',
+  'print EXPRESSION     value of $register, symbol or number, with + and -',
+  'disassemble          the code around the instruction pointer',
+  'backtrace            the stack as the kernel unwinds it',
+  'quit                 leave',
+];
+
+/** Names and their short forms, longest name first to resolve. */
+const ALIASES: Readonly<Record<string, string>> = {
+  b: 'break',
+  br: 'break',
+  d: 'delete',
+  si: 'stepi',
+  c: 'continue',
+  sf: 'stepfault',
+  i: 'info',
+  p: 'print',
+  disas: 'disassemble',
+  bt: 'backtrace',
+  where: 'backtrace',
+  h: 'help',
+  q: 'quit',
+};
+
+export class DebugCommands {
+  /** A command was wrong. */
+  failed = false;
+  private readonly debug: Debugger;
+  private readonly scenario: Scenario;
+  private readonly out: (text: string) => void;
+  private readonly handlers: Readonly<Record<string, Handler>>;
+
+  constructor(debug: Debugger, scenario: Scenario, out: (text: string) => void) {
+    this.debug = debug;
+    this.scenario = scenario;
+    this.out = out;
+    this.handlers = {
+      break: (rest) => this.break(rest),
+      delete: (rest) => this.delete(rest),
+      stepi: (rest) => this.stepi(rest),
+      continue: () => this.stopped(this.located(() => this.debug.continue())),
+      stepfault: (rest) => this.stepfault(rest),
+      info: (rest) => this.info(rest),
+      print: (rest) => this.line(`$1 = ${hex(this.address(rest))}`),
+      disassemble: () => this.disassemble(),
+      backtrace: () => this.backtrace(),
+      help: () => this.line(HELP.join('\n')),
+    };
+  }
+
+  /** A step that was done differs from what its scenario expects. */
+  get differs(): boolean {
+    return this.debug.done.some(({ failures }) => failures.length > 0);
+  }
+
+  /** Enters the first call and shows where we are. */
+  begin(): void {
+    const done = this.located(() => this.debug.start());
+    for (const step of done) this.line(this.summary(step));
+    if (this.debug.call === null) this.line('The scenario has ended.');
+    else this.where();
+  }
+
+  /** @returns false to quit. @throws CliError for a wrong command */
+  execute(line: string): boolean {
+    const [, word, rest] = /^([a-z]+)\s*(.*)$/s.exec(line.trim()) ?? [];
+    if (word === 'x') {
+      this.x(rest);
+      return true;
+    }
+    const name = word === undefined ? undefined : resolve(word, Object.keys(this.handlers));
+    if (name === 'quit') return false;
+    const handler = name === undefined ? undefined : this.handlers[name];
+    if (handler === undefined) throw new CliError(`unknown command: ${line}`, "try 'help'");
+    handler(rest.trim());
+    return true;
+  }
+
+  private break(text: string): void {
+    const place = text.replace(/^\*/, '');
+    const addr = virtAddr(place === '' ? this.debug.ip : this.address(place));
+    const { id } = this.debug.addBreakpoint(addr, text);
+    this.line(`Breakpoint ${id} at ${hex(addr)}`);
+  }
+
+  private delete(text: string): void {
+    if (!this.debug.deleteBreakpoint(Number(text))) {
+      throw new CliError(`no breakpoint ${text}`, "'info breakpoints' lists them");
+    }
+  }
+
+  private stepi(text: string): void {
+    const count = text === '' ? 1 : positive(text);
+    for (let i = 0; i < count; i++) {
+      const stop = this.located(() => this.debug.stepInstruction());
+      if (stop.kind !== 'stepped' || i === count - 1) {
+        this.stopped(stop);
+        return;
+      }
+    }
+  }
+
+  private stepfault(text: string): void {
+    const all = text === 'all';
+    const count = all ? Number.POSITIVE_INFINITY : text === '' ? 1 : positive(text);
+    for (let i = 0; i < count; i++) {
+      const step = this.located(() => this.debug.stepFault());
+      if ('kind' in step) {
+        this.stopped(step);
+        return;
+      }
+      this.tellFaultStep(step);
+    }
+  }
+
+  private tellFaultStep({ title, detail }: FaultStep): void {
+    this.line(`${title.padEnd(28)}  ${detail}`.trimEnd());
+    this.line(`${' '.repeat(28)}  [${this.state()}]`);
+  }
+
+  /** The state that a fault's way changes: the entry, the instruction pointer, the report stream. */
+  private state(): string {
+    const { run, vcpu, faultAddr } = this.debug;
+    const {
+      mm,
+      ram,
+      symbols,
+      mm: { format },
+    } = run.kernel;
+    const ptep = faultAddr === null ? null : mm.ptepOffset(faultAddr);
+    const pte = ptep === null ? 'no table' : hex(ram.read64(ptep));
+    const kind = ptep !== null && format.pteNone(ram.read64(ptep)) ? ' (none)' : '';
+    const stream = run.program(null).mainProg.streams[1].peek().length;
+    return `pte ${pte}${kind}, ip ${symbols.format(this.debug.ip)}, retired ${vcpu.cpu.retired}, stderr ${stream} bytes`;
+  }
+
+  private info(text: string): void {
+    const [what, ...rest] = text.split(/\s+/);
+    const tellers: Readonly<Record<string, () => void>> = {
+      registers: () => this.registers(rest),
+      walk: () => this.walk(rest.join(' ')),
+      arena: () => this.arenas(),
+      faults: () => this.faults(),
+      breakpoints: () => this.listBreakpoints(),
+    };
+    const name = resolve(what, Object.keys(tellers));
+    if (name === undefined) {
+      throw new CliError(
+        `info: cannot tell of ${what || 'nothing'}`,
+        'give registers, walk ADDRESS, arena, faults or breakpoints',
+      );
+    }
+    tellers[name]();
+  }
+
+  private registers(names: readonly string[]): void {
+    const { description } = this.debug.run.kernel.arch;
+    for (const wanted of names.map((name) => name.replace(/^\$/, ''))) this.registerLine(wanted);
+    if (names.length === 0) for (const name of description.general) this.registerLine(name);
+  }
+
+  private registerLine(name: string): void {
+    const value = this.register(name);
+    this.line(`${name.padEnd(14)} ${hex(value).padEnd(18)} ${s64(value)}`);
+  }
+
+  private walk(text: string): void {
+    if (text === '') throw new CliError('info walk: no address', 'give an address: info walk $rdi');
+    const report = this.debug.vcpu.paging.inspect(virtAddr(this.address(text)), 0);
+    this.line(`read of ${hex(report.va)}, ${placeText(this.debug.run, report.va)}`);
+    for (const line of walkLines(report)) this.line(line);
+  }
+
+  private arenas(): void {
+    const { run } = this.debug;
+    for (const [name, arena] of run.kernel.arenas) {
+      this.line(
+        `${name}: kern_vm_start ${hex(arena.kernVmStart)}, recovered up to ${hex(arena.recoveryEnd)}`,
+      );
+      this.line(`  user_vm_start ${hex(arena.userVmStart)}, user_vm_end ${hex(arena.userVmEnd)}`);
+      this.line(
+        `  max_entries ${arena.maxEntries}, ${arena.dataPages.outstanding} pages allocated`,
+      );
+      this.line(`  scratch page pfn ${hex(arena.scratchPage)}, PTE ${hex(arena.scratchPte)}`);
+    }
+  }
+
+  private faults(): void {
+    const { faults } = this.debug.vcpu;
+    if (faults.length === 0) this.line('No faults.');
+    for (let i = 0; i < faults.length; i++) {
+      const { ip, addr, access, code, resolution } = faults.at(i);
+      const { symbols } = this.debug.run.kernel;
+      this.line(
+        `${i + 1}  ${access} ${hex(addr)} (${placeText(this.debug.run, addr)}) code ${hex(code)} at ${symbols.format(ip)}: ${resolution}`,
+      );
+    }
+  }
+
+  private listBreakpoints(): void {
+    const { breakpoints } = this.debug;
+    if (breakpoints.length === 0) this.line('No breakpoints.');
+    for (const { id, addr, text, hits } of breakpoints) {
+      this.line(`${id}  ${hex(addr)} ${this.symbol(addr)} ${text}, hit ${hits} times`);
+    }
+  }
+
+  private x(rest: string): void {
+    const { format, expression } = parseExamine(rest);
+    const at = virtAddr(expression === '' ? this.debug.ip : this.address(expression));
+    for (const line of examine(this.debug.run.kernel, at, format)) this.line(line);
+  }
+
+  private disassemble(): void {
+    const { call, ip, run } = this.debug;
+    if (call === null) throw new CliError('no call is running', 'the scenario has ended');
+    const end = call.code.start + BigInt(call.code.size);
+    for (let at: bigint = call.code.start; at < end; ) {
+      const insn = run.kernel.instructionAt(virtAddr(at));
+      if (insn === null) break;
+      this.line(`${at === ip ? '=>' : '  '} ${hex(at)} ${this.symbol(virtAddr(at))}: ${insn.text}`);
+      at += BigInt(insn.bytes.length);
+    }
+  }
+
+  private backtrace(): void {
+    const { vcpu, run } = this.debug;
+    const { kernel } = run;
+    vcpu.cpu.readGeneral(vcpu.regs.words);
+    let frame = 0;
+    const tell = (ip: VirtAddr) => {
+      this.line(`#${frame++}  0x${hex16(ip)} in ${kernel.symbols.format(ip)}`);
+      return true;
+    };
+    kernel.arch.archBpfStackWalk(vcpu.faultContext, vcpu.regs, tell);
+    if (frame === 0) tell(this.debug.ip);
+  }
+
+  private stopped(stop: DebugStop): void {
+    switch (stop.kind) {
+      case 'stepped':
+        this.where();
+        return;
+      case 'breakpoint':
+        this.line(`Breakpoint ${stop.breakpoint.id}, ${this.symbol(stop.breakpoint.addr)}`);
+        this.where();
+        return;
+      case 'ended':
+        this.line(this.summary(stop.result));
+        for (const { expect, wanted, got } of stop.result.failures) {
+          this.line(`  ${expect}: wanted ${wanted}, got ${got}`);
+        }
+        this.begin();
+        return;
+      case 'over':
+        this.line('The scenario has ended.');
+    }
+  }
+
+  private where(): void {
+    const { ip, run } = this.debug;
+    const text = run.kernel.instructionAt(ip)?.text ?? 'not readable';
+    this.line(`=> ${hex(ip)} ${this.symbol(ip)}: ${text}`);
+  }
+
+  private summary(step: StepRun): string {
+    return stepSummary(this.debug.run, step);
+  }
+
+  private symbol(ip: VirtAddr): string {
+    const symbol = this.debug.run.kernel.symbols.find(ip);
+    return symbol === null ? '<?>' : `<${symbol.name}+${ip - symbol.start}>`;
+  }
+
+  private register(name: string): bigint {
+    const { arch } = this.debug.run.kernel;
+    const { description } = arch;
+    const generic: Readonly<Record<string, string>> = {
+      pc: description.instructionPointer,
+      sp: description.stackPointer,
+      fp: arch.framePointer,
+    };
+    const own = description.general.includes(name) ? name : (generic[name] ?? name);
+    if (!description.general.includes(own)) {
+      throw new CliError(
+        `no register ${name}`,
+        `the registers are ${description.general.join(' ')}`,
+      );
+    }
+    return this.debug.vcpu.cpu.readRegister(own);
+  }
+
+  /** A sum of $registers, symbols, labels and numbers. @throws CliError */
+  private address(text: string): bigint {
+    const terms = text.replaceAll(/\s/g, '').match(/[+-]?[^+-]+/g);
+    if (terms === null)
+      throw new CliError(`no address: ${text}`, 'give a number, $register or symbol');
+    return terms.reduce((sum, term) => {
+      const value = this.term(term.replace(/^[+-]/, ''));
+      return BigInt.asUintN(64, term.startsWith('-') ? sum - value : sum + value);
+    }, 0n);
+  }
+
+  private term(text: string): bigint {
+    if (/^(0x[0-9a-f]+|[0-9]+)$/i.test(text)) return BigInt(text);
+    if (text.startsWith('$')) return this.register(text.slice(1));
+    const { kernel } = this.debug.run;
+    const known =
+      kernel.symbols.byName(text)?.start ??
+      this.debug.call?.code.labels.get(text) ??
+      kernel.arenas.get(text)?.kernVmStart;
+    if (known !== undefined) return known;
+    throw new CliError(`no symbol ${text}`, 'give a number, $register, symbol, label or arena');
+  }
+
+  private line(text: string): void {
+    this.out(`${text}\n`);
+  }
+
+  private located<T>(action: () => T): T {
+    return located(this.scenario, this.debug.call?.step ?? null, action);
+  }
+}
+
+/** A name that `word` stands for: itself, an alias, or the only one that it begins. */
+function resolve(word: string, names: readonly string[]): string | undefined {
+  const name = ALIASES[word] ?? word;
+  if (names.includes(name) || name === 'quit') return name;
+  const begun = names.filter((candidate) => candidate.startsWith(word));
+  return word !== '' && begun.length > 0 ? begun[0] : undefined;
+}
+
+function positive(text: string): number {
+  if (!/^[1-9][0-9]{0,8}$/.test(text)) {
+    throw new CliError(`${text} is no count`, 'give a whole number from 1');
+  }
+  return Number(text);
+}
