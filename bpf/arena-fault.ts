@@ -75,7 +75,11 @@ export function* bpfArenaHandlePageFault(
       if (told) kernel.decide(FN, won ? 'scratch page installed' : 'lost the race to install');
     } else if (told) kernel.decide(FN, 'the page is mapped by now');
   }
-  if (kernel.stepping) yield { kind: 'report', what: `arena violation at ${hex(pageAddr)}` };
+  if (kernel.stepping) {
+    yield { kind: 'report', what: `arena violation at ${hex(pageAddr)}` };
+    // Another CPU may have walked its own stack since.
+    trace.walk();
+  }
   reportArenaViolation(bpf, prog, isWrite, pageAddr - arena.kernVmStart);
   return true;
 }

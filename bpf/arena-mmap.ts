@@ -236,7 +236,7 @@ export function* userAccess(
 function finishFault(vma: Vma, addr: bigint, pfn: Pfn): void {
   const { kernel, pages } = vma.arena.bpf;
   const page = Math.floor(Number(addr - vma.start) / kernel.config.pageSize);
-  if (!vma.vml || vma.ptes.has(page)) {
+  if (!vma.mm.vmas.includes(vma) || vma.ptes.has(page)) {
     pages.freePage(pfn);
     return;
   }

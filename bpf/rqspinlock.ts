@@ -1,7 +1,7 @@
 // The locks of an arena: rqspinlock, whose acquisition can fail, and mutex. While a schedule steps the kernel a waiter
 // yields until the holder lets go; `what` of such a step begins with "wait". Left out: queues and fairness, and the
 // detection of a deadlock between several CPUs, which stays a failure that a scenario injects.
-import { type Activity, ERRNO, type KernelContext } from '../mm/context.ts';
+import type { Activity, KernelContext } from '../mm/context.ts';
 
 const EDEADLK = -35;
 const ETIMEDOUT = -110;
@@ -56,7 +56,7 @@ function* acquire(kernel: KernelContext, lock: Lock): Activity<number> {
 
 function failed(kernel: KernelContext, lock: Lock, err: number): number {
   tell(kernel, lock, 'fail');
-  return err || ERRNO.EBUSY;
+  return err;
 }
 
 function tell(kernel: KernelContext, lock: Lock, op: 'acquire' | 'release' | 'fail'): void {

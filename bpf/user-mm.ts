@@ -78,9 +78,11 @@ export function zapVmaRange(
   pageCnt: number,
 ): void {
   const first = Number((uaddr - vma.start) / BigInt(kernel.config.pageSize));
-  const zapped = [...vma.ptes.keys()].filter((page) => page >= first && page < first + pageCnt);
+  const isIn = (page: number) => page >= first && page < first + pageCnt;
+  const zapped = pageCnt === 1 ? [first] : [...vma.ptes.keys()].filter(isIn);
   for (const page of zapped) {
-    const pfn = vma.ptes.get(page)!;
+    const pfn = vma.ptes.get(page);
+    if (pfn === undefined) continue;
     vma.ptes.delete(page);
     pages.mapCountAdd(pfn, -1);
     pages.freePage(pfn);
