@@ -65,11 +65,16 @@ export interface CycleDependencies {
 
 /** Instructions of the shorter run, and times through the code that are traced. */
 const RUN_INSTRUCTIONS = 600;
+/** Instructions of all copies of an unrolled block in the measurements. */
+const COPIED = 1200;
 const TRACED = { passages: 24, steps: 300 } as const;
 const WARM_CALLS = 12;
 const MEASURED_CALLS = 8;
 /** Microcode and memory-renaming effects, reported apart. */
 const SYSTEM = new Set(['rep', 'call', 'branch', 'sys', 'lock', 'stack', 'fwd']);
+
+/** A case that cannot be answered, and why. */
+class UnanswerableError extends Error {}
 
 const bytesOf = (hex: string): Uint8Array =>
   Uint8Array.from(hex.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16));
@@ -87,10 +92,10 @@ class CycleRunner {
     this.machine?.close();
   }
 
-  /** @throws TypeError if the line lacks what its kind needs */
+  /** @throws UnanswerableError if the line lacks what its kind needs */
   answer(line: CycleCase): { readonly ticks: number; readonly instructions: number } {
     if (line.code !== undefined) return this.function(line);
-    if (line.bytes === undefined) throw new TypeError('neither bytes nor code');
+    if (line.bytes === undefined) throw new UnanswerableError('neither bytes nor code');
     return line.arch === 'arm64' ? this.arm64Block(line.bytes) : this.x86Block(line, line.bytes);
   }
 
@@ -134,16 +139,16 @@ class CycleRunner {
     const length = Math.max(1, source(0).length);
     const passages = Math.max(4, Math.floor(RUN_INSTRUCTIONS / length));
     return {
-      ticks: steadyTicks(model, program, source, { loop, warm: 0, passages }),
+      ticks: steadyTicks(model, program, source, { loop, copied: COPIED, warm: 0, passages }),
       instructions,
     };
   }
 
   private function(line: CycleCase) {
-    if (this.machine === null) throw new TypeError('a function needs an engine to run');
+    if (this.machine === null) throw new UnanswerableError('a function needs an engine to run');
     const { code, code_addr, mem = '', mem_addr, args = [] } = line;
     if (code === undefined || code_addr === undefined || mem_addr === undefined) {
-      throw new TypeError('a function needs code, code_addr and mem_addr');
+      throw new UnanswerableError('a function needs code, code_addr and mem_addr');
     }
     const codeAddress = Number(code_addr);
     const bytes = bytesOf(code);
@@ -166,8 +171,8 @@ class CycleRunner {
       DRIVER_ADDRESS + DRIVER.length,
       { passages: WARM_CALLS + MEASURED_CALLS, steps: Number.POSITIVE_INFINITY },
     );
-    if (traced.length === 0) throw new TypeError('the function could not be run');
-    const shape = { loop: true, warm: WARM_CALLS, passages: MEASURED_CALLS };
+    if (traced.length === 0) throw new UnanswerableError('the function could not be run');
+    const shape = { loop: true, copied: 0, warm: WARM_CALLS, passages: MEASURED_CALLS };
     const last = traced[traced.length - 1];
     return {
       ticks: steadyTicks(model, program, (number) => traced[number] ?? last, shape),
@@ -231,7 +236,7 @@ export function cycleOracle(lines: readonly CycleCase[], deps: CycleDependencies
         const row = { measured: line.cycles_per_iter, predicted, instructions, width };
         for (const group of groupsOf(line)) groups.set(group, [...(groups.get(group) ?? []), row]);
       } catch (error) {
-        if (!(error instanceof TypeError || error instanceof RangeError)) throw error;
+        if (!(error instanceof UnanswerableError)) throw error;
         unanswered.push({ id: line.id, why: error.message });
       }
     }

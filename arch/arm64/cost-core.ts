@@ -18,6 +18,7 @@ export const neoverseN1: CoreDescription = {
   takenBranchPorts: PORTS.b,
   blockedForwarding: 10,
   followsStores: false,
+  rememberedLoads: 400,
   storeBuffer: 128,
   storesPerLine: 2,
   line: 64,

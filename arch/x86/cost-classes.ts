@@ -66,7 +66,7 @@ lea | andn r64,r64,r64 | andn blsr blsi blsmsk
 mul | popcnt r64,r64 | popcnt lzcnt tzcnt bsf bsr
 flag | bts r64,imm complex | bt bts btr btc
 mul | imul r64,r64 | imul crc32
-mul p5 | mul r64 slots=2 | mul imul1 mulx
+mul p5 | mul r64 slots=2 | mul mulx
 mul p5 alu | mul r32 slots=3 | mul32
 mul alu alu alu | div r32 (small) slots=4 busy | div div32 idiv
 mul alu alu alu | div r64 (small) slots=4 lat=15 busy | div64
@@ -86,7 +86,7 @@ flag | cqo lat=1 complex | cqo cdq cwd
 mul | bswap r32 complex | bswap
 mul alu | bswap r64 | bswap.64
 alu alu alu | xchg r64,r64 lat=1 | xchg
-alu alu alu | xadd r64,r64 lat=1 | xadd
+alu alu alu | xadd r64,r64 | xadd
 alu alu alu alu alu | cmpxchg r64,r64 slots=5 | cmpxchg
 alu | stc lat=1 | stc
 flag | cmc complex | cmc

@@ -64,6 +64,7 @@ const ZERO_IDIOMS = new Set(
   'xor sub pxor xorps xorpd psubb psubw psubd psubq pandn pcmpgtb pcmpgtw pcmpgtd'.split(' '),
 );
 const SHIFTS = new Set('shl shr sal sar rol ror rcl rcr shld shrd'.split(' '));
+const WIDE_PRODUCTS = new Set(['mul', 'imul', 'mulx']);
 const FUSIBLE = new Set('cmp test add sub and inc dec'.split(' '));
 
 const isRegister = (operand: Operand | undefined): operand is RegisterOperand =>
@@ -85,18 +86,26 @@ const through = (form: string) => measuredTicks(form) - TICKS_PER_CYCLE;
 
 /** Memory renaming: the load's result is another name of the stored register. */
 const RENAMED: Forwarding = { unrolled: 0, loop: 0 };
+/** `leave` is not among what the core learns: measured unrolled only. */
+const LEAVE: Forwarding = { unrolled: measuredTicks('push+pop'), loop: measuredTicks('push+pop') };
 const STACK: Forwarding = { unrolled: measuredTicks('push+pop'), loop: 0 };
 const BY_IMMEDIATE: Forwarding = { unrolled: through('add m32,imm8'), loop: 0 };
 const BY_ITSELF: Forwarding = { unrolled: through('inc m64'), loop: 0 };
+const EXCHANGE_ADD: Forwarding = { unrolled: 0, loop: 0 };
 /** The store buffer's ordinary way. */
 const FORWARDED: Forwarding = { unrolled: through('add m64,r64'), loop: through('add m64,r64') };
 
 const at = (base: number, disp: bigint) => ({ base, index: -1, scale: 1, disp });
 
 /** Measured: no renaming with an index register, nor for a read-modify-write with a register. */
-function forwardingOf({ operands }: Shape, memory: MemoryOperand, modifies: boolean): Forwarding {
+function forwardingOf(
+  { mnemonic, operands }: Shape,
+  memory: MemoryOperand,
+  modifies: boolean,
+): Forwarding {
   if (memory.index >= 0) return FORWARDED;
   if (!modifies) return RENAMED;
+  if (mnemonic === 'xadd') return EXCHANGE_ADD;
   if (operands.length === 1) return BY_ITSELF;
   return isImmediate(operands[1]) ? BY_IMMEDIATE : FORWARDED;
 }
@@ -365,25 +374,40 @@ function compute(out: Assembly, shape: Shape, cost: FormCost, work: Computation)
   const { mnemonic, operands } = shape;
   const latency = cost.latency + (work.highByte ? HIGH_BYTE_LATENCY : 0);
   const ports = cost.ports.map((name) => PORTS[name]);
-  if (isZeroIdiom(mnemonic, operands)) return out.uop(0, 0, [], [...results, ...flags]);
+  if (isZeroIdiom(mnemonic, operands)) {
+    out.uop(0, 0, [], [...results, ...flags]);
+    return;
+  }
   if (folded(mnemonic, operands) !== null) {
     const [value] = results;
     out.uop(0, 0, [value], [value]);
-    return out.uop(PORTS.alu, 1, [value], flags);
+    out.uop(PORTS.alu, 1, [value], flags);
+    return;
   }
   if (ports[0] === 0) {
-    return out.uop(0, 0, read.slice(0, 1), results);
+    out.uop(0, 0, read.slice(0, 1), results);
+    return;
   }
   const flagPair = /^(cmov|set)n?(be|a|bee|ae)$/.test(mnemonic) && /(be|a)$/.test(mnemonic);
   if (flagPair && !/(nbe|na)$/.test(mnemonic)) {
     out.uop(PORTS.flag, 1, [CARRY, FLAGS], [MERGED]);
     const others = read.filter((value) => value !== CARRY && value !== FLAGS);
-    return out.uop(PORTS.flag, 1, [...others, MERGED], results);
+    out.uop(PORTS.flag, 1, [...others, MERGED], results);
+    return;
   }
   if (SHIFTS.has(mnemonic) && cost.ports.length === 2) {
     // By cl the old flags stay if the count is 0, by one rotates keep some: a second operation merges them.
     out.uop(ports[0], latency, read, [...results, MERGED]);
-    return out.uop(ports[1], 1, [MERGED, CARRY, FLAGS], flags);
+    out.uop(ports[1], 1, [MERGED, CARRY, FLAGS], flags);
+    return;
+  }
+  if (WIDE_PRODUCTS.has(mnemonic) && results.length === 2) {
+    // The upper half comes a cycle after the lower: measured with mulx and with mul.
+    const [low, high] = mnemonic === 'mulx' ? [results[1], results[0]] : results;
+    out.uop(ports[0], latency, read, [low, ...flags, MERGED]);
+    out.uop(ports[1], 1, [MERGED], [high]);
+    for (const extra of ports.slice(2)) out.uop(extra, 1, [], []);
+    return;
   }
   const unit = cost.busy > 0 ? 0 : -1;
   out.add({
@@ -411,7 +435,7 @@ function stackOperation(out: Assembly, shape: Shape): number | null {
     }
     case 'leave': {
       out.uop(0, 0, [RBP], [RSP]);
-      const access = out.access(at(RBP, 0n), 8, STACK);
+      const access = out.access(at(RBP, 0n), 8, LEAVE);
       out.load(access, LOAD_LATENCY, [RBP]);
       out.moved(RSP, RBP, 8n);
       out.unknown(RBP);

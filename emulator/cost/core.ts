@@ -28,6 +28,8 @@ export interface CoreDescription {
   readonly blockedForwarding: number;
   /** Loads wait for earlier stores to the same bytes; without it memory carries no data. */
   readonly followsStores: boolean;
+  /** Loads whose store the core remembers. */
+  readonly rememberedLoads: number;
   /** Stores between rename and the write to the cache. */
   readonly storeBuffer: number;
   /** Stores to one cache line that are written in one cycle. */

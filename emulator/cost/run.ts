@@ -18,6 +18,8 @@ export type PassageSource = (number: number) => Passage;
 export interface RunShape {
   /** The same code again and again: it comes decoded, and the core has learnt its memory. Else copy follows copy. */
   readonly loop: boolean;
+  /** Instructions of all copies, where the code is not a loop: what a core learns of loads, it learns by address. */
+  readonly copied: number;
   /** Passages before measuring, which teach the predictor. */
   readonly warm: number;
   /** Passages of the shorter of the two runs. */
@@ -34,14 +36,20 @@ export class CostRun {
   private readonly size: number;
   private passed = 0;
 
-  constructor(model: CoreModel, program: CostProgram, loop: boolean) {
+  constructor(model: CoreModel, program: CostProgram, loop: boolean, copied: number) {
     this.model = model;
     this.program = program;
     this.loop = loop;
-    this.scoreboard = new Scoreboard(model.core, loop);
+    this.scoreboard = new Scoreboard(model.core, loop, loop || this.learns(copied));
     this.frontEnd = new FrontEnd(model.frontEnd, loop);
     const last = program[program.length - 1];
     this.size = last === undefined ? 0 : last.address + last.insn.length - program[0].address;
+  }
+
+  /** True if the loads of so many instructions of copied code fit into what the core remembers of loads. */
+  private learns(copied: number): boolean {
+    const loads = this.program.filter(({ insn }) => insn.uops.some((uop) => uop.load >= 0)).length;
+    return (loads * copied) / this.program.length <= this.model.core.rememberedLoads;
   }
 
   /** Cycles until everything so far has retired and is stored. */
@@ -79,9 +87,9 @@ export function steadyTicks(
   model: CoreModel,
   program: CostProgram,
   source: PassageSource,
-  { loop, warm, passages }: RunShape,
+  { loop, copied, warm, passages }: RunShape,
 ): number {
-  const run = new CostRun(model, program, loop);
+  const run = new CostRun(model, program, loop, copied);
   let number = 0;
   const pass = (count: number) => {
     for (let i = 0; i < count; i++) run.pass(source(number++));

@@ -52,14 +52,19 @@ export class Scoreboard {
   /** Ticks that rounding a forwarding time to cycles has left. */
   private remainder = 0;
   private readonly loop: boolean;
+  private readonly learnt: boolean;
   private lockEnd = 0;
   /** Cycle in which the last store was written that was not locked. */
   private plainCommit = 0;
 
-  /** @param loop the code runs again and again: what a core learns of its loads and stores, it has learnt */
-  constructor(core: CoreDescription, loop: boolean) {
+  /**
+   * @param loop the code runs again and again
+   * @param learnt the core has learnt which store feeds which load
+   */
+  constructor(core: CoreDescription, loop: boolean, learnt: boolean) {
     this.core = core;
     this.loop = loop;
+    this.learnt = learnt;
     this.commits = new Int32Array(core.storeBuffer);
     this.values = Array.from({ length: core.values }, () => ALWAYS);
     this.load = new Int32Array(core.ports);
@@ -225,7 +230,7 @@ export class Scoreboard {
         result.ready = Math.max(result.ready, store.committed + this.core.blockedForwarding);
         return;
       }
-      const way = this.loop ? access.loopForwarding : access.forwarding;
+      const way = this.learnt ? access.loopForwarding : access.forwarding;
       const ticks = (inside ? way : SLOW) + this.remainder;
       const delay = Math.floor(ticks / TICKS_PER_CYCLE);
       this.remainder = ticks % TICKS_PER_CYCLE;
