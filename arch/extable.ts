@@ -6,7 +6,7 @@ import { hex } from '../emulator/bits.ts';
 import type { ExtableEntry } from './arch.ts';
 
 /** sizeof(struct exception_table_entry), on both architectures. */
-export const EXTABLE_ENTRY_SIZE = 12;
+const EXTABLE_ENTRY_SIZE = 12;
 
 /** An entry before it has an address. */
 export interface ExtableSource {

@@ -36,7 +36,7 @@ const CONFIG: KernelConfig = {
   bpfSyscall: true,
 };
 
-export const STACK_SIZE = 0x4000;
+const STACK_SIZE = 0x4000;
 const RAM_SIZE = 16 << 20;
 
 /** What a fake recoverer was asked: "kfence write ffff..." */

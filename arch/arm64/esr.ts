@@ -25,7 +25,7 @@ export const isTranslationFault = (fsc: number): boolean =>
   fsc === 0x2b || (fsc & ~3) === FSC_TRANSLATION;
 
 /** esr_fsc_is_permission_fault(), of levels 0 to 3 */
-export const isPermissionFault = (fsc: number): boolean => (fsc & ~3) === FSC_PERMISSION;
+const isPermissionFault = (fsc: number): boolean => (fsc & ~3) === FSC_PERMISSION;
 
 /** esr_is_data_abort() */
 export const isDataAbort = (esr: number): boolean =>

@@ -95,6 +95,18 @@ describe('a translation fault at a kernel address', () => {
     expect(asked).toEqual([]);
   });
 
+  it('tells nothing where nobody reads', () => {
+    const asked: Asked = [];
+    const { test, run, fixup } = setUp({ recoverers: [fakeRecoverer(asked, 'scratch', true)] });
+    test.kernel.events.on = false;
+    expect(run(PAGE, esr(TRANSLATION_3)).resolution).toBe('scratch');
+    expect(run(0x400000n, esr(4)).resolution).toBe('scratch');
+    for (const fsc of [11, 16, 0x11, 0x21, 0x30]) run(PAGE, esr(fsc));
+    fixup({ type: 'default' });
+    expect(run(PAGE, esr(TRANSLATION_3)).resolution).toBe('extable');
+    expect(test.events).toEqual([]);
+  });
+
   it('takes the stepping way to the same end', () => {
     const asked: Asked = [];
     const { test, regs, fixup } = setUp({ recoverers: [fakeRecoverer(asked, 'scratch', true)] });

@@ -68,7 +68,7 @@ const FRAME = BigInt(PT_REGS_SIZE);
  * True if the entry code can store struct pt_regs below the interrupted sp. On unmapped memory its stores fault again
  * and again, each time lower, until sp's bit THREAD_SHIFT gives it away.
  */
-export function canSaveRegisters(context: FaultContext, regs: Arm64PtRegs): boolean {
+function canSaveRegisters(context: FaultContext, regs: Arm64PtRegs): boolean {
   if (regs.userMode) return true;
   const { stack, stackEnd } = context.current;
   const { sp } = regs;

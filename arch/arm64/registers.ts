@@ -20,10 +20,10 @@ export const arm64Description: CpuDescription = {
 
 /** Indices into {@link Arm64PtRegs.words}; x0 to x30 have their own number. */
 export const X29 = 29;
-export const X30 = 30;
-export const SP = 31;
+const X30 = 30;
+const SP = 31;
 export const PC = 32;
-export const PSTATE = 33;
+const PSTATE = 33;
 
 /** Number of xzr in a load's or an exception-table entry's register field: writes vanish, reads give 0. */
 export const XZR = 31;

@@ -89,6 +89,17 @@ describe('a not-present kernel address', () => {
     expect(test.calls()).not.toContain('page_fault_oops');
   });
 
+  it('tells nothing where nobody reads', () => {
+    const asked: Asked = [];
+    const { test, run } = setUp({ recoverers: [fakeRecoverer(asked, 'scratch', true)] });
+    test.kernel.events.on = false;
+    expect(run(PAGE, PF_W).resolution).toBe('scratch');
+    expect(run(0x1000n, 0).resolution).toBe('scratch');
+    expect(run(0x1000n, PF_I).resolution).toBe('scratch');
+    expect(run(PAGE, PF_W | PF_P).resolution).toBe('oops');
+    expect(test.events).toEqual([]);
+  });
+
   it('takes the stepping way to the same end', () => {
     const asked: Asked = [];
     const { test, regs } = setUp({ recoverers: [fakeRecoverer(asked, 'scratch', true)] });

@@ -91,7 +91,7 @@ function doKernAddrFault(context: FaultContext, regs: X86PtRegs, fault: Hardware
  * spurious_kernel_fault(): the TLB held fewer rights than the tables of init_mm grant by now. Only a write to, or a
  * fetch from, a page that was present can be one; accessed, dirty and user bits do not count.
  */
-export function spuriousKernelFault(context: FaultContext, fault: HardwareFault): boolean {
+function spuriousKernelFault(context: FaultContext, fault: HardwareFault): boolean {
   const code = lo32(fault.code);
   if (code !== (PF_W | PF_P) && code !== (PF_I | PF_P)) return false;
   const entries = tableEntries(context, context.swapperPgDir, fault.addr, hasTable);
@@ -185,11 +185,7 @@ function kernelmodeFixupOrOops(
 }
 
 /** page_fault_oops(): stack guard pages, then KFENCE and the arena for not-present faults, then the oops. */
-export function* pageFaultOops(
-  context: FaultContext,
-  regs: X86PtRegs,
-  fault: HardwareFault,
-): FaultPath {
+function* pageFaultOops(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultPath {
   const { kernel } = context;
   if (kernel.events.on) announce(context, 'page_fault_oops', fault);
   if (kernel.stepping) yield { kind: 'call', what: 'page_fault_oops' };

@@ -15,7 +15,7 @@ export interface DecodedInsn {
 }
 
 /** Where code lies: its first instruction, and the first address behind it. */
-export interface FunctionBounds {
+interface FunctionBounds {
   readonly start: VirtAddr;
   readonly end: VirtAddr;
 }

@@ -23,10 +23,10 @@ export const x86Description: CpuDescription = {
 export const RAX = 0;
 export const RCX = 2;
 export const RDX = 3;
-export const RBP = 6;
+const RBP = 6;
 export const RSP = 7;
-export const RIP = 16;
-export const RFLAGS = 17;
+const RIP = 16;
+const RFLAGS = 17;
 
 // SDM Vol. 1, 3.4.3.
 export const EFLAGS_IF = 1n << 9n;
