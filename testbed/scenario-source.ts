@@ -5,6 +5,7 @@ import {
   type Document,
   isAlias,
   isMap,
+  isNode,
   isScalar,
   isSeq,
   LineCounter,
@@ -16,7 +17,10 @@ import {
 import { type Path, type Problem, ScenarioError } from './scenario-error.ts';
 
 /** Values in a file at most: aliases of aliases can make a small file huge. */
-const MOST_VALUES = 1_000_000;
+const MOST_VALUES = 100_000;
+
+/** Levels of nesting; a scenario needs about ten. The parser recurses, and far beyond this it takes the process down. */
+const MOST_LEVELS = 100;
 
 export interface Source {
   readonly file: string;
@@ -55,7 +59,7 @@ export function readSource(text: string, file: string): Source {
   };
   return {
     file,
-    value: new Converter(document, fail).convert(document.contents),
+    value: new Converter(fail).convert(document.contents),
     placeOf: (path, part) => place(offsetOf(document, path, part)),
   };
 }
@@ -81,35 +85,40 @@ const summary = (message: string): string =>
 const lowerFirst = (text: string): string => text.slice(0, 1).toLowerCase() + text.slice(1);
 
 function parse(text: string, file: string, lineCounter: LineCounter): Document {
-  try {
-    return parseDocument(text, { intAsBigInt: true, lineCounter, prettyErrors: false });
-  } catch (error) {
-    // The parser recurses once for each level of nesting.
-    if (!(error instanceof RangeError)) throw error;
-    const message = 'the file is nested too deeply to be read';
-    const remedy = 'a scenario needs no more than ten levels';
+  if (mayNestDeeply(text)) {
+    const message = 'the file is nested too deeply';
+    const remedy = 'a scenario needs about ten levels';
     throw new ScenarioError(file, [{ line: 1, column: 1, path: '', message, remedy }]);
   }
+  return parseDocument(text, { intAsBigInt: true, lineCounter, prettyErrors: false });
+}
+
+/** A look at the text alone: brackets (also those in texts), and marks or blanks at the head of a line. */
+function mayNestDeeply(text: string): boolean {
+  let level = 0;
+  for (const bracket of text.match(/[[\]{}]/g) ?? []) {
+    level = bracket === '[' || bracket === '{' ? level + 1 : Math.max(level - 1, 0);
+    if (level > MOST_LEVELS) return true;
+  }
+  return new RegExp(`(?:[-?:] +){${MOST_LEVELS}}|^ {${MOST_LEVELS * 8}}`, 'm').test(text);
 }
 
 class Converter {
   private values = 0;
-  private readonly document: Document;
+  /** Filled in the order of the document, as YAML wants it: an alias means the last anchor before it. */
+  private readonly anchors = new Map<string, Node>();
   private readonly fail: (node: Node | null, message: string, remedy: string) => never;
 
-  constructor(
-    document: Document,
-    fail: (node: Node | null, message: string, remedy: string) => never,
-  ) {
-    this.document = document;
+  constructor(fail: (node: Node | null, message: string, remedy: string) => never) {
     this.fail = fail;
   }
 
   convert(node: unknown, depth = 0): unknown {
-    if (++this.values > MOST_VALUES || depth > 100) {
+    if (++this.values > MOST_VALUES || depth > MOST_LEVELS) {
       this.fail(node as Node, 'the file is too large or too deep', 'use fewer aliases and levels');
     }
-    if (isAlias(node)) return this.convert(node.resolve(this.document), depth + 1);
+    if (isAlias(node)) return this.convert(this.anchors.get(node.source), depth + 1);
+    if (isNode(node) && node.anchor) this.anchors.set(node.anchor, node);
     if (isSeq(node)) return node.items.map((item) => this.convert(item, depth + 1));
     if (isMap(node)) return this.mapping(node, depth);
     return isScalar(node) ? node.value : null;
