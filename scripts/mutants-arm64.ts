@@ -30,8 +30,8 @@ export const MUTANTS: MutantSet = {
     [
       'a table outside RAM is invalid',
       PAGING,
-      'OUTSIDE_RAM ? FSC_WALK_ABORT :',
-      'OUTSIDE_RAM + 9 ? FSC_TRANSLATION :',
+      'OUTSIDE_RAM ? FSC_WALK_ABORT',
+      'OUTSIDE_RAM ? FSC_TRANSLATION',
     ],
     ['only the last table narrows permissions', PAGING, 'this.tableHi |= hi', 'this.tableHi = hi'],
     ['HPD ignores nothing', PAGING, 'half.hpd ? 0 : this.tableHi', 'this.tableHi'],

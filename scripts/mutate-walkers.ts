@@ -7,6 +7,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { MUTANTS as ARM64 } from './mutants-arm64.ts';
 import { MUTANTS as X86 } from './mutants-x86.ts';
 
 /** What is broken, in which file, and how: `search` must occur there exactly once. */
@@ -19,7 +20,7 @@ export interface MutantSet {
   readonly mutants: readonly Mutant[];
 }
 
-const SETS: Readonly<Record<string, MutantSet>> = { x86: X86 };
+const SETS: Readonly<Record<string, MutantSet>> = { x86: X86, arm64: ARM64 };
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const COPIED = ['emulator', 'mm', 'arch', 'fixtures/oracle', 'package.json', 'tsconfig.json'];
