@@ -76,7 +76,7 @@ function runAssembler(tools: GnuTools, text: string, arch: Arch, folder: string)
   // The directive shares the first line, so that the tool's line numbers are the user's.
   const source = arch === 'x86_64' ? `.intel_syntax noprefix; ${text}\n` : `${text}\n`;
   writeFileSync(join(folder, 'source.s'), source);
-  const options = arch === 'x86_64' ? ['--64'] : ['-march=armv8.5-a+crypto+fp16+memtag'];
+  const options = arch === 'x86_64' ? ['--64'] : ['-march=armv8.7-a+crypto+fp16+memtag+rng'];
   const { status, stdout, stderr, error } = spawnSync(
     tools.as,
     [...options, '-aln', '-o', 'object.o', 'source.s'],

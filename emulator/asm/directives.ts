@@ -147,7 +147,9 @@ function data(statement: Statement, values: Expr[], size: number): Item {
     encode(scope) {
       const bytes = new Uint8Array(values.length * size);
       values.forEach((expr, i) => {
-        const value = evaluate(expr, scope, failAt(statement));
+        // The location counter of a list moves on from value to value.
+        const own = { here: scope.here + BigInt(i * size), lookup: scope.lookup };
+        const value = evaluate(expr, own, failAt(statement));
         checkRange(statement, value, size * 8);
         putLittleEndian(bytes, i * size, size, value);
       });

@@ -4,6 +4,7 @@
 import type { Keystone } from 'keystone-wasm';
 import type { Disassembler, Insn } from '../disassembler.ts';
 import { AssemblyError } from './error.ts';
+import { KeystoneWorker, type WorkerAnswer } from './keystone-worker.ts';
 import type { AsmArch, Statement } from './source.ts';
 
 const KS_ARCH_ARM64 = 2;
@@ -19,27 +20,30 @@ export interface Encoded {
   readonly insn: Insn;
 }
 
-/** The encoder refused. `fatal` means that its memory can no longer be trusted. */
+/** The encoder refused. `died` means that it trapped or never came back; it has been replaced. */
 export class EncoderRefusal extends Error {
-  readonly fatal: boolean;
+  readonly died: boolean;
 
-  constructor(message: string, fatal: boolean) {
+  constructor(message: string, died: boolean) {
     super(message);
     this.name = 'EncoderRefusal';
-    this.fatal = fatal;
+    this.died = died;
   }
 }
+
+/** Text to bytes: in this thread, or where that has died in another. */
+export type KeystoneCall = (text: string) => Uint8Array;
 
 /** Keystone for one architecture. */
 export class Encoder {
   private readonly cache = new Map<string, Encoded>();
-  private broken = false;
-  private readonly keystone: Keystone;
+  private readonly call: KeystoneCall;
   private readonly disassembler: Disassembler;
   private readonly arch: AsmArch;
 
-  constructor(keystone: Keystone, disassembler: Disassembler, arch: AsmArch) {
-    this.keystone = keystone;
+  /** @param call throws EncoderRefusal */
+  constructor(call: KeystoneCall, disassembler: Disassembler, arch: AsmArch) {
+    this.call = call;
     this.disassembler = disassembler;
     this.arch = arch;
   }
@@ -48,9 +52,12 @@ export class Encoder {
   encode(text: string): Encoded {
     const known = this.cache.get(text);
     if (known !== undefined) return known;
-    const [insn, ...more] = this.decode(this.call(text));
-    if (insn === undefined || more.length > 0) {
-      throw new EncoderRefusal('the encoder did not give exactly one instruction', false);
+    const insns = this.decode(this.call(text));
+    const [insn] = insns;
+    if (insn === undefined) throw new EncoderRefusal('the encoder gave nothing', false);
+    if (insns.length > 1) {
+      const all = insns.map((each) => each.text).join('; ');
+      throw new EncoderRefusal(`the encoder gave "${all}"`, false);
     }
     return this.keep(text, insn);
   }
@@ -61,7 +68,7 @@ export class Encoder {
    */
   prefetch(texts: readonly string[]): void {
     const wanted = [...new Set(texts)].filter((text) => !this.cache.has(text));
-    if (wanted.length < 2 || this.broken) return;
+    if (wanted.length < 2) return;
     if (this.encodeTogether(wanted) || wanted.length <= 4) return;
     const middle = wanted.length >> 1;
     this.prefetch(wanted.slice(0, middle));
@@ -98,20 +105,16 @@ export class Encoder {
   private decode(bytes: Uint8Array): Insn[] {
     return this.disassembler.disassemble(bytes, { arch: this.arch, address: 0n });
   }
+}
 
-  private call(text: string): Uint8Array {
-    if (this.broken) throw new EncoderRefusal('the encoder failed earlier', true);
-    try {
-      return this.keystone.asm(text, { address: 0n });
-    } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      const refusal = /^Failed to assemble, error: (.*?)(?: \(KS_ERR_\w+\))?$/.exec(message);
-      if (refusal !== null) throw new EncoderRefusal(refusal[1], false);
-      // A WebAssembly trap leaves the instance in the middle of something.
-      this.broken = true;
-      throw new EncoderRefusal(message, true);
-    }
-  }
+const FAILED = /^Failed to assemble, error: (.*?)(?: \(KS_ERR_\w+\))?$/;
+
+/** Its own words, except for an operand that the instruction's parser took and its encoder did not. */
+function reasonOf(message: string): string {
+  const words = FAILED.exec(message)?.[1] ?? message;
+  return /^unknown error$/i.test(words)
+    ? 'a number or register is out of range'
+    : words.toLowerCase();
 }
 
 /**
@@ -144,30 +147,35 @@ function ask(encoder: Encoder, text: string, statement: Statement): Encoded {
     return encoder.encode(text);
   } catch (refusal) {
     if (!(refusal instanceof EncoderRefusal)) throw refusal;
-    if (refusal.fatal) {
+    if (refusal.died) {
       throw new AssemblyError(
         statement,
         `the encoder died of "${statement.text}" (${refusal.message})`,
-        'start again without this statement, or write its bytes with .byte or .inst',
+        'write its bytes with .byte or .inst, and report the statement',
       );
     }
     throw new AssemblyError(
       statement,
-      `cannot encode "${statement.text}": ${refusal.message.toLowerCase()}`,
-      'check the mnemonic and the kinds and sizes of its operands',
+      `cannot encode "${statement.text}": ${refusal.message}`,
+      'check the mnemonic and the kinds and sizes of its operands; --assembler gnu knows more',
     );
   }
 }
 
-let loading: Promise<(arch: AsmArch, disassembler: Disassembler) => Encoder> | null = null;
+/** Milliseconds after which an encoder that does not come back is given up. */
+const LIMIT = 2000;
+
+type EncoderOf = (arch: AsmArch, disassembler: Disassembler) => Encoder;
+
+let loading: Promise<EncoderOf> | null = null;
 
 /** Loads Keystone on first use (about 40 ms). @returns the encoder of an architecture, always the same one */
-export function loadEncoders(): Promise<(arch: AsmArch, disassembler: Disassembler) => Encoder> {
+export function loadEncoders(): Promise<EncoderOf> {
   loading ??= load();
   return loading;
 }
 
-async function load(): Promise<(arch: AsmArch, disassembler: Disassembler) => Encoder> {
+async function load(): Promise<EncoderOf> {
   const { Keystone, loadKeystone } = await import('keystone-wasm');
   // LLVM prints complaints of its own and, where it gives up, exits; nothing below the command line may do either.
   await loadKeystone({
@@ -178,14 +186,45 @@ async function load(): Promise<(arch: AsmArch, disassembler: Disassembler) => En
     },
   });
   const encoders = new Map<AsmArch, Encoder>();
+  const calls = keystoneCalls((arch, mode) => new Keystone(arch, mode), new KeystoneWorker(LIMIT));
   return (arch, disassembler) => {
     let encoder = encoders.get(arch);
     if (encoder === undefined) {
-      const keystone =
-        arch === 'x86_64' ? new Keystone(KS_ARCH_X86, KS_MODE_64) : new Keystone(KS_ARCH_ARM64, 0);
-      encoder = new Encoder(keystone, disassembler, arch);
+      const [number, mode] = arch === 'x86_64' ? [KS_ARCH_X86, KS_MODE_64] : [KS_ARCH_ARM64, 0];
+      encoder = new Encoder(calls(number, mode), disassembler, arch);
       encoders.set(arch, encoder);
     }
     return encoder;
   };
+}
+
+/**
+ * Calls that go to Keystone in this thread until it dies, and to the worker ever after. Exported for tests.
+ * @param open makes a Keystone of this thread
+ */
+export function keystoneCalls(
+  open: (arch: number, mode: number) => Pick<Keystone, 'asm'>,
+  worker: Pick<KeystoneWorker, 'encode'>,
+): (arch: number, mode: number) => KeystoneCall {
+  let isDead = false;
+  return (arch, mode) => {
+    let keystone: Pick<Keystone, 'asm'> | null = null;
+    return (text) => {
+      if (isDead) return fromWorker(worker.encode(arch, mode, text));
+      try {
+        keystone ??= open(arch, mode);
+        return keystone.asm(text, { address: 0n });
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        // What traps leaves the instance in the middle of something.
+        isDead = !FAILED.test(message);
+        throw new EncoderRefusal(reasonOf(message), isDead);
+      }
+    };
+  };
+}
+
+function fromWorker(answer: WorkerAnswer): Uint8Array {
+  if ('bytes' in answer) return answer.bytes;
+  throw new EncoderRefusal(reasonOf(answer.message), answer.trapped);
 }

@@ -71,27 +71,13 @@ class Program {
 
   /** Puts the waiting constants of `ldr x0, =value` here. Also called at the end of the program. */
   flushLiterals(): void {
-    // Eight-byte constants first: then every one is aligned by aligning the pool.
-    const sorted = [...this.literals].sort((a, b) => b.size - a.size);
-    this.literals = [];
-    if (sorted.length === 0) return;
-    const { statement } = sorted[0];
-    const boundary = BigInt(sorted[0].size);
-    this.items.push({
-      statement,
-      encode: ({ here }) => new Uint8Array(Number(BigInt.asUintN(64, -here) % boundary)),
-    });
-    for (const literal of sorted) {
-      this.items.push({ statement: literal.statement, label: literal.label });
-      this.items.push({
-        statement: literal.statement,
-        encode(scope) {
-          const bytes = new Uint8Array(literal.size);
-          putLittleEndian(bytes, 0, literal.size, literal.value(scope));
-          return bytes;
-        },
-      });
+    // In GNU as's order: the small ones first, each size aligned to itself.
+    for (const size of [4, 8]) {
+      const literals = this.literals.filter((literal) => literal.size === size);
+      if (literals.length > 0) this.items.push(alignment(literals[0].statement, BigInt(size)));
+      for (const literal of literals) this.items.push(...literalItems(literal));
     }
+    this.literals = [];
   }
 
   private context(statement: Statement): ReadingContext {
@@ -157,6 +143,23 @@ class Program {
     });
   }
 }
+
+const alignment = (statement: Statement, boundary: bigint): Item => ({
+  statement,
+  encode: ({ here }) => new Uint8Array(Number(BigInt.asUintN(64, -here) % boundary)),
+});
+
+const literalItems = ({ label, size, statement, value }: Literal): Item[] => [
+  { statement, label },
+  {
+    statement,
+    encode(scope) {
+      const bytes = new Uint8Array(size);
+      putLittleEndian(bytes, 0, size, value(scope));
+      return bytes;
+    },
+  },
+];
 
 const localName = (number: string, count: number) => `${number}#${count}`;
 

@@ -2,6 +2,7 @@
 // what was decoded are brought to the general form here, so that comparing them is comparing lists.
 import { CONDITIONS } from './branch.ts';
 import { HINTS } from './extensions.ts';
+import { optionNumber } from './maintenance.ts';
 import { generalBits } from './registers.ts';
 import type { Resolved, ResolvedInsn } from './resolve.ts';
 
@@ -58,7 +59,7 @@ function tidyOperands({ mnemonic, operands }: ResolvedInsn): Operands {
     } else if (operand.kind === 'memory') {
       out.push({ ...operand, parts: tidyMemory(operand.parts, operand.writeback) });
     } else if (operand.kind === 'name') {
-      out.push(isCondition(mnemonic) ? sameCondition(operand.text) : operand);
+      out.push(sameName(mnemonic, operand));
     } else {
       out.push(operand);
     }
@@ -76,6 +77,13 @@ function tidyMemory(parts: Operands, writeback: boolean): Operands {
   }
   if (!writeback && kept.length === 2 && numberIn(kept[1]) === 0n) kept.pop();
   return kept;
+}
+
+/** Names that stand for numbers become these, so that `cs` and `hs`, `dmb osh` and `dmb #3` are equal. */
+function sameName(mnemonic: string, name: Extract<Resolved, { kind: 'name' }>): Resolved {
+  if (isCondition(mnemonic)) return sameCondition(name.text);
+  const option = optionNumber(mnemonic, name.text);
+  return option === null ? name : number(option);
 }
 
 const isCondition = (mnemonic: string) =>
@@ -238,9 +246,10 @@ function vectorForm({ mnemonic, operands }: ResolvedInsn): ResolvedInsn | null {
 
 function systemForm({ mnemonic, operands }: ResolvedInsn): ResolvedInsn | null {
   const [first] = operands;
+  if (mnemonic === 'rev64' && widthOf(first) === 64) return { mnemonic: 'rev', operands };
   if (mnemonic === 'ret' && operands.length === 0) return { mnemonic, operands: [register('x30')] };
   if (mnemonic === 'isb' && operands.length === 0) {
-    return { mnemonic, operands: [{ kind: 'name', text: 'sy' }] };
+    return { mnemonic, operands: [number(15n)] };
   }
   if (mnemonic === 'clrex' && operands.length === 0) return { mnemonic, operands: [number(15n)] };
   if (/^dcps[123]$/.test(mnemonic) && operands.length === 0) {

@@ -19,8 +19,9 @@ import { encodePlace, type PlaceForm, placeForm } from './branch.ts';
 import { sameArm64 } from './compare.ts';
 import { encodeExtension } from './extensions.ts';
 import { moveImmediate } from './immediate.ts';
+import { encodeMaintenance } from './maintenance.ts';
 import { type Arm64Insn, type Operand, parseArm64 } from './operands.ts';
-import { generalBits } from './registers.ts';
+import { generalBits, registerOf } from './registers.ts';
 import { type ResolvedInsn, render, resolve } from './resolve.ts';
 import { encodeSystemMove } from './system.ts';
 
@@ -153,42 +154,47 @@ class Reading {
     };
   }
 
-  /** `ldr x0, =value`: a move if one instruction can hold the value, else a load from the literal pool. */
+  /** `ldr x0, =value`: a load from the literal pool. */
   private poolLoad(): Item | null {
     const { insn, statement, context } = this;
     const [target, pool] = insn.operands;
     if (insn.mnemonic !== 'ldr' || pool?.kind !== 'pool' || insn.operands.length !== 2) return null;
     const fail = failAt({ ...statement, column: insn.columns[1] });
-    if (target.kind !== 'register' || target.lane !== null)
-      throw fail('ldr of what?', 'write ldr x0, =value');
-    const bits = generalBits(target.name) || ({ s: 32, d: 64 } as const)[target.name[0]];
-    if (bits !== 32 && bits !== 64)
-      throw fail('a literal has 4 or 8 bytes', 'load into w, x, s or d');
-    if (generalBits(target.name) > 0 && !isSymbolic(pool.expr)) {
-      const value = evaluate(pool.expr, NOWHERE, fail);
-      checkLiteral(value, bits, fail);
-      const move = moveImmediate(target.name, value, bits);
-      if (move !== null) {
-        return { statement, isCode: true, wanted: render(move), encode: () => this.encode(move) };
-      }
-    }
+    const bits = literalBits(target);
+    if (bits === null)
+      throw fail('a literal has 4 or 8 bytes', 'load it into a w, x, s or d register');
     const label = context.literal(bits === 64 ? 8 : 4, (scope) => {
       const value = evaluate(pool.expr, scope, fail);
-      checkLiteral(value, bits, fail);
-      return value;
+      if (fits(value, bits)) return value;
+      throw fail(`${value} does not fit into ${bits} bits`, 'use an x register or mask the value');
     });
-    const place: Operand = {
-      kind: 'value',
-      expr: { op: 'symbol', name: label, column: insn.columns[1] },
-      part: null,
+    const symbol = { op: 'symbol', name: label, column: insn.columns[1] } as const;
+    const load = {
+      ...insn,
+      operands: [target, { kind: 'value', expr: symbol, part: null } as const],
     };
-    const load = { ...insn, operands: [target, place] };
     const form = placeForm('ldr', load.operands, null)!;
     return new Reading(load, statement, context, this.encoder, this.disassembler).place(form);
   }
 
   private resolve(scope: Scope): ResolvedInsn {
-    return preferredForm(resolve(this.insn, scope, failAt(this.statement)));
+    const resolved = resolve(this.insn, scope, failAt(this.statement));
+    this.checkNumbers(resolved);
+    return preferredForm(resolved);
+  }
+
+  /** No number may need more bits than the registers have: the encoder would cut it. */
+  private checkNumbers({ operands }: ResolvedInsn): void {
+    const general = operands.find((o) => o.kind === 'register' && generalBits(o.name) > 0);
+    const bits = general?.kind === 'register' ? generalBits(general.name) : 64;
+    operands.forEach((operand, i) => {
+      if (operand.kind !== 'value' || fits(operand.value, bits)) return;
+      const fail = failAt({ ...this.statement, column: this.insn.columns[i] });
+      throw fail(
+        `${operand.value} does not fit into ${bits} bits`,
+        'mask the number, or use an x register',
+      );
+    });
   }
 
   /** @throws AssemblyError if there is no such instruction, or another one came out */
@@ -201,15 +207,25 @@ class Reading {
     }
     const bytes = littleEndian(word);
     const [decoded] = this.disassembler.disassemble(bytes, { arch: 'arm64', address: 0n });
-    if (!sameArm64(resolved, decoded.text)) throw differs(this.statement, decoded.text);
-    return bytes;
+    // The disassembler is too old for some of these instructions, and takes some for their general form.
+    const isBeyondIt = /^(\.word|sysl?)$/.test(decoded.mnemonic) || isGeneralForm(resolved);
+    if (isBeyondIt || sameArm64(resolved, decoded.text)) return bytes;
+    throw differs(this.statement, decoded.text);
   }
 }
+
+const isGeneralForm = ({ mnemonic }: ResolvedInsn) => /^(sysl?|sb|ssbb|pssbb|tlbi)$/.test(mnemonic);
+
+/** As a signed or as an unsigned number. */
+const fits = (value: bigint, bits: number) =>
+  value < 1n << BigInt(bits) && value >= -(1n << BigInt(bits - 1));
 
 const NOWHERE: Scope = { here: 0n, lookup: () => null };
 
 const ownWord = ({ mnemonic, operands }: ResolvedInsn): number | null =>
-  encodeExtension(mnemonic, operands) ?? encodeSystemMove(mnemonic, operands);
+  encodeExtension(mnemonic, operands) ??
+  encodeSystemMove(mnemonic, operands) ??
+  encodeMaintenance(mnemonic, operands);
 
 const differs = (statement: Statement, text: string) =>
   new AssemblyError(
@@ -218,9 +234,12 @@ const differs = (statement: Statement, text: string) =>
     'write its bytes with .inst',
   );
 
-function checkLiteral(value: bigint, bits: number, fail: ReturnType<typeof failAt>): void {
-  if (value < 1n << BigInt(bits) && value >= -(1n << BigInt(bits - 1))) return;
-  throw fail(`${value} does not fit into ${bits} bits`, 'use an x register or mask the value');
+/** What `ldr` loads into a register: 32 or 64 bits, null if it is no register of such a width. */
+function literalBits(operand: Operand): 32 | 64 | null {
+  const file =
+    operand.kind === 'register' && operand.lane === null ? registerOf(operand.name)?.file : '';
+  if (file === 'x' || file === 'd') return 64;
+  return file === 'w' || file === 's' ? 32 : null;
 }
 
 function isOpenOperand(operand: Operand): boolean {
@@ -245,6 +264,14 @@ const NEGATED: Readonly<Record<string, string>> = {
   cmn: 'cmp',
 };
 
+/** Masks have no inverting form; the mask itself is inverted. */
+const INVERTED: Readonly<Record<string, string>> = {
+  bic: 'and',
+  bics: 'ands',
+  orn: 'orr',
+  eon: 'eor',
+};
+
 /** The choices GNU as makes for the writer: the form of `mov`, the sign of `add`, the width of a mask. */
 function preferredForm(insn: ResolvedInsn): ResolvedInsn {
   const { mnemonic, operands } = insn;
@@ -256,14 +283,16 @@ function preferredForm(insn: ResolvedInsn): ResolvedInsn {
   if (mnemonic === 'mov' && operands.length === 2) {
     return moveImmediate(first.name, last.value, bits) ?? insn;
   }
-  if (Object.hasOwn(NEGATED, mnemonic) && last.value < 0n) {
-    const value = { kind: 'value', value: -last.value } as const;
+  const signed = BigInt.asIntN(bits, last.value);
+  if (Object.hasOwn(NEGATED, mnemonic) && signed < 0n) {
+    const value = { kind: 'value', value: -signed } as const;
     return { mnemonic: NEGATED[mnemonic], operands: [...operands.slice(0, -1), value] };
   }
-  if (/^(ands?|orr|eor|tst)$/.test(mnemonic)) {
-    const isSmall = last.value >= -(1n << BigInt(bits - 1)) && last.value < 1n << BigInt(bits);
-    const value = isSmall ? BigInt.asUintN(bits, last.value) : last.value;
-    return { mnemonic, operands: [...operands.slice(0, -1), { kind: 'value', value }] };
+  if (/^(ands?|orr|eor|tst|bics?|orn|eon)$/.test(mnemonic)) {
+    const inverse = Object.hasOwn(INVERTED, mnemonic) ? INVERTED[mnemonic] : null;
+    const value = BigInt.asUintN(bits, inverse === null ? last.value : ~last.value);
+    const mask = { kind: 'value', value } as const;
+    return { mnemonic: inverse ?? mnemonic, operands: [...operands.slice(0, -1), mask] };
   }
   return insn;
 }

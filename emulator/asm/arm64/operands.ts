@@ -31,7 +31,9 @@ const PARTS = /^(lo12|abs_g[0-2](_nc)?|abs_g3)$/;
 /** @param isValue true for names that stand for numbers or places where no `#` says so */
 export function parseArm64(reader: TokenReader, isValue: (name: string) => boolean): Arm64Insn {
   const first = reader.take();
-  if (first.type !== 'name') throw reader.error('expected an instruction', 'correct it', first);
+  if (first.type !== 'name' || !/^[a-z][a-z0-9]*(\.[a-z]+)?$/i.test(first.text)) {
+    throw reader.error(`"${first.text}" is no instruction`, 'begin with a mnemonic', first);
+  }
   const operands: Operand[] = [];
   const columns: number[] = [];
   if (!reader.done) {
@@ -41,7 +43,16 @@ export function parseArm64(reader: TokenReader, isValue: (name: string) => boole
     } while (reader.accept(','));
   }
   reader.expectEnd();
-  return { mnemonic: first.text.toLowerCase(), operands, columns };
+  return { mnemonic: first.text.toLowerCase(), operands: withImpliedShift(operands), columns };
+}
+
+/** `movk x0, #:abs_g2:sym` puts the part where it came from. */
+function withImpliedShift(operands: readonly Operand[]): readonly Operand[] {
+  const value = operands[1];
+  const isGroup = value?.kind === 'value' && value.part !== null && value.part !== 'lo12';
+  if (!isGroup || operands.length !== 2) return operands;
+  const amount = { op: 'number', value: 16n * BigInt(value.part![5]) } as const;
+  return [...operands, { kind: 'shift', op: 'lsl', amount }];
 }
 
 function parseOperand(reader: TokenReader, isValue: (name: string) => boolean): Operand {

@@ -1,6 +1,6 @@
 // An AArch64 instruction with every symbol replaced by its number, and the text of it that the encoder gets.
 import type { AssemblyError } from '../error.ts';
-import { evaluate, type Scope } from '../expression.ts';
+import { type Expr, evaluate, type Scope } from '../expression.ts';
 import type { Arm64Insn, Operand, Part } from './operands.ts';
 
 export type Resolved =
@@ -35,19 +35,25 @@ function resolveOperand(operand: Operand, scope: Scope, fail: Fail): Resolved {
         value: takePart(evaluate(operand.expr, scope, fail), operand.part, fail),
       };
     case 'shift':
-      return {
-        ...operand,
-        amount: operand.amount === null ? null : evaluate(operand.amount, scope, fail),
-      };
+      return { ...operand, amount: shiftAmount(operand.amount, scope, fail) };
     case 'memory':
       return { ...operand, parts: operand.parts.map((part) => resolveOperand(part, scope, fail)) };
     case 'name':
+      if (!/^\w+$/.test(operand.text))
+        throw fail(`what is "${operand.text}"?`, 'name a label or a register');
       return { kind: 'name', text: operand.text.toLowerCase() };
     case 'pool':
       throw fail('only ldr takes =value', 'write ldr x0, =value');
     default:
       return operand;
   }
+}
+
+function shiftAmount(expr: Expr | null, scope: Scope, fail: Fail): bigint | null {
+  if (expr === null) return null;
+  const amount = evaluate(expr, scope, fail);
+  if (amount >= 0n && amount < 64n) return amount;
+  throw fail(`shift by ${amount}`, 'shift by 0 to 63');
 }
 
 /** ELF for the Arm 64-bit Architecture, 5.7.4 and 5.7.6: which bits each operator takes, and which check for overflow. */

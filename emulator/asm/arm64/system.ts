@@ -105,7 +105,8 @@ export function encodeSystemMove(mnemonic: string, operands: readonly Resolved[]
   if (mnemonic !== 'msr' || first.kind !== 'name') return null;
   if (second.kind === 'value') {
     const named = Object.hasOwn(PSTATE_FIELDS, first.text) ? PSTATE_FIELDS[first.text] : null;
-    if (named === null || second.value < 0n || second.value > 15n) return null;
+    const most = first.text.startsWith('daif') ? 15n : 1n;
+    if (named === null || second.value < 0n || second.value > most) return null;
     return 0xd500_401f + named[0] * 0x1_0000 + Number(second.value) * 0x100 + named[1] * 0x20;
   }
   const rt = generalX(second);

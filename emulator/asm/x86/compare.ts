@@ -85,6 +85,8 @@ const SYNONYMS: Record<string, string> = {
   pushfq: 'pushf',
   popfq: 'popf',
   sysretl: 'sysret',
+  fcompi: 'fcomip',
+  fucompi: 'fucomip',
 };
 
 /** The first spelling of each condition in the table stands for all. */
@@ -114,6 +116,12 @@ function canonical(insn: ResolvedInsn): ResolvedInsn {
   if (isShift && operands.length === 1) operands = [...operands, { kind: 'value', value: 1n }];
   const isShortImul = mnemonic === 'imul' && operands.length === 2 && operands[1].kind === 'value';
   if (isShortImul) operands = [operands[0], ...operands];
+  const product = /^(v?pclmul)([lh])q([lh])qdq$/.exec(mnemonic);
+  if (product !== null) {
+    const value = (product[2] === 'h' ? 1n : 0n) + (product[3] === 'h' ? 16n : 0n);
+    mnemonic = `${product[1]}qdq`;
+    operands = [...operands, { kind: 'value', value }];
+  }
   if (mnemonic === 'int3') return { mnemonic: 'int', operands: [{ kind: 'value', value: 3n }] };
   if (mnemonic.startsWith('f')) operands = x87Operands(mnemonic, operands);
   if (/^(blendvp[sd]|pblendvb|sha256rnds2)$/.test(mnemonic)) operands = operands.slice(0, 2);
@@ -165,9 +173,12 @@ function sameOperands(a: ResolvedInsn, b: ResolvedInsn, isLoose: boolean): boole
         operand.decoration === other.decoration
       );
     }
-    return other.kind === 'memory' && sameMemory(operand, other, isLoose || a.mnemonic === 'lea');
+    return other.kind === 'memory' && sameMemory(operand, other, isLoose || hasNoSize(a.mnemonic));
   });
 }
+
+/** The disassembler prints a wrong size, or one that says nothing. */
+const hasNoSize = (mnemonic: string) => mnemonic === 'lea' || /^v?u?comis[sd]$/.test(mnemonic);
 
 /** Width in which immediates of an instruction are compared. */
 function operationBits({ operands }: ResolvedInsn): number {
@@ -177,11 +188,13 @@ function operationBits({ operands }: ResolvedInsn): number {
   return first.kind === 'memory' && first.size !== null ? first.size * 8 : 64;
 }
 
-/** Immediates were checked to be in range before; printed ones may be signed or unsigned, of 8 bits or of the operand. */
+/** Ranges were checked before. An immediate that is not as wide as the operands is printed with its own sign. */
 function sameNumber(a: bigint, b: bigint, bits: number): boolean {
   const width = Math.min(bits, 64);
   if (BigInt.asUintN(width, a) === BigInt.asUintN(width, b)) return true;
-  return a >= 0n && a < 256n && b < 0n && BigInt.asUintN(8, b) === a && b >= -128n;
+  const isNarrow = (narrow: number) =>
+    b >= -(1n << BigInt(narrow - 1)) && b < 0n && BigInt.asUintN(narrow, b) === a;
+  return isNarrow(8) || isNarrow(16);
 }
 
 function sameMemory(a: ResolvedMemory, b: ResolvedMemory, ignoreSize: boolean): boolean {

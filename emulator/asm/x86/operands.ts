@@ -88,7 +88,9 @@ export function parseX86(reader: TokenReader): X86Insn {
   let mnemonic = '';
   for (;;) {
     const token = reader.take();
-    if (token.type !== 'name') throw reader.error('expected an instruction', 'correct it', token);
+    if (token.type !== 'name' || !/^[a-z][a-z0-9]*$/i.test(token.text)) {
+      throw reader.error(`"${token.text}" is no instruction`, 'begin with a mnemonic', token);
+    }
     mnemonic = token.text.toLowerCase();
     if (!(mnemonic in PREFIXES)) break;
     prefixes.push(mnemonic);
@@ -178,6 +180,7 @@ function parseSegment(reader: TokenReader): string | null {
 
 /** `{k1}{z}`, `{1to8}`, `{sae}`, in lower case without blanks. */
 function parseDecoration(reader: TokenReader): string {
+  const first = reader.peek();
   let text = '';
   while (reader.accept('{')) {
     text += '{';
@@ -188,8 +191,15 @@ function parseDecoration(reader: TokenReader): string {
     reader.expect('}');
     text += '}';
   }
-  return text;
+  if (text === '' || DECORATION.test(text)) return text;
+  throw reader.error(
+    `unknown decoration ${text}`,
+    'write {k1}, {k1}{z}, {1to8} or {rn-sae}',
+    first,
+  );
 }
+
+const DECORATION = /^(\{1to(2|4|8|16|32)\})?(\{k[0-7]\})?(\{z\})?$|^\{(r[nduz]-)?sae\}$/;
 
 /** What brackets hold, collected term by term. */
 interface Terms {

@@ -194,7 +194,9 @@ function checkImmediates(
     if (operand.kind !== 'value') return operand;
     const at = { line: place.line, column: insn.columns[i] };
     const bits = immediateBits(mnemonic, operands, i);
-    const { value } = operand;
+    // The sign-extended spelling of a negative number, 0xffffffff80000000, is the number.
+    const isExtended = operand.value >> 63n === 1n && FULL_IMMEDIATE.test(mnemonic);
+    const value = isExtended ? s64(operand.value) : operand.value;
     if (value >= 1n << BigInt(bits) || value < -(1n << BigInt(bits - 1))) {
       throw new AssemblyError(
         at,
@@ -203,7 +205,8 @@ function checkImmediates(
       );
     }
     const isFull = FULL_IMMEDIATE.test(mnemonic);
-    const number = isFull ? BigInt.asIntN(bits, value) : BigInt.asUintN(bits, value);
+    const isSigned = isFull || /^bt[crs]?$/.test(mnemonic);
+    const number = isSigned ? BigInt.asIntN(bits, value) : BigInt.asUintN(bits, value);
     const takes64 = /^mov(abs)?$/.test(mnemonic) && operands[0].kind === 'register';
     if (isFull && bits === 64 && !takes64 && BigInt.asIntN(32, number) !== number) {
       throw new AssemblyError(
