@@ -361,6 +361,7 @@ describe('an overrun of the kernel stack', () => {
     const outcome = test.run(deliverPageFault(test.context, regs, fault(PAGE - 8n, 2n)));
     expect(outcome).toMatchObject({ resolution: 'oops', halted: 'double fault' });
     expect(lines(outcome)[0]).toBe('PANIC: double fault, error_code: 0x0');
+    expect(lines(outcome)).toContain('RSP: 0018:ffffc90028069000 EFLAGS: 00000202');
   });
 
   it.each([

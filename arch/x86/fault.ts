@@ -45,6 +45,7 @@ export function excPageFault(
   regs: X86PtRegs,
   fault: HardwareFault,
 ): FaultPath {
+  regs.resumeFlag = true;
   if (context.kernel.events.on) {
     announce(context, 'exc_page_fault', fault, { ip: context.formatSymbol(regs.ip) });
   }

@@ -25,7 +25,7 @@ function oopsing(change: Change = {}) {
     rax: 0x2an,
     rdi: PAST_END,
     r9: 9n,
-    rflags: 0x10246n,
+    rflags: 0x246n,
   });
   // The code's own return address, a stale word, the frame of the caller, and its return into the program.
   test.write(stack + 0x3f00n, text + 0x240n);

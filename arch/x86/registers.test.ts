@@ -59,6 +59,17 @@ describe('struct pt_regs', () => {
     expect(() => ptRegsOffset('rsp')).toThrow(RangeError);
   });
 
+  it('shows RF after a fault, and keeps it from the vCPU', () => {
+    const regs = new X86PtRegs();
+    regs.set('rflags', 0x202n);
+    regs.resumeFlag = true;
+    expect([regs.flags, regs.get('rflags'), regs.clone().flags]).toEqual([
+      0x10202n,
+      0x202n,
+      0x10202n,
+    ]);
+  });
+
   it('has the segments of its mode', () => {
     const segments = ({ cs, ss }: X86PtRegs) => [cs, ss];
     expect(segments(new X86PtRegs())).toEqual([0x10, 0x18]);

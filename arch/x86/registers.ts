@@ -30,6 +30,7 @@ const RFLAGS = 17;
 
 // SDM Vol. 1, 3.4.3.
 export const EFLAGS_IF = 1n << 9n;
+const EFLAGS_RF = 1n << 16n;
 export const EFLAGS_AC = 1n << 18n;
 
 /** Members of struct pt_regs in memory order, 8 bytes each from offset 0. */
@@ -67,6 +68,11 @@ export function registerNumber(name: string): number {
 export class X86PtRegs implements PtRegs {
   readonly words: BigUint64Array;
   readonly userMode: boolean;
+  /**
+   * The exception was a fault: the flags it pushed have RF set, so that the instruction runs past its own breakpoint
+   * (SDM Vol. 3B, 17.3.1.1). It is not in {@link words}, which the vCPU takes back.
+   */
+  resumeFlag = false;
 
   /** @param words registers in the order of {@link x86Description}. @param userMode CPL 3 */
   constructor(words = new BigUint64Array(GENERAL.length), userMode = false) {
@@ -100,8 +106,9 @@ export class X86PtRegs implements PtRegs {
     return this.words[RBP] as VirtAddr;
   }
 
+  /** RFLAGS as the exception pushed them. */
   get flags(): bigint {
-    return this.words[RFLAGS];
+    return this.resumeFlag ? this.words[RFLAGS] | EFLAGS_RF : this.words[RFLAGS];
   }
 
   /** __KERNEL_CS or __USER_CS with its RPL. */
@@ -133,7 +140,9 @@ export class X86PtRegs implements PtRegs {
 
   /** A copy that later changes do not reach. */
   clone(): X86PtRegs {
-    return new X86PtRegs(this.words.slice(), this.userMode);
+    const copy = new X86PtRegs(this.words.slice(), this.userMode);
+    copy.resumeFlag = this.resumeFlag;
+    return copy;
   }
 
   private index(name: string): number {

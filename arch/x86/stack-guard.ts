@@ -62,6 +62,8 @@ export function handleStackOverflow(
  */
 export function excDoubleFault(context: FaultContext, regs: X86PtRegs): FaultOutcome {
   const { kernel, current } = context;
+  // A double fault is an abort, not a fault.
+  regs.resumeFlag = false;
   const cr2 = virtAddr(frameTop(regs.sp) - 8n);
   if (kernel.events.on) kernel.enter('exc_double_fault', { cr2: hex16(cr2) });
   if (getStackGuardInfo(current, cr2)) return handleStackOverflow(context, regs, cr2, true);
