@@ -8,7 +8,7 @@ import { type ApplyRangeData, applyRangeSet } from './arena-pte.ts';
 import { rawResSpinLock, unlock } from './rqspinlock.ts';
 
 /** "Any node"; the model has node 0. */
-export const NUMA_NO_NODE = -1;
+const NUMA_NO_NODE = -1;
 const NR_NODE_IDS = 1;
 
 /** KMALLOC_MAX_CACHE_SIZE / sizeof(struct page *): pages of one batch, since kmalloc_nolock() gives no more. */

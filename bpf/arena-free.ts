@@ -116,7 +116,7 @@ export function* flushFreeWork(arena: BpfArena): Activity<void> {
 }
 
 /** zap_pages(): takes the pages out of every live user mapping. */
-export function zapPages(arena: BpfArena, uaddr: bigint, pageCnt: number): Activity<void> {
+function zapPages(arena: BpfArena, uaddr: bigint, pageCnt: number): Activity<void> {
   const zap = arena.bpf.kernel.config.series === 'v2' ? zapUnderLock : zapByGeneration;
   return zap(arena, uaddr, pageCnt);
 }

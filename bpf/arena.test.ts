@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { virtAddr } from '../emulator/address.ts';
 import { ERRNO, finish, type InjectionPoint } from '../mm/context.ts';
 import {
+  ARENA_MAP_OPS,
   type ArenaAttr,
   arenaMapAlloc,
   arenaMapDirectValueAddr,
@@ -16,6 +17,7 @@ import {
   recoverySize,
 } from './arena.ts';
 import { arenaAllocPages } from './arena-alloc.ts';
+import { arenaFreePages } from './arena-free.ts';
 import { arenaMmap, arenaMunmap } from './arena-mmap.ts';
 import {
   A,
@@ -158,7 +160,8 @@ describe.each(ARCHES)('arena_map_alloc on %s', (arch) => {
     expect(distance >= 0x1_0001_0000n || distance <= -0x1_0001_0000n).toBe(true);
   });
 
-  it('refuses the other operations of maps', () => {
+  it('gives its user address for any offset inside, and refuses elements', () => {
+    expect(ARENA_MAP_OPS).toMatchObject({ updateElem: -95, lookupElem: -22, checkBtf: 0 });
     const world = createWorld(arch);
     const arena = createArenaAt(world, arch, A);
     expect(arenaMapDirectValueAddr(arena, 0)).toBe(A.mapExtra);
@@ -210,6 +213,22 @@ describe.each(BOTH)('arena_map_free on $arch, $series', ({ arch, series }) => {
     expect(finish(arenaMapFree(arena))).toEqual({ freed: 3, leaked: 0 });
   });
 
+  it('runs a queued worker first, and tells of one that queued itself again', () => {
+    for (const fails of [false, true]) {
+      const world = createWorld(arch, { series });
+      const arena = createArenaAt(world, arch, A);
+      finish(arenaAllocPages(arena, 0n, 2, -1, true));
+      finish(arenaFreePages(arena, A.mapExtra, 1, false));
+      if (fails) world.kernel.inject('spinlock', 1, ERRNO.EBUSY);
+      const decisions = record(world, 'decision');
+      expect(finish(arenaMapFree(arena))).toEqual({ freed: 2, leaked: 0 });
+      expect(decisions.map((d) => d.text)).toEqual(
+        fails ? ['free_work is still queued on an arena that goes away'] : [],
+      );
+      expect(world.pages.bugs).toEqual([]);
+    }
+  });
+
   it('counts a page whose PTE somebody overwrote as leaked', () => {
     const world = createWorld(arch, { series });
     const arena = createArenaAt(world, arch, A);
@@ -224,6 +243,19 @@ describe.each(BOTH)('arena_map_free on $arch, $series', ({ arch, series }) => {
     const arena = createArenaAt(world, arch, A);
     finish(arenaAllocPages(arena, 0n, 3, -1, true));
     expect(arenaMapMemUsage(arena)).toBe(series === 'v2' ? 0 : 3 * 4096);
+  });
+});
+
+describe('other kernels on x86', () => {
+  it('LA57 and PTI: five levels, and PTEs that are not global', () => {
+    const world = createWorld('x86_64', { la57: true, pti: true });
+    const arena = createArenaAt(world, 'x86_64', A);
+    world.stack = [loadProg(world, arena).ip];
+    expect(world.mm.tablePages).toBe(2057);
+    expect(kernelFault(world, arena.kernVmStart, true)).toBe(true);
+    expect(pteAt(world, arena.kernVmStart)).toBe(0x8000000001234063n);
+    finish(arenaAllocPages(arena, 0n, 1, -1, true));
+    expect(finish(arenaMapFree(arena))).toEqual({ freed: 1, leaked: 0 });
   });
 });
 

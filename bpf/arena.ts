@@ -244,6 +244,10 @@ export function* arenaMapFree(arena: BpfArena): Activity<FreedArena> {
     return { freed: 0, leaked: held + arena.scratchPages.outstanding };
   }
   yield* flushFreeWork(arena);
+  // A worker that did not get the lock has queued itself again, and will find the arena gone.
+  if (arena.freeWorkQueued && kernel.events.on) {
+    kernel.decide('arena_map_free', 'free_work is still queued on an arena that goes away');
+  }
   yield* existingPages(arena);
   yield* vmalloc.freeVmArea(arena.kernVm);
   arena.rt.destroy();

@@ -4,7 +4,7 @@
 import type { VirtAddr } from '../emulator/address.ts';
 import { hi32, lo32, u64 } from '../emulator/bits.ts';
 import { ERRNO } from './context.ts';
-import type { InitMm } from './init-mm.ts';
+import { CREATE, EXISTING, type InitMm } from './init-mm.ts';
 import type { Ptep } from './pte.ts';
 import { warnOnce } from './warn.ts';
 
@@ -93,7 +93,7 @@ export class PteCursor {
     const index = (this.firstIndex + this.page) % mm.ptrsPerPte;
     const at = this.lo + this.page * mm.pageSize;
     const hi = this.hi + Math.floor(at / 2 ** 32);
-    const table = mm.pteTableAt(hi, at >>> 0, this.create);
+    const table = mm.pteTable(hi, at >>> 0, this.create ? CREATE : EXISTING);
     if (table < 0) {
       this.error = table;
       return false;

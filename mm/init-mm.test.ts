@@ -1,9 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { type Pfn, type VirtAddr, virtAddr } from '../emulator/address.ts';
+import { hi32, lo32 } from '../emulator/bits.ts';
 import { ERRNO } from './context.ts';
+import { EXISTING, type InitMm, LOOK, type WalkMode } from './init-mm.ts';
 import { BAD_ENTRY, createMemory, HUGE_ENTRY } from './test-kernel.ts';
 
 const VA = virtAddr(0xffff_8000_8100_8000n);
+
+const pteTable = (mm: InitMm, va: VirtAddr, mode: WalkMode = EXISTING) =>
+  mm.pteTable(hi32(va), lo32(va), mode);
 
 /** Physical address of the entry for `va` at a level; 0 is the top. */
 function entryAddr({ mm, ram }: ReturnType<typeof createMemory>, va: VirtAddr, level: number) {
@@ -65,10 +70,10 @@ describe.each([4096, 16384, 65536])('page tables of the kernel, %i-byte pages', 
 
   it('says which span has no table', () => {
     const { mm } = createMemory(pageSize);
-    expect(mm.pteTable(VA, false)).toBe(0);
+    expect(pteTable(mm, VA)).toBe(0);
     expect(mm.noTableShift).toBe(mm.format.shifts[0]);
     mm.ptepAlloc(VA);
-    expect(mm.pteTable(virtAddr(VA + BigInt(mm.pmdSize)), false)).toBe(0);
+    expect(pteTable(mm, virtAddr(VA + BigInt(mm.pmdSize)))).toBe(0);
     expect(mm.noTableShift).toBe(mm.format.shifts.at(-2));
   });
 });
@@ -84,12 +89,28 @@ describe('entries that others wrote', () => {
     expect(kernel.log).toEqual(['WARNING: at __apply_to_page_range (leaf entry)']);
   });
 
+  it('looks without a warning', () => {
+    const memory = createMemory();
+    const { mm, ram, kernel } = memory;
+    mm.ptepAlloc(VA);
+    for (const [entry, found] of [
+      [HUGE_ENTRY, ERRNO.EINVAL],
+      [BAD_ENTRY, 0],
+      [mm.format.mkTable((1 << 30) as never), 0],
+    ] as const) {
+      ram.write64(entryAddr(memory, VA, 2), entry);
+      expect(pteTable(mm, VA, LOOK)).toBe(found);
+      expect([mm.ptepOffset(VA), mm.vmallocToPage(VA)]).toEqual([null, -1]);
+    }
+    expect(kernel.log).toEqual([]);
+  });
+
   it('clears a malformed entry and makes a new table for it', () => {
     const memory = createMemory();
     const { mm, ram, kernel } = memory;
     const old = mm.ptepAlloc(VA);
     ram.write64(entryAddr(memory, VA, 1), BAD_ENTRY);
-    expect(mm.pteTable(VA, false)).toBe(0);
+    expect(pteTable(mm, VA)).toBe(0);
     expect(ram.read64(entryAddr(memory, VA, 1))).toBe(BAD_ENTRY);
     expect(mm.ptepAlloc(VA)).not.toBe(old);
     expect(kernel.log).toEqual([

@@ -1,11 +1,10 @@
 // init_mm: the kernel's own page tables (swapper_pg_dir), in RAM and in the hardware's format. Tables are made when
 // something is mapped and never given back, as the kernel does with those of the vmalloc range. Left out: the copies
 // of the top level in other address spaces (one table serves all) and page-table locks (init_mm has none).
-
 import { Buffer } from 'node:buffer';
 import type { Pfn, PhysAddr, VirtAddr } from '../emulator/address.ts';
 import { FRAME_SIZE } from '../emulator/address.ts';
-import { hi32, lo32, u64 } from '../emulator/bits.ts';
+import { hex16, hi32, lo32, u64 } from '../emulator/bits.ts';
 import type { Ram } from '../emulator/ram.ts';
 import { ERRNO, type KernelContext } from './context.ts';
 import type { PageAllocator, PageOwner } from './page-alloc.ts';
@@ -20,8 +19,16 @@ export interface InitMmParts {
   readonly format: PteFormat;
 }
 
-/** What {@link InitMm.pteTable} gives where an upper level names no table and none is to be made. */
-export const NO_TABLE = 0;
+/** How {@link InitMm.pteTable} takes what it meets: as a reader, or as the two forms of apply_to_page_range() do. */
+export const LOOK = 0;
+/** Steps over a malformed entry with a warning, as over one that is none. */
+export const EXISTING = 1;
+/** Makes missing tables; clears a malformed entry with a warning and makes one in its place. */
+export const CREATE = 2;
+export type WalkMode = typeof LOOK | typeof EXISTING | typeof CREATE;
+
+/** What {@link InitMm.pteTable} gives where there is no table. */
+const NO_TABLE = 0;
 
 /** Upper entries remembered, a power of two: enough for those of a 4 GiB arena. */
 const SEEN = 4096;
@@ -85,17 +92,13 @@ export class InitMm {
   }
 
   /**
-   * Physical address of the table of PTEs for `addr`, as the p?d_offset() and p?d_alloc() chains find it.
-   * @param create true makes missing tables, and clears malformed entries with a warning
-   * @returns the table; NO_TABLE without `create` where there is none (see noTableShift); -EINVAL at a huge entry;
-   *   -ENOMEM where a table cannot be had
+   * Physical address of the table of PTEs for an address, as the p?d_offset() and p?d_alloc() chains find it. An entry
+   * that names a table outside RAM counts as malformed.
+   * @param hi upper and @param lo lower 32 bits of the address, unsigned
+   * @returns the table; 0 where there is none (see noTableShift); -EINVAL at a huge entry; -ENOMEM where a table cannot
+   *   be had
    */
-  pteTable(addr: VirtAddr, create: boolean): number {
-    return this.pteTableAt(hi32(addr), lo32(addr), create);
-  }
-
-  /** The same for the address of which `hi` and `lo` are the unsigned halves. */
-  pteTableAt(hi: number, lo: number, create: boolean): number {
+  pteTable(hi: number, lo: number, mode: WalkMode): number {
     const { format, ram } = this;
     let table = this.swapperPgDir as number;
     for (let i = 0; i < format.shifts.length - 1; i++) {
@@ -104,7 +107,7 @@ export class InitMm {
       const word = ram.wordIndex(at);
       const slot = (word >>> 1) & (SEEN - 1);
       if (word !== this.seenWord[slot] || !this.unchanged(slot)) {
-        const next = this.nextTable(at, shift, create);
+        const next = this.nextTable(at, shift, mode);
         if (next <= 0) return next;
         this.remember(slot, word, next);
       }
@@ -116,13 +119,13 @@ export class InitMm {
 
   /** The PTE of `addr`, made if need be. @returns its physical address, or -EINVAL or -ENOMEM */
   ptepAlloc(addr: VirtAddr): number {
-    const table = this.pteTable(addr, true);
+    const table = this.pteTable(hi32(addr), lo32(addr), CREATE);
     return table < 0 ? table : table + this.pteOffset(addr);
   }
 
   /** The PTE of `addr` where there is a table for it. @returns its physical address, or null */
   ptepOffset(addr: VirtAddr): Ptep | null {
-    const table = this.pteTable(addr, false);
+    const table = this.pteTable(hi32(addr), lo32(addr), LOOK);
     return table > 0 ? ((table + this.pteOffset(addr)) as Ptep) : null;
   }
 
@@ -142,9 +145,9 @@ export class InitMm {
     return 0;
   }
 
-  /** vmalloc_to_page() for 4K-level mappings. @returns the page's first frame, or -1 if none is mapped */
+  /** vmalloc_to_page(), of huge mappings nothing. @returns the page's first frame, or -1 if none is mapped */
   vmallocToPage(addr: VirtAddr): Pfn | -1 {
-    const table = this.pteTable(addr, false);
+    const table = this.pteTable(hi32(addr), lo32(addr), LOOK);
     if (table <= 0) return -1;
     const word = this.ram.wordIndex(table + this.pteOffset(addr));
     if (this.ram.word(word) === 0 && this.ram.word(word + 1) === 0) return -1;
@@ -203,26 +206,21 @@ export class InitMm {
   }
 
   /** The table that the upper entry at `at` names, by the rules of apply_to_p?d_range(). */
-  private nextTable(at: number, shift: number, create: boolean): number {
+  private nextTable(at: number, shift: number, mode: WalkMode): number {
     const { format, kernel, ram } = this;
-    let entry = ram.read64(at);
-    if (!format.tableNone(entry)) {
-      if (format.tableLeaf(entry)) {
-        warnOnce(kernel, '__apply_to_page_range', 'leaf entry');
-        return ERRNO.EINVAL;
-      }
-      if (!format.tableBad(entry) && ram.contains(format.tableAddr(entry), this.pageSize)) {
-        return format.tableAddr(entry);
-      }
-      warnOnce(kernel, '__apply_to_page_range', 'bad entry');
-      if (create) {
-        kernel.printk(`bad entry ${entry.toString(16).padStart(16, '0')}`);
-        ram.write64(at, 0n);
-        entry = 0n;
-      }
-    }
+    const entry = ram.read64(at);
     this.noTableShift = shift;
-    return create ? this.allocTable(at) : NO_TABLE;
+    if (format.tableNone(entry)) return mode === CREATE ? this.allocTable(at) : NO_TABLE;
+    if (format.tableLeaf(entry)) {
+      if (mode !== LOOK) warnOnce(kernel, '__apply_to_page_range', 'leaf entry');
+      return ERRNO.EINVAL;
+    }
+    const table = format.tableAddr(entry);
+    if (!format.tableBad(entry) && ram.contains(table, this.pageSize)) return table;
+    if (mode !== LOOK) warnOnce(kernel, '__apply_to_page_range', 'bad entry');
+    if (mode !== CREATE) return NO_TABLE;
+    kernel.printk(`bad entry ${hex16(entry)}`);
+    return this.allocTable(at);
   }
 
   private allocTable(at: number): number {
@@ -238,7 +236,7 @@ export class InitMm {
    * @returns how many of the wanted tables now exist (at least 1), or a negative errno
    */
   private populateRun(hi: number, lo: number, count: number): number {
-    const table = this.pteTableAt(hi, lo, true);
+    const table = this.pteTable(hi, lo, CREATE);
     if (table < 0) return table;
     const { pmd } = this;
     const index = indexAt(hi, lo, this.pmdShift, this.indexBits);
@@ -248,8 +246,9 @@ export class InitMm {
       run < room &&
       this.ram.word(pmd + run * 2) === 0 &&
       this.ram.word(pmd + run * 2 + 1) === 0
-    )
+    ) {
       run++;
+    }
     return run > 1 && this.allocTables(pmd + 2, run - 1) ? run : 1;
   }
 

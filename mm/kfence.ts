@@ -11,10 +11,10 @@ import { type Ptep, setPteAt } from './pte.ts';
 import { flushTlbKernelRange, type TlbControl } from './tlb-control.ts';
 
 /** CONFIG_KFENCE_NUM_OBJECTS' default. */
-export const KFENCE_NUM_OBJECTS = 255;
+const KFENCE_NUM_OBJECTS = 255;
 
 /** enum kfence_object_state */
-export type KfenceState = 'unused' | 'allocated' | 'freed';
+type KfenceState = 'unused' | 'allocated' | 'freed';
 
 /** struct kfence_metadata */
 export interface KfenceMetadata {

@@ -27,7 +27,7 @@ const frame = (entry: bigint): number => Number((entry >> 12n) & 0xff_ffff_ffffn
 export const HUGE_ENTRY = 0x20_0003n;
 export const BAD_ENTRY = 0x20_0401n;
 
-export function toyFormat(pageSize: number): PteFormat {
+function toyFormat(pageSize: number): PteFormat {
   const pageShift = Math.log2(pageSize);
   const bits = pageShift - 3;
   const shifts = [3, 2, 1, 0].map((level) => pageShift + level * bits).filter((s) => s < 48);
