@@ -28,6 +28,7 @@ import type { Paging } from '../mm/paging.ts';
 import type { Pgprot } from '../mm/pte.ts';
 import type { TlbControl } from '../mm/tlb-control.ts';
 import { VM_USERMAP, Vmalloc } from '../mm/vmalloc.ts';
+import { StackWalker } from './stack-walk.ts';
 import { SymbolTable } from './symbols.ts';
 import { Vcpu } from './vcpu.ts';
 
@@ -81,7 +82,8 @@ export class Kernel {
   private nextImage: bigint;
   private readonly extable: { readonly at: VirtAddr; readonly table: Uint8Array }[] = [];
   private readonly decoded = new Map<bigint, Insn>();
-  private current = 0;
+  private readonly stackWalker: StackWalker;
+  private readonly pageMask: bigint;
 
   constructor(parts: KernelParts) {
     const { arch, config, ram } = parts;
@@ -93,6 +95,8 @@ export class Kernel {
     this.context = new KernelContext(parts.events, config);
     this.ram = ram;
     this.pageSize = config.pageSize;
+    this.pageMask = BigInt(config.pageSize - 1);
+    this.stackWalker = new StackWalker(arch, ram);
     this.layout = arch.layout(config);
     const format = arch.pteFormat(config);
     this.pages = new PageAllocator(this.context, ram, FIRST_PFN, ram.size / FRAME_SIZE - FIRST_PFN);
@@ -113,7 +117,7 @@ export class Kernel {
       vmalloc: this.vmalloc,
       stackWalk: (callback) => {
         const cpu = this.cpus[this.context.cpu];
-        arch.archBpfStackWalk(cpu.faultContext, cpu.regs, callback);
+        this.stackWalker.walk(cpu.faultContext, cpu.regs, callback);
       },
       formatSymbol: (ip) => this.symbols.format(ip),
       current: () => this.task,
@@ -127,16 +131,6 @@ export class Kernel {
     const cpu = new Vcpu(this, this.engine, this.cpus.length);
     this.cpus.push(cpu);
     return cpu;
-  }
-
-  /** Makes `id` the CPU on whose behalf the model runs. */
-  setCurrent(id: number): void {
-    this.current = id;
-    this.context.cpu = id;
-  }
-
-  get currentCpu(): Vcpu {
-    return this.cpus[this.current];
   }
 
   /** What the fault path of one vCPU sees of the kernel. */
@@ -223,14 +217,18 @@ export class Kernel {
   /** Physical address behind a kernel address by init_mm's tables, whatever the rights; null where nothing is mapped. */
   physOf(va: VirtAddr): number | null {
     const pfn = this.mm.vmallocToPage(va);
-    return pfn < 0 ? null : pfn * FRAME_SIZE + Number(va % BigInt(this.pageSize));
+    return pfn < 0 ? null : pfn * FRAME_SIZE + Number(va & this.pageMask);
   }
 
-  /** An aligned or unaligned word within one page; null where nothing is mapped. */
+  /** The 8 bytes at an address, aligned or not; null where something is not mapped. */
   readWord(va: VirtAddr): bigint | null {
     const pa = this.physOf(va);
     if (pa === null) return null;
-    if (pa % 8 === 0) return this.ram.contains(pa, 8) ? this.ram.read64(pa) : null;
+    if (pa % 8 === 0 && this.ram.contains(pa, 8)) {
+      this.stackWalker.note(this.mm.ptepOffset(va)!);
+      this.stackWalker.note(pa);
+      return this.ram.read64(pa);
+    }
     const bytes = this.readMemory(va, 8);
     return bytes === null ? null : new DataView(bytes.buffer).getBigUint64(0, true);
   }
@@ -271,6 +269,7 @@ export class Kernel {
   codeChanged(): void {
     this.decoded.clear();
     this.orc?.clear();
+    this.stackWalker.forget();
     this.bpf.trace.forgetSymbols();
     for (const cpu of this.cpus) cpu.cpu.flushCode();
   }
@@ -360,7 +359,7 @@ export class Kernel {
     for (let offset = 0; offset < length; ) {
       const at = virtAddr(va + BigInt(offset));
       const pa = this.physOf(at);
-      const count = Math.min(length - offset, this.pageSize - Number(at % BigInt(this.pageSize)));
+      const count = Math.min(length - offset, this.pageSize - Number(at & this.pageMask));
       if (pa === null || !this.ram.contains(pa, count)) return false;
       visit(pa, offset, count);
       offset += count;

@@ -117,7 +117,7 @@ export class Vcpu {
   enter(fault: TakenFault): FaultPath | CallEnd {
     const { arch, events } = this.kernel;
     this.cpu.readGeneral(this.regs.words);
-    this.kernel.setCurrent(this.id);
+    this.kernel.context.cpu = this.id;
     if (!arch.isTranslationAbort(fault.vector)) {
       const fixed = arch.fixupException(this.faultContext, this.regs, fault.vector, fault.va);
       if (fixed !== null) return fixed;
