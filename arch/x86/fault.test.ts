@@ -132,7 +132,7 @@ describe('spurious_kernel_fault()', () => {
   it('warns and oopses where the PMD forbids what the PTE permits', () => {
     const { test, run } = setUp();
     test.setPte(virtAddr(PAGE), 0x1234163n);
-    const table = test.mm.pteTable(virtAddr(PAGE), false);
+    const table = pteTable(test);
     const pmd = findWord(test, BigInt(table) | 0x63n);
     test.ram.write64(pmd, BigInt(table) | 0x61n);
     expect(run(PAGE, PF_W | PF_P).resolution).toBe('oops');
@@ -141,7 +141,7 @@ describe('spurious_kernel_fault()', () => {
 
   it('judges a huge page by its own entry', () => {
     const { test, run } = setUp();
-    const table = test.mm.pteTable(virtAddr(PAGE), true);
+    const table = pteTable(test);
     const pmd = findWord(test, BigInt(table) | 0x63n);
     test.ram.write64(pmd, 0x1e3n);
     expect(run(PAGE, PF_W | PF_P).resolution).toBe('spurious');
@@ -149,6 +149,9 @@ describe('spurious_kernel_fault()', () => {
     expect(run(PAGE, PF_W | PF_P).resolution).toBe('oops');
   });
 });
+
+/** Physical address of the table of PTEs for PAGE. */
+const pteTable = (test: TestKernel): number => test.mm.ptepAlloc(virtAddr(PAGE)) & ~0xfff;
 
 /** Physical address of the only entry of this value in a page table. */
 function findWord(test: TestKernel, value: bigint): number {
