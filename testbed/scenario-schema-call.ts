@@ -117,7 +117,10 @@ const symbol = () =>
   ]);
 
 const bytes = once(() =>
-  mapping({ x86_64: z.optional(hexBytes()), arm64: z.optional(hexBytes()) }),
+  mapping({
+    x86_64: may('For x86_64.', hexBytes()),
+    arm64: may('For arm64.', hexBytes()),
+  }),
 );
 const object = once(() => perArch(path()));
 const functionName = once(() =>

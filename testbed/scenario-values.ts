@@ -179,7 +179,10 @@ export function must<T extends z.core.$ZodType>(description: string, schema: T):
 
 /** `schema`, or a mapping that gives one for each architecture. */
 export const perArch = <T extends z.core.SomeType>(schema: T) =>
-  z.union([schema, mapping({ x86_64: z.optional(schema), arm64: z.optional(schema) })]);
+  z.union([
+    schema,
+    mapping({ x86_64: may('For x86_64 only.', schema), arm64: may('For arm64 only.', schema) }),
+  ]);
 
 /** A part of the schema that is built once, when it is first asked for. */
 export function once<T>(make: () => T): () => T {
