@@ -1,5 +1,5 @@
-// The register dump of an AArch64 oops: __show_regs() (arch/arm64/kernel/process.c), dump_backtrace() (stacktrace.c) and
-// dump_kernel_instr() (traps.c). Left out: pseudo-NMI priorities (pmr), user-mode and compat registers.
+// The register dump of an AArch64 oops, after arch/arm64/kernel: __show_regs() with its pstate line, dump_backtrace()
+// and dump_kernel_instr(). Left out: pseudo-NMI priorities (pmr), user-mode and compat registers.
 import { virtAddr } from '../../emulator/address.ts';
 import { bit, hex16 } from '../../emulator/bits.ts';
 import type { FaultContext } from '../arch.ts';
