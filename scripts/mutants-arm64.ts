@@ -151,9 +151,9 @@ export const MUTANTS: MutantSet = {
       'return features.paBits >= 52 ? 1 : 2',
       'return 1',
     ],
-    ['IPS may exceed the CPU', REGIME, 'max, features.paBits)', 'max)'],
-    ['IPS is ignored', REGIME, 'IPS_BITS[Number(field(tcr, 34, 32))], max', 'max'],
-    ['52-bit addresses of every granule', REGIME, "granule === '64K' || ds ? 52 : 48", '52'],
+    ['IPS may exceed the CPU', REGIME, '34, 32))], features.paBits)', '34, 32))], 52)'],
+    ['IPS is ignored', REGIME, 'IPS_BITS[Number(field(tcr, 34, 32))]', '52'],
+    ['TTBR bits 5:2 count at any size', REGIME, ' && field(tcr, 34, 32) === 6n', ''],
     [
       'TG1 is encoded as TG0',
       REGIME,

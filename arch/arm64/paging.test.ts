@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { virtAddr } from '../../emulator/address.ts';
 import { hi32, lo32 } from '../../emulator/bits.ts';
 import { FETCH, PERM_R, PERM_W, PERM_X, READ, WRITE } from '../../emulator/engine.ts';
-import { GRANTED, NO_RIGHTS, REFUSED, REWALK } from '../../mm/paging.ts';
+import { GRANTED, NO_RIGHTS, REFUSED, REWALK, RIGHTS_DIRTY } from '../../mm/paging.ts';
 import * as types from './access-type.ts';
 import { EC_DABT_CUR } from './fault-code.ts';
 import { type Arm64Paging, SCTLR_WXN, TCR_HA, TCR_HD } from './paging.ts';
@@ -215,6 +215,7 @@ describe('access flag and dirty state in hardware (D8.5)', () => {
     const tables = mapped(clean, VA, AP_TABLE(2));
     const unit = tables.unit(flags(tables, TCR_HA | TCR_HD));
     expect(outcome(unit, VA, WRITE, true)).toBe('0x9600004f');
+    expect(unit.rights & RIGHTS_DIRTY).toBe(0);
     expect(tables.get(VA)).toBe(clean);
   });
 

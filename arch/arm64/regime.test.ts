@@ -106,6 +106,13 @@ describe('FEAT_LPA: 52-bit addresses of the 64K granule', () => {
     expect(outcome(blocks.unit({ features: N1 }), VA, READ)).toBe('0x96000005');
   });
 
+  it('are those of the block alone: lower bits of its descriptor do not count', () => {
+    const blocks = new TestTables(65536);
+    blocks.set(VA, BLOCK | AF | (1n << 33n), 1);
+    const small = blocks.unit({ features: MAX, tcr: tcr(0n) });
+    expect(outcome(small, VA, READ)).toBe(`pa 0x${(VA & (2n ** 42n - 1n)).toString(16)}`);
+  });
+
   it('reach the table base through TTBR bits 5:2', () => {
     const state = tables.unit({ features: MAX, tcr: tcr(6n) }).state;
     const high = tables.unit({ ...state, ttbr1: state.ttbr1 | (1n << 2n) });

@@ -89,11 +89,12 @@ function granuleOf(tcr: bigint, half: 0 | 1, features: Arm64Features): Granule {
   return granule !== null && features.granules.includes(granule) ? granule : features.granules[0];
 }
 
-/** AArch64.PhysicalAddressSize(): the output address size in bits that TCR_EL1.IPS and the CPU allow. */
-function outputBits(tcr: bigint, granule: Granule, ds: boolean, features: Arm64Features): number {
-  const max = granule === '64K' || ds ? 52 : 48;
-  return Math.min(IPS_BITS[Number(field(tcr, 34, 32))], max, features.paBits);
-}
+/**
+ * AArch64.PhysicalAddressSize(): the output address size in bits that TCR_EL1.IPS and the CPU allow. Its limit of 48 bits for
+ * descriptors without room for more is left out: no address of theirs can exceed it.
+ */
+const outputBits = (tcr: bigint, features: Arm64Features): number =>
+  Math.min(IPS_BITS[Number(field(tcr, 34, 32))], features.paBits);
 
 /** AArch64.BlockDescSupported(): 4K at level 1 (0 with DS), 16K at 2 (1 with DS), 64K at 2 (1 with 52-bit PAs). */
 function firstBlockLevel(granule: Granule, ds: boolean, features: Arm64Features): number {
@@ -145,7 +146,7 @@ export function addressHalf(
   const iaBits = 64 - Math.min(Math.max(txsz, min), max);
   const startLevel = 3 - Math.floor((iaBits - 1 - granuleShift) / stride);
   const firstShift = granuleShift + (3 - startLevel) * stride;
-  const oaBits = outputBits(tcr, granule, ds, features);
+  const oaBits = outputBits(tcr, features);
   const oaFormat = oaFormatOf(granule, ds, features);
   const wide = oaFormat === OA_LPA2 || (oaFormat === OA_LPA && field(tcr, 34, 32) === 6n);
   const root = tableBase(ttbr, iaBits - firstShift + 3, wide);
