@@ -12,7 +12,7 @@ export const neoverseN1: CoreDescription = {
   width: 3,
   retireWidth: 8,
   window: 128,
-  scheduler: 120,
+  schedulers: [{ ports: 0x1ff, entries: 120 }],
   ports: 9,
   binding: 'issue',
   takenBranchPorts: PORTS.b,
@@ -34,6 +34,8 @@ export const neoverseN1FrontEnd: FrontEndDescription = {
   fullGroupTicks: 60,
   slowLengthCycles: 0,
   cachedSlots: 8,
+  nearBytes: 64,
   mispredictCycles: 11,
+  loopExitCycles: 0,
   newTargetCycles: 1,
 };

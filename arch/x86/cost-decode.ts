@@ -451,7 +451,7 @@ function stackOperation(out: Assembly, shape: Shape): number | null {
       out.load(out.access(at(RSP, 0n), 8, STACK), LOAD_LATENCY, [LOADED]);
       out.uop(PORTS.branch, 1, [LOADED], []);
       out.moved(RSP, RSP, 8n);
-      return 2;
+      return 1;
     }
     default:
       return null;

@@ -13,8 +13,8 @@ export interface CoreDescription {
   readonly retireWidth: number;
   /** Slots between rename and retirement. */
   readonly window: number;
-  /** Operations that wait for their operands. */
-  readonly scheduler: number;
+  /** Where operations wait for their operands: entries, and the ports they wait for. */
+  readonly schedulers: readonly { readonly ports: number; readonly entries: number }[];
   /** Ports, numbered from 0. */
   readonly ports: number;
   /**

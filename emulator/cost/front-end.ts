@@ -17,8 +17,12 @@ export interface FrontEndDescription {
   readonly slowLengthCycles: number;
   /** Slots a cycle from the micro-op cache. */
   readonly cachedSlots: number;
+  /** A taken branch that skips less than this loses no cycle. */
+  readonly nearBytes: number;
   /** Cycles from a branch that was found wrong to the first instruction of the right way. */
   readonly mispredictCycles: number;
+  /** Cycles lost where a loop is left. */
+  readonly loopExitCycles: number;
   /** Cycles that the first taken branch of new code loses, whose target the nearest table does not hold. */
   readonly newTargetCycles: number;
 }
@@ -28,6 +32,7 @@ export class FrontEnd {
   private readonly cached: boolean;
   /** Ticks at which the group that is being decoded began. */
   private group = 0;
+  private lastTaken = -TICKS_PER_CYCLE;
   private groupSize = 0;
   private groupSlots = 0;
   private window = -1;
@@ -40,12 +45,17 @@ export class FrontEnd {
     this.cached = cached;
   }
 
-  /** @returns cycle in which the instruction is there */
-  deliver(insn: CostedInstruction, address: number, taken: boolean): number {
-    if (this.cached) this.deliverCached(insn);
-    else this.decode(insn, address);
+  /**
+   * @param address of the instruction
+   * @param taken it jumps, to `target`
+   * @returns cycle in which the instruction is there
+   */
+  deliver(insn: CostedInstruction, address: number, taken: boolean, target: number): number {
+    const near = target > address && target - address < this.description.nearBytes;
+    if (this.cached) return this.deliverCached(insn, taken && !near);
+    this.decode(insn, address);
     const cycle = Math.floor(this.group / TICKS_PER_CYCLE);
-    // Nothing behind a taken branch comes in its cycle.
+    // Nothing behind a taken branch is decoded in its cycle.
     if (taken) {
       this.next(TICKS_PER_CYCLE);
       this.fetched = Math.max(this.fetched, this.group);
@@ -60,19 +70,23 @@ export class FrontEnd {
     this.fetched = Math.max(this.fetched, this.group);
   }
 
-  /** The branch just delivered was taken for the first time. */
-  newTarget(): void {
+  /** The way to the next instruction is not what the nearest table holds: what follows comes later. */
+  lose(cycles: number): void {
     this.next(0);
-    this.group += (this.description.newTargetCycles - 1) * TICKS_PER_CYCLE;
+    this.group += cycles * TICKS_PER_CYCLE;
     this.fetched = Math.max(this.fetched, this.group);
   }
 
-  private deliverCached(insn: CostedInstruction): void {
+  /** One taken branch a cycle; what follows it may come in the same cycle. */
+  private deliverCached(insn: CostedInstruction, taken: boolean): number {
     const { cachedSlots } = this.description;
-    if (this.groupSlots + insn.slots > cachedSlots && this.groupSlots > 0) {
-      this.next(TICKS_PER_CYCLE);
+    if (taken) {
+      this.group = Math.max(this.group, this.lastTaken + TICKS_PER_CYCLE);
+      this.lastTaken = Math.floor(this.group / TICKS_PER_CYCLE) * TICKS_PER_CYCLE;
     }
-    this.groupSlots += insn.slots;
+    const cycle = Math.floor(this.group / TICKS_PER_CYCLE);
+    this.group += Math.floor((Math.min(insn.slots, cachedSlots) * TICKS_PER_CYCLE) / cachedSlots);
+    return cycle;
   }
 
   private decode(insn: CostedInstruction, address: number): void {

@@ -33,6 +33,7 @@ export class CostRun {
   private readonly scoreboard: Scoreboard;
   private readonly frontEnd: FrontEnd;
   private readonly predictor = new BranchPredictor();
+  private readonly lastOutcome = new Map<number, boolean>();
   private readonly size: number;
   private passed = 0;
 
@@ -58,7 +59,7 @@ export class CostRun {
   }
 
   pass(passage: Passage): void {
-    const { program, scoreboard, frontEnd, predictor } = this;
+    const { program, scoreboard, frontEnd } = this;
     // Unrolled, each copy lies behind the last and its branches are new ones.
     const offset = this.loop ? 0 : this.passed * this.size;
     const seen = new Set<number>();
@@ -69,16 +70,26 @@ export class CostRun {
       // The branch that was fused decides for both.
       const taken = placed.fusedWithNext ? (passage[++i]?.taken ?? false) : step.taken;
       const address = placed.address + offset;
-      const delivered = frontEnd.deliver(insn, address, taken);
+      const target = program[passage[i + 1]?.at ?? 0].address + offset;
+      const delivered = frontEnd.deliver(insn, address, taken, target);
       scoreboard.issue(insn, delivered, step, taken);
-      const right = insn.flow !== 'branch' || predictor.resolve(address, taken);
-      if (!right && this.loop) {
-        frontEnd.redirect(scoreboard.branchResolved + this.model.frontEnd.mispredictCycles);
+      if (insn.flow === 'branch') this.branch(address, taken);
+      if (taken && !this.loop && !seen.has(step.at)) {
+        frontEnd.lose(this.model.frontEnd.newTargetCycles - 1);
       }
-      if (taken && !this.loop && !seen.has(step.at)) frontEnd.newTarget();
       if (taken) seen.add(step.at);
     }
     this.passed++;
+  }
+
+  private branch(address: number, taken: boolean): void {
+    const { frontEnd, scoreboard, lastOutcome } = this;
+    const { mispredictCycles, loopExitCycles } = this.model.frontEnd;
+    const right = this.predictor.resolve(address, taken);
+    const leaves = lastOutcome.get(address) === true && !taken;
+    lastOutcome.set(address, taken);
+    if (!right && this.loop) frontEnd.redirect(scoreboard.branchResolved + mispredictCycles);
+    else if (leaves) frontEnd.lose(loopExitCycles);
   }
 }
 

@@ -38,8 +38,10 @@ export class Scoreboard {
   private count = 0;
   private lastRetire = 0;
   private retiredInCycle = 0;
-  /** Start cycles of the operations in the scheduler, a binary heap. */
-  private readonly waiting: number[] = [];
+  /** Per scheduler the start cycles of the operations in it, a binary heap. */
+  private readonly waiting: number[][];
+  /** Number of each port's scheduler. */
+  private readonly schedulerOf: number[];
   private stores: StoredBytes[] = [];
   /** Cycles in which the last stores were written, a ring; and the line and number of those in the last cycle. */
   private readonly commits: Int32Array;
@@ -68,6 +70,10 @@ export class Scoreboard {
     this.commits = new Int32Array(core.storeBuffer);
     this.values = Array.from({ length: core.values }, () => ALWAYS);
     this.load = new Int32Array(core.ports);
+    this.waiting = core.schedulers.map(() => []);
+    this.schedulerOf = Array.from({ length: core.ports }, (_, port) =>
+      core.schedulers.findIndex(({ ports }) => (ports >> port) & 1),
+    );
     this.slotsLeft = core.width;
     this.retireOf = new Int32Array(core.window);
   }
@@ -167,7 +173,7 @@ export class Scoreboard {
       this.unitFree[uop.unit] = Math.max(this.unitFree[uop.unit], at * TICKS_PER_CYCLE) + uop.busy;
     }
     this.load[port]++;
-    this.schedule(at);
+    this.schedule(port, at);
     return at;
   }
 
@@ -206,10 +212,11 @@ export class Scoreboard {
   }
 
   /** Holds up the renamer while the scheduler is full: an entry is free when its operation starts. */
-  private schedule(start: number): void {
-    const { waiting } = this;
+  private schedule(port: number, start: number): void {
+    const number = this.schedulerOf[port];
+    const waiting = this.waiting[number];
     push(waiting, start);
-    if (waiting.length <= this.core.scheduler) return;
+    if (waiting.length <= this.core.schedulers[number].entries) return;
     const free = pop(waiting);
     if (free > this.renameCycle) this.advance(free);
   }
