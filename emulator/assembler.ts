@@ -5,6 +5,7 @@
 import { arm64Dialect } from './asm/arm64/dialect.ts';
 import type { Dialect } from './asm/dialect.ts';
 import { START_SYMBOL } from './asm/directives.ts';
+import { AssemblyError } from './asm/error.ts';
 import { type Encoder, loadEncoders } from './asm/keystone.ts';
 import { type Line, layOut } from './asm/layout.ts';
 import { readProgram } from './asm/program.ts';
@@ -13,8 +14,8 @@ import { x86Dialect } from './asm/x86/dialect.ts';
 import { u64 } from './bits.ts';
 import { loadDisassembler } from './disassembler.ts';
 
-export { AssemblyError } from './asm/error.ts';
 export type { Line as SourceLine } from './asm/layout.ts';
+export { AssemblyError };
 
 export interface AssembleOptions {
   readonly arch: AsmArch;
@@ -58,10 +59,22 @@ async function load(): Promise<Assembler> {
     assemble(text, { arch, address, symbols = {} }) {
       const given = new Map(Object.entries(symbols).map(([name, value]) => [name, u64(value)]));
       const [encoder, dialect] = toolsOf(arch);
-      const items = readProgram(text, dialect, given);
-      encoder.prefetch(items.flatMap((item) => item.wanted ?? []));
       const base = u64(address);
-      return layOut(items, base, given.set(START_SYMBOL, base));
+      try {
+        const items = readProgram(text, dialect, given);
+        encoder.prefetch(items.flatMap((item) => item.wanted ?? []));
+        return layOut(items, base, given.set(START_SYMBOL, base));
+      } catch (error) {
+        throw error instanceof AssemblyError ? withHint(error, text) : error;
+      }
     },
   };
+}
+
+/** In other assemblers `;` begins a comment; what follows one here fails in odd ways. */
+function withHint(error: AssemblyError, text: string): AssemblyError {
+  const before = text.split('\n')[error.line - 1]?.slice(0, error.column - 1) ?? '';
+  if (!before.includes(';')) return error;
+  const hint = '`;` separates instructions, comments begin with # or //';
+  return new AssemblyError(error, error.reason, `${error.remedy} (${hint})`);
 }

@@ -30,6 +30,9 @@ export function splitStatements(text: string, arch: AsmArch): Statement[] {
   return statements;
 }
 
+/** Characters that begin nothing special. */
+const PLAIN = /[^/#"'\n\t\r\f\v\u00a0\u2028\u2029\ufeff]+/y;
+
 /** The same text, character for character, with spaces where comments stood; newlines stay. */
 function blankComments(text: string, arch: AsmArch): string {
   let out = '';
@@ -46,6 +49,11 @@ function blankComments(text: string, arch: AsmArch): string {
     }
   };
   while (at < text.length) {
+    PLAIN.lastIndex = at;
+    const plain = PLAIN.exec(text)?.[0] ?? '';
+    out += plain;
+    at += plain.length;
+    if (at >= text.length) break;
     const place = { line, column: at - lineStart + 1 };
     if (text.startsWith('/*', at)) {
       const end = text.indexOf('*/', at + 2);

@@ -2,7 +2,6 @@
 // JrCXZ, XBEGIN. Left out: far branches and the 16-bit operand size.
 import { hex, s64 } from '../../bits.ts';
 import { AssemblyError } from '../error.ts';
-import type { Statement } from '../source.ts';
 
 /** Low four bits of the opcodes of Jcc, SETcc and CMOVcc (SDM Vol. 1 Appendix B). */
 export const CONDITIONS: Readonly<Record<string, number>> = {
@@ -75,12 +74,13 @@ export class Branch {
   private long = false;
   private readonly form: BranchForm;
   private readonly onlyShort: boolean;
-  private readonly statement: Statement;
+  private readonly place: { line: number; column: number };
 
-  constructor(form: BranchForm, onlyShort: boolean, statement: Statement) {
+  /** @param place of the target, for complaints */
+  constructor(form: BranchForm, onlyShort: boolean, place: { line: number; column: number }) {
     this.form = form;
     this.onlyShort = onlyShort || form.near === null;
-    this.statement = statement;
+    this.place = place;
   }
 
   /** @throws AssemblyError if the target is out of reach */
@@ -93,7 +93,7 @@ export class Branch {
       }
       if (this.onlyShort) {
         throw new AssemblyError(
-          this.statement,
+          this.place,
           `the target ${hex(target)} is ${distance} bytes away, a short branch reaches 127`,
           'jump over a jmp to the target instead',
         );
@@ -101,12 +101,12 @@ export class Branch {
       this.long = true;
     }
     if (near === null) {
-      throw new AssemblyError(this.statement, 'this branch has no short form', 'remove `short`');
+      throw new AssemblyError(this.place, 'this branch has no short form', 'remove `short`');
     }
     const distance = s64(target - here - BigInt(near.length + 4));
     if (distance < -0x8000_0000n || distance >= 0x8000_0000n) {
       throw new AssemblyError(
-        this.statement,
+        this.place,
         `the target ${hex(target)} is out of reach of a branch at ${hex(here)} (2 GiB)`,
         'load the address into a register with movabs and branch to that',
       );

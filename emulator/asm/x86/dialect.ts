@@ -81,8 +81,9 @@ class Reading {
     const [target] = insn.operands;
     const form = branchForm(insn.mnemonic);
     if (form === null || insn.operands.length !== 1 || target.kind !== 'value') return null;
-    const branch = new Branch(form, target.short, statement);
-    const fail = failAt({ ...statement, column: insn.columns[0] });
+    const place = { ...statement, column: insn.columns[0] };
+    const branch = new Branch(form, target.short, place);
+    const fail = failAt(place);
     const checked = this.checked.bind(this);
     return {
       statement,
