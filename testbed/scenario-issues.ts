@@ -143,7 +143,7 @@ const KINDS: Record<string, string> = {
 function formOf(issue: Extract<Issue, { code: 'invalid_type' }>): string {
   const kind = KINDS[issue.expected] ?? issue.expected;
   const keys = issue.expected === 'object' ? issue.message.split(' ') : [];
-  return keys.length > 0 && keys.length <= 4 ? `{${keys.join(', ')}}` : kind;
+  return keys.length > 0 && keys.length <= 6 ? `{${keys.join(', ')}}` : kind;
 }
 
 /** What the issues' forms would have been, as a phrase. */

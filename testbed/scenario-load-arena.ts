@@ -28,7 +28,7 @@ export function namedArenas(raw: Raw): { name: string; options: RawArena; path: 
   return several.map(([name, options]) => ({ name, options, path: ['arenas', name] }));
 }
 
-export function loadArenas(raw: Raw, pageSize: number, loader: Loader): ArenaOptions[] {
+export function loadArenas(raw: Raw, loader: Loader): ArenaOptions[] {
   if (raw.arena && raw.arenas) {
     const remedy = 'put it among `arenas`';
     loader.complain(['arena'], '`arena` and `arenas` exclude each other', remedy, 'key');
@@ -41,21 +41,16 @@ export function loadArenas(raw: Raw, pageSize: number, loader: Loader): ArenaOpt
       const remedy = 'use letters, digits and _; `none` means no arena';
       loader.complain(path, `${name} is no name for an arena`, remedy, 'key');
     }
-    return loadArena(name, options, path, pageSize, loader);
+    return loadArena(name, options, path, loader);
   });
 }
 
-function loadArena(
-  name: string,
-  raw: RawArena,
-  path: Path,
-  pageSize: number,
-  loader: Loader,
-): ArenaOptions {
+function loadArena(name: string, raw: RawArena, path: Path, loader: Loader): ArenaOptions {
+  const { pageSize } = loader;
   const pages = raw.pages ?? DEFAULT_PAGES / (pageSize / 4096);
   const userVmStart = virtAddr(raw.user_vm_start ?? DEFAULT_USER_VM_START);
   const before = loader.complaints.length;
-  checkArena(pages, userVmStart, pageSize, raw, path, loader);
+  checkArena(pages, userVmStart, raw, path, loader);
   const alloc = (raw.alloc ?? []).map(
     ([page, count]): PageRange => ({ page: page as UserPage, count }),
   );
@@ -64,7 +59,7 @@ function loadArena(
   const init = (raw.init ?? []).map((contents, i) => {
     const at = [...path, 'init', i];
     const loaded = loadContents(contents, at, loader);
-    if (possible) checkAllocated(loaded, alloc, userVmStart, pageSize, at, loader);
+    if (possible) checkAllocated(loaded, alloc, userVmStart, at, loader);
     return loaded;
   });
   return { name, pages, userVmStart, flags: raw.flags ?? [], alloc, init };
@@ -74,11 +69,11 @@ function loadArena(
 function checkArena(
   pages: number,
   userVmStart: VirtAddr,
-  pageSize: number,
   raw: RawArena,
   path: Path,
   loader: Loader,
 ): void {
+  const { pageSize } = loader;
   const most = SZ_4G / pageSize;
   const refused = ' (the kernel refuses it; the step `create` can show that)';
   if (pages < 1 || pages > most) {
@@ -149,10 +144,10 @@ function checkAllocated(
   { offset, contents }: ArenaContents,
   alloc: readonly PageRange[],
   userVmStart: VirtAddr,
-  pageSize: number,
   path: Path,
   loader: Loader,
 ): void {
+  const { pageSize } = loader;
   const length = contents.kind === 'bytes' ? contents.bytes.length : 8;
   const start = Number(offset) - lo32(userVmStart);
   const size = BigInt(pageSize);

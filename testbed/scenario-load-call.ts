@@ -208,6 +208,9 @@ function loadExtable(raw: RawCall['extable'], path: Path, loader: Loader): Extab
   });
 }
 
+/** General registers that no load or store names. */
+const NO_OPERANDS = ['rip', 'rflags', 'pc', 'pstate'];
+
 function loadExtableLine(raw: RawExtableLine, path: Path, loader: Loader): ExtableLine {
   const type = raw.type ?? 'default';
   const known: readonly string[] = EXTABLE_TYPES[loader.arch];
@@ -239,16 +242,20 @@ function loadExtableLine(raw: RawExtableLine, path: Path, loader: Loader): Extab
       'key',
     );
   }
-  const register = (given: RawExtableLine['dst']): string | null => {
-    const picked = loader.pick<string>(given);
-    return picked === undefined || picked === 'none' ? null : picked;
+  // struct pt_regs in memory order has the stack pointer where an entry cannot name it.
+  const named = loader.registers.filter((name) => !['rsp', 'sp', ...NO_OPERANDS].includes(name));
+  const register = (key: 'dst' | 'arena_reg'): string | null => {
+    const picked = loader.pick<string>(raw[key]) ?? 'none';
+    if (picked === 'none') return null;
+    loader.checkRegister(picked, named, [...path, key], 'value');
+    return picked;
   };
   return {
     insn: raw.insn,
     fixup: raw.fixup ?? null,
     type,
-    dst: register(raw.dst),
-    arenaReg: register(raw.arena_reg),
+    dst: register('dst'),
+    arenaReg: register('arena_reg'),
     offset: Number(raw.offset ?? 0n),
     data: Number(raw.data ?? 0n),
   };

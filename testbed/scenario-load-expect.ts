@@ -1,6 +1,4 @@
 // Loads what must come of a step: patterns compiled, architectures picked, contradictions refused.
-import { arm64Description } from '../arch/arm64/registers.ts';
-import { x86Description } from '../arch/x86/registers.ts';
 import type {
   BufferExpectation,
   CallExpect,
@@ -13,7 +11,7 @@ import type {
 } from './expect-model.ts';
 import type { TextPattern } from './match.ts';
 import { isBuffer } from './places.ts';
-import { nearest, type Path } from './scenario-error.ts';
+import type { Path } from './scenario-error.ts';
 import type { Loader } from './scenario-loader.ts';
 import type { ArenaOffset, Argument, KernelPage, Value } from './scenario-model.ts';
 import type { RawValue } from './scenario-schema-call.ts';
@@ -186,15 +184,10 @@ function loadRegisters(
   path: Path,
   loader: Loader,
 ): Map<string, Value> {
-  const known = (loader.arch === 'x86_64' ? x86Description : arm64Description).general;
   return new Map(
     Object.entries(raw?.[loader.arch] ?? {}).map(([name, value]) => {
       const at = [...path, loader.arch, name];
-      if (!known.includes(name)) {
-        const near = nearest(name, known);
-        const remedy = near ? `did you mean \`${near}\`?` : `known are ${known.join(', ')}`;
-        loader.complain(at, `${loader.arch} has no register ${name} here`, remedy, 'key');
-      }
+      loader.checkRegister(name, loader.registers, at, 'key');
       return [name, loader.value(value, at)];
     }),
   );

@@ -86,6 +86,11 @@ function loadStep(raw: RawStep, path: Path, defaults: RawCall, loader: Loader): 
   if ('user' in raw) {
     const { page, offset = 0, access, value = 0n } = raw.user;
     const expected = loader.pick<bigint>(raw.expect?.value);
+    if (offset > loader.pageSize - 8) {
+      const message = `8 bytes at offset ${offset} leave the page`;
+      const remedy = `give an offset up to ${loader.pageSize - 8}`;
+      loader.complain([...path, 'user', 'offset'], message, remedy);
+    }
     return {
       kind: 'user',
       ...on('user', raw.user),

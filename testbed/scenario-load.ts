@@ -20,6 +20,7 @@ const CALL_KEYS = ['code', 'bytes', 'object', 'args', 'expect'] as const;
 export function loadWorld(raw: Raw, name: string, loader: Loader): World {
   loader.arenas = namedArenas(raw).map((arena) => arena.name);
   const kernel = loadKernel(raw.kernel, loader);
+  loader.pageSize = kernel.pageSize;
   const form = raw.cpus ? 'cpus' : raw.steps ? 'steps' : 'call';
   checkForm(raw, form, loader);
   const cpus = loadCpus(raw, form, loader);
@@ -28,7 +29,7 @@ export function loadWorld(raw: Raw, name: string, loader: Loader): World {
     name,
     arch: loader.arch,
     series: raw.series ?? 'mainline',
-    arenas: loadArenas(raw, kernel.pageSize, loader),
+    arenas: loadArenas(raw, loader),
     kernel,
     limits: { instructions: limit === 'none' ? null : limit },
     injections: loadInjections(raw.inject, loader),

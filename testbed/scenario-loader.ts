@@ -1,4 +1,6 @@
 // What every part of the loader is handed: the architecture it loads for, where complaints go, and files.
+import { arm64Description } from '../arch/arm64/registers.ts';
+import { x86Description } from '../arch/x86/registers.ts';
 import { virtAddr } from '../emulator/address.ts';
 import { ERRNO_NAMES, errnoByName } from './errno.ts';
 import { compilePattern, PatternError, type TextPattern } from './match.ts';
@@ -15,6 +17,8 @@ type PerArch<T> = T | { x86_64?: T; arm64?: T };
 
 export class Loader {
   readonly arch: ArchName;
+  /** Kernel page size in bytes. */
+  pageSize = 4096;
   /** Names of the scenario's arenas; the first is meant where none is named. */
   arenas: readonly string[] = [];
   readonly complaints: Complaint[] = [];
@@ -85,6 +89,19 @@ export class Loader {
       this.complain(path, error.message, remedy);
       return { source, lines: [] };
     }
+  }
+
+  /** Complains about a register that the architecture does not have. */
+  checkRegister(name: string, known: readonly string[], path: Path, part: 'key' | 'value'): void {
+    if (known.includes(name)) return;
+    const near = nearest(name, known);
+    const remedy = near ? `did you mean \`${near}\`?` : `known are ${known.join(', ')}`;
+    this.complain(path, `${this.arch} has no register ${name} here`, remedy, part);
+  }
+
+  /** Registers by the manual's names in lower case. */
+  get registers(): readonly string[] {
+    return (this.arch === 'x86_64' ? x86Description : arm64Description).general;
   }
 
   /** @returns 0 or the negative value */

@@ -117,7 +117,12 @@ class Converter {
     if (++this.values > MOST_VALUES || depth > MOST_LEVELS) {
       this.fail(node as Node, 'the file is too large or too deep', 'use fewer aliases and levels');
     }
-    if (isAlias(node)) return this.convert(this.anchors.get(node.source), depth + 1);
+    if (isAlias(node)) {
+      const meant = this.anchors.get(node.source);
+      if (!meant)
+        this.fail(node, `no anchor &${node.source} stands before this`, 'define it above');
+      return this.convert(meant, depth + 1);
+    }
     if (isNode(node) && node.anchor) this.anchors.set(node.anchor, node);
     if (isSeq(node)) return node.items.map((item) => this.convert(item, depth + 1));
     if (isMap(node)) return this.mapping(node, depth);
@@ -129,13 +134,11 @@ class Converter {
     for (const pair of map.items) {
       if (!isScalar(pair.key))
         this.fail(pair.key as Node, 'a key must be a word', 'write key: value');
-      // An own property even for __proto__, which the schema then refuses like any unknown key.
-      Object.defineProperty(result, keyOf(pair), {
-        value: this.convert(pair.value, depth + 1),
-        enumerable: true,
-        configurable: true,
-        writable: true,
-      });
+      const key = keyOf(pair);
+      // zod leaves it out of records, and an assignment would set the prototype.
+      if (key === '__proto__')
+        this.fail(pair.key as Node, 'a key cannot be __proto__', 'rename it');
+      result[key] = this.convert(pair.value, depth + 1);
     }
     return result;
   }

@@ -64,8 +64,11 @@ export function toInteger(input: unknown): bigint | undefined {
   return input.startsWith('-') ? -magnitude : magnitude;
 }
 
-/** Large bounds are easier to read in hex. */
+/** Large numbers are easier to read in hex, and the largest need not be read whole. */
 const show = (value: bigint): string =>
+  value.toString(16).length > 40 ? 'a number of very many digits' : showWhole(value);
+
+const showWhole = (value: bigint): string =>
   value > 0xffffn || value < -0xffffn
     ? `${value < 0n ? '-' : ''}0x${(value < 0n ? -value : value).toString(16)}`
     : value.toString();
