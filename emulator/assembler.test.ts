@@ -62,6 +62,40 @@ describe('text', () => {
     expect(bytes.length).toBe(6);
   });
 
+  it('takes what gcc -S -masm=intel writes', () => {
+    const text = `
+	.file	"a.c"
+	.intel_syntax noprefix
+	.text
+	.p2align 4
+	.globl	f
+	.type	f, @function
+f:
+.LFB0:
+	.cfi_startproc
+	mov	edi, OFFSET FLAT:.LC0
+	call	g@PLT
+	mov	rax, QWORD PTR .LC0[rip]
+	jmp	.L2
+	.p2align 4,,10
+	.p2align 3
+.L2:
+	ret
+	.cfi_endproc
+.LC0:
+	.quad	1
+	.size	f, .-f
+	.ident	"GCC: (Debian 12.2.0-14) 12.2.0"
+	.section	.note.GNU-stack,"",@progbits
+	.long	7
+	.text
+	nop`;
+    const symbols = { g: 0x2000n };
+    expect(hex(x86(text, { address: 0x1000n, symbols }))).toBe(
+      '',
+    );
+  });
+
   it('assembles nothing from nothing', () => {
     expect(x86(' \n# x\n')).toEqual({ bytes: new Uint8Array(0), labels: new Map(), lines: [] });
   });

@@ -10,7 +10,6 @@ export interface ReadingContext {
   isConstant(name: string): boolean;
   /** Queues a constant for the next literal pool. @returns the name of its label */
   literal(size: 4 | 8, value: (scope: Scope) => bigint): string;
-  readonly symbols: ReadonlyMap<string, bigint>;
 }
 
 export interface Dialect {
@@ -24,6 +23,4 @@ export interface Dialect {
   padding(length: number): Uint8Array;
   /** Reads one instruction, mnemonic first, up to the end of the statement. @throws AssemblyError */
   parse(reader: TokenReader, context: ReadingContext): Item;
-  /** Names the alternatives to a mnemonic that does not exist. */
-  readonly syntaxHint: string;
 }

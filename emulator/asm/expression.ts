@@ -82,6 +82,11 @@ function unary(reader: TokenReader, names: Names, depth: number): Expr {
   if (token.type === 'name') {
     reader.take();
     if (names.isHere(token.text)) return { op: 'here' };
+    // Everything is bound here, so a call through the procedure linkage table is a call.
+    if (reader.isPunct('@') && /^plt$/i.test(reader.peek(1).text)) {
+      reader.take();
+      reader.take();
+    }
     const op = names.isRegister(token.text) ? 'register' : 'symbol';
     return { op, name: token.text, column: token.column };
   }

@@ -22,6 +22,12 @@ export function readProgram(
   return program.items;
 }
 
+/** What changes the section, and the name of the new one. */
+const SECTION = /^\.(?:text\b|popsection\b|previous\b|(?:push)?section\s+"?([\w.-]+))/i;
+
+/** Compilers end their output with these. */
+const DESCRIPTION = /^\.(note|comment|debug|eh_frame)/;
+
 interface Literal {
   readonly label: string;
   readonly size: 4 | 8;
@@ -37,6 +43,8 @@ class Program {
   private readonly locals = new Map<string, number>();
   private literals: Literal[] = [];
   private literalCount = 0;
+  /** Inside a section that only describes the object file. */
+  private isPassing = false;
   private readonly dialect: Dialect;
   private readonly symbols: ReadonlyMap<string, bigint>;
 
@@ -46,6 +54,9 @@ class Program {
   }
 
   read(statement: Statement): void {
+    const section = SECTION.exec(statement.text);
+    if (section !== null) this.isPassing = DESCRIPTION.test(section[1] ?? '');
+    if (this.isPassing) return;
     const reader = new TokenReader(statement, this.bindLocals(tokenize(statement)));
     while (this.acceptLabel(reader, statement));
     if (reader.done) return;
@@ -83,7 +94,6 @@ class Program {
   private context(statement: Statement): ReadingContext {
     return {
       isConstant: (name) => this.constants.has(name),
-      symbols: this.symbols,
       literal: (size, value) => {
         const label = `0#literal${this.literalCount++}`;
         this.literals.push({ label, size, statement, value });

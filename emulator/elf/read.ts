@@ -20,21 +20,17 @@ const OBJECT_REMEDY = 'compile again with -c for x86-64 or AArch64 (little-endia
 
 export type ElfMachine = 'x86_64' | 'arm64';
 
-export const SHT_PROGBITS = 1;
-export const SHT_SYMTAB = 2;
-export const SHT_STRTAB = 3;
-export const SHT_RELA = 4;
+const SHT_SYMTAB = 2;
+const SHT_STRTAB = 3;
+const SHT_RELA = 4;
 export const SHT_NOBITS = 8;
-export const SHT_REL = 9;
+const SHT_REL = 9;
 const SHT_SYMTAB_SHNDX = 18;
 
-export const SHF_WRITE = 1n;
 export const SHF_ALLOC = 2n;
 export const SHF_EXECINSTR = 4n;
 
 export const SHN_UNDEF = 0;
-export const SHN_ABS = 0xfff1;
-export const SHN_COMMON = 0xfff2;
 const SHN_LORESERVE = 0xff00;
 const SHN_XINDEX = 0xffff;
 
@@ -74,7 +70,7 @@ export interface ElfSymbol {
   readonly type: number;
   /** STB_ number: 0 local, 1 global, 2 weak. */
   readonly binding: number;
-  /** Index of its section, or SHN_UNDEF, SHN_ABS, SHN_COMMON. */
+  /** Index of its section, or SHN_UNDEF, SHN_ABS (0xfff1), SHN_COMMON (0xfff2). */
   readonly section: number;
 }
 

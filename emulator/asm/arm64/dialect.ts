@@ -35,7 +35,6 @@ export function arm64Dialect(encoder: Encoder, disassembler: Disassembler): Dial
     alignIsPower: true,
     wordSize: 4,
     padding,
-    syntaxHint: 'instructions are written as GNU as takes them, as in `str x1, [x0, #8]`',
     parse: (reader, context) => {
       if (reader.peek().text.toLowerCase() === '.inst') return rawWords(reader);
       const insn = parseArm64(reader, (name) => context.isConstant(name));

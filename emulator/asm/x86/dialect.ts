@@ -31,7 +31,6 @@ export function x86Dialect(encoder: Encoder, disassembler: Disassembler): Dialec
     alignIsPower: false,
     wordSize: 2,
     padding: nops,
-    syntaxHint: 'instructions are written in Intel syntax, as in `mov qword ptr [rdi + 8], rax`',
     parse: (reader, context) => new Reading(reader, context, encoder, disassembler).item(),
   };
 }

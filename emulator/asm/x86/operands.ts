@@ -111,6 +111,8 @@ export function parseX86(reader: TokenReader): X86Insn {
 
 function parseOperand(reader: TokenReader): X86Operand {
   if (reader.acceptName('offset')) {
+    // `OFFSET FLAT:sym` is how compilers write it.
+    if (reader.acceptName('flat')) reader.expect(':');
     return { kind: 'value', expr: parseExpr(reader, X86_NAMES), offset: true, short: false };
   }
   const isNear = /^near$/i.test(reader.peek().text) && reader.peek(1).type === 'name';
