@@ -107,7 +107,7 @@ function runLinker(
   const at = `0x${BigInt.asUintN(64, address).toString(16)}`;
   writeFileSync(
     join(folder, 'script.ld'),
-    `SECTIONS { .text ${at} : SUBALIGN(1) { *(.text) } /DISCARD/ : { *(.note*) *(.comment) } }`,
+    `SECTIONS { .text ${at} : SUBALIGN(1) { *(.text .text.*) } /DISCARD/ : { *(.note* .comment .debug* .eh_frame*) } }`,
   );
   const { status, stderr, error } = spawnSync(
     tools.ld,

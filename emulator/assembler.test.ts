@@ -92,7 +92,7 @@ f:
 	nop`;
     const symbols = { g: 0x2000n };
     expect(hex(x86(text, { address: 0x1000n, symbols }))).toBe(
-      '',
+      'bf19100000e8f60f0000488b0508000000eb050f1f440000c3010000000000000090',
     );
   });
 
