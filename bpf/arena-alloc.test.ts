@@ -57,6 +57,19 @@ describe.each(BOTH)('arena_alloc_pages on $arch, $series', ({ arch, series }) =>
     expect(arena.memcgDepth).toBe(0);
   });
 
+  it('stays within a user mapping that is shorter than the arena', () => {
+    const { arena, alloc } = setUp(arch, series);
+    arena.userVmEnd = U + 16n * 4096n;
+    expect(alloc(15, 2)).toBe(0n);
+    expect(alloc(15, 1)).toBe(U + 15n * 4096n);
+    expect(alloc(16, 1)).toBe(0n);
+    expect(alloc(null, 17)).toBe(0n);
+    expect(freeSlots(arena)).toEqual([
+      [0, 14],
+      [16, 999],
+    ]);
+  });
+
   it('refuses a hint that is taken in part, and takes node 0', () => {
     const { arena, alloc } = setUp(arch, series);
     alloc(5, 1);

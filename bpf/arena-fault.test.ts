@@ -227,13 +227,16 @@ describe.each(BOTH)('bpf_arena_handle_page_fault on $arch, $series', ({ arch, se
     const ptes = record(world, 'pteChange');
     kernelFault(world, K + 0x123n, true);
     kernelFault(world, K - 1n, false);
+    kernelFault(world, K, true);
     expect(calls.map((c) => c.args)).toEqual([
       { addr: `0x${(K + 0x123n).toString(16)}`, access: 'write' },
       { addr: `0x${(K - 1n).toString(16)}`, access: 'read' },
+      { addr: `0x${K.toString(16)}`, access: 'write' },
     ]);
     expect(decisions.map((d) => d.text)).toEqual([
       'scratch page installed',
       "not in the recovery range of prog's arena",
+      'the page is mapped by now',
     ]);
     expect(ptes).toMatchObject([{ va: K, before: 0n, after: scratchPte, by: 'ptep_try_set' }]);
   });

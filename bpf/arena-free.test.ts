@@ -2,10 +2,10 @@
 import { describe, expect, it } from 'vitest';
 import { ERRNO, finish } from '../mm/context.ts';
 import { arenaFreePages, arenaFreeWorker } from './arena-free.ts';
-import { arenaMmap, userAccess } from './arena-mmap.ts';
+import { arenaMmap, arenaMunmap, userAccess } from './arena-mmap.ts';
 import { dataPages, freeSlots, PAGE0, setUp, U } from './test-arena.ts';
 import { BOTH, record } from './test-world.ts';
-import { UserMm } from './user-mm.ts';
+import { UserMm, type Vma } from './user-mm.ts';
 
 describe.each(BOTH)('arena_free_pages on $arch, $series', ({ arch, series }) => {
   it('clears, flushes, zaps and frees, in this order, last page first', () => {
@@ -122,14 +122,32 @@ describe.each(BOTH)('arena_free_pages on $arch, $series', ({ arch, series }) => 
     expect(world.pages.bugs).toEqual([]);
   });
 
-  it('does not zap for one page that no user maps', () => {
+  it('does not zap for one page that no user maps any more', () => {
     const { world, arena, alloc, free } = setUp(arch, series);
-    finish(arenaMmap(arena, new UserMm(), { addr: U, len: 0x3e8000n }));
+    const mm = new UserMm();
+    const vma = finish(arenaMmap(arena, mm, { addr: U, len: 0x3e8000n })) as Vma;
     alloc(0, 3);
+    finish(userAccess(mm, U, 8, null));
+    finish(arenaMunmap(vma));
+    finish(arenaMmap(arena, mm, { addr: U, len: 0x3e8000n }));
     const tlb = record(world, 'tlb');
     free(0, 1);
     expect(tlb.map((e) => e.op)).toEqual(['flush_tlb_kernel_range']);
     free(1, 2);
     expect(tlb.map((e) => e.op)).toContain('zap_vma_range');
+  });
+
+  it('passes a dying process by on mainline, whose pages go with its mapping', () => {
+    const { world, arena, alloc, free } = setUp(arch, series);
+    const mm = new UserMm();
+    const vma = finish(arenaMmap(arena, mm, { addr: U, len: 0x3e8000n })) as Vma;
+    alloc(0, 2);
+    finish(userAccess(mm, U, 8, 1n));
+    mm.alive = false;
+    free(0, 2);
+    expect(vma.ptes.size).toBe(series === 'v2' ? 0 : 1);
+    expect(dataPages(world)).toBe(vma.ptes.size);
+    finish(arenaMunmap(vma));
+    expect([dataPages(world), world.pages.bugs]).toEqual([0, []]);
   });
 });

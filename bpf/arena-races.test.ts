@@ -101,22 +101,26 @@ class Bench {
       [arena.spinlock, arena.lock, arena.zapMutex, this.mm.mmapLock].map((l) => l.holder),
     ).toEqual([-1, -1, -1, -1]);
     expect(arena.memcgDepth).toBe(0);
-    const frames = new Set<number>();
     for (let page = 0; page < PAGES; page++) {
       const entry = this.pte(page);
-      if (entry === 0n || entry === arena.scratchPte) continue;
-      frames.add(world.format.ptePfn(entry));
-      expect(arena.rt.isSet(page, 1)).not.toBe(0);
+      if (entry !== 0n && entry !== arena.scratchPte) expect(arena.rt.isSet(page, 1)).not.toBe(0);
     }
+    const frames = new Set<number>(this.arenaFrames());
     for (const vma of this.mm.vmas) for (const pfn of vma.ptes.values()) frames.add(pfn);
     expect(frames.has(arena.scratchPage)).toBe(false);
     expect(frames.size).toBe(arena.dataPages.outstanding);
   }
 
+  /** Frames that the kernel maps, the scratch page aside. */
+  arenaFrames(): Pfn[] {
+    const entries = Array.from({ length: PAGES }, (_, page) => this.pte(page));
+    const real = entries.filter((entry) => entry !== 0n && entry !== this.arena.scratchPte);
+    return real.map((entry) => this.world.format.ptePfn(entry));
+  }
+
   /** User pages that the arena no longer knows. */
-  orphans(): number[] {
-    const mapped = Array.from({ length: PAGES }, (_, page) => this.pte(page));
-    const frames = mapped.map((entry) => this.world.format.ptePfn(entry));
+  orphans(): Pfn[] {
+    const frames = this.arenaFrames();
     return [...this.mm.vmas[0].ptes.values()].filter((pfn) => !frames.includes(pfn));
   }
 
@@ -207,10 +211,19 @@ describe.each(BOTH)('races on $arch, $series', ({ arch, series }) => {
       // process keeps a page that is no longer the arena's until it unmaps it.
       for (const pfn of bench.orphans()) {
         orphaned++;
-        expect(world.pages.pageRefCount(pfn as Pfn)).toBe(1);
+        expect(world.pages.pageRefCount(pfn)).toBe(1);
       }
     });
     expect(orphaned).toBeGreaterThan(0);
+  });
+
+  it('user touch against munmap: no reference is lost', () => {
+    bench.each((schedule) => {
+      const vma = bench.mm.vmas[0];
+      const [user] = bench.play(bench.user(1), arenaMunmap(vma), schedule);
+      expect(['ok', 'SIGSEGV']).toContain(user.result);
+      for (const pfn of bench.arenaFrames()) expect(world.pages.pageRefCount(pfn)).toBe(1);
+    });
   });
 
   it('user touch against alloc and fault', () => {

@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { type Pfn, type VirtAddr, virtAddr } from '../emulator/address.ts';
 import { hi32, lo32 } from '../emulator/bits.ts';
+import { Ram } from '../emulator/ram.ts';
 import { ERRNO } from './context.ts';
-import { EXISTING, type InitMm, LOOK, type WalkMode } from './init-mm.ts';
+import { EXISTING, InitMm, LOOK, type WalkMode } from './init-mm.ts';
+import { PageAllocator } from './page-alloc.ts';
 import { BAD_ENTRY, createMemory, HUGE_ENTRY } from './test-kernel.ts';
 
 const VA = virtAddr(0xffff_8000_8100_8000n);
@@ -66,6 +68,24 @@ describe.each([4096, 16384, 65536])('page tables of the kernel, %i-byte pages', 
     expect(mm.ptepOffset(virtAddr(BigInt(last + 1) * BigInt(mm.pmdSize)))).toBeNull();
     expect(mm.populate(VA, size)).toBe(0);
     expect(mm.tablePages - before).toBe(made);
+  });
+
+  it('makes runs of tables over a 4 GiB border of physical memory', () => {
+    const { kernel } = createMemory(pageSize);
+    const ram = new Ram(2 ** 32 - (8 << 20), 32 << 20);
+    const pages = new PageAllocator(kernel, ram, ram.base / 4096, ram.size / 4096);
+    const hog = pages.owner('hog');
+    const left = Math.max(2, Math.floor((8 << 20) / pageSize) - 7);
+    for (let i = 0; i < left; i++) pages.allocPage(hog);
+    const mm = new InitMm({ kernel, ram, pages, format: createMemory(pageSize).mm.format });
+    expect(mm.populate(VA, 16 * mm.pmdSize)).toBe(0);
+    const tables = Array.from({ length: 16 }, (_, i) => {
+      const va = virtAddr(VA + BigInt(i) * BigInt(mm.pmdSize));
+      return Math.floor(mm.ptepOffset(va)! / pageSize) * pageSize;
+    });
+    expect(new Set(tables).size).toBe(16);
+    expect(tables.some((t) => t < 2 ** 32) && tables.some((t) => t > 2 ** 32)).toBe(true);
+    expect(tables.every((t) => ram.contains(t, pageSize))).toBe(true);
   });
 
   it('says which span has no table', () => {
