@@ -50,6 +50,9 @@ const FIRST_PFN = 0x100;
 /** Distance of the code under test from the start of kernel text. */
 const CODE_OFFSET = 0x10_0000n;
 
+/** Text in front of a function under test, as in a kernel: an oops prints the bytes before its instruction. */
+const CODE_PADDING = 0x40n;
+
 /** More pages than this in one flush_tlb_kernel_range() flush everything (x86 tlb_single_page_flush_ceiling). */
 const FLUSH_CEILING = 33n;
 
@@ -158,15 +161,18 @@ export class Kernel {
 
   /** Address at which the next code of {@link loadText} will lie. */
   get codeAddress(): VirtAddr {
-    return virtAddr(this.nextCode);
+    return virtAddr(this.nextCode + CODE_PADDING);
   }
 
   /** Loads code as kernel text at {@link codeAddress}, read-only and executable. @throws RangeError out of memory */
   loadText(bytes: Uint8Array): VirtAddr {
     const at = this.codeAddress;
-    this.mapBytes(at, bytes, 'PAGE_KERNEL_ROX', this.text);
+    const padding = Number(CODE_PADDING);
+    const padded = new Uint8Array(padding + bytes.length).fill(this.trapByte, 0, padding);
+    padded.set(bytes, padding);
+    this.mapBytes(virtAddr(this.nextCode), padded, 'PAGE_KERNEL_ROX', this.text);
     // One unmapped page between two pieces of code: running off an end is a fault.
-    this.nextCode += BigInt((this.pagesFor(bytes.length) + 1) * this.pageSize);
+    this.nextCode += BigInt((this.pagesFor(padded.length) + 1) * this.pageSize);
     this.codeChanged();
     return at;
   }
@@ -185,8 +191,13 @@ export class Kernel {
    */
   mapBlankText(at: VirtAddr): void {
     if (this.physOf(at) !== null) return;
-    const trap = this.arch.linkRegister === null ? 0xcc : 0;
-    this.mapBytes(at, new Uint8Array(this.pageSize).fill(trap), 'PAGE_KERNEL_ROX', this.text);
+    const traps = new Uint8Array(this.pageSize).fill(this.trapByte);
+    this.mapBytes(at, traps, 'PAGE_KERNEL_ROX', this.text);
+  }
+
+  /** Fills text that is never run: int3, udf. */
+  private get trapByte(): number {
+    return this.arch.linkRegister === null ? 0xcc : 0;
   }
 
   /** Maps zeroed kernel memory of its own with `bytes` at its start. @returns its page-aligned address */

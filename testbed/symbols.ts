@@ -1,7 +1,7 @@
 // The modelled kernel's symbols: text of the code under test, its callers and BPF images, for %pS and the debugger.
 // Left out: modules other than bpf, and symbols of the real kernel that the model does not execute.
 import { type VirtAddr, virtAddr } from '../emulator/address.ts';
-import { hex, hex16 } from '../emulator/bits.ts';
+import { hex } from '../emulator/bits.ts';
 
 export interface KernelSymbol {
   readonly name: string;
@@ -46,7 +46,7 @@ export class SymbolTable {
   /** %pS: symbol+0xoff/0xsize [module], or 0x and the address where no symbol is known (lib/vsprintf.c symbol_string). */
   format(ip: VirtAddr): string {
     const symbol = this.find(ip);
-    if (symbol === null) return `0x${hex16(ip)}`;
+    if (symbol === null) return hex(ip);
     const text = `${symbol.name}+${hex(virtAddr(ip - symbol.start))}/${hex(symbol.size)}`;
     return symbol.module === null ? text : `${text} [${symbol.module}]`;
   }

@@ -1,6 +1,5 @@
 // The face of AArch64: what the testbed puts together with a machine.
 import { hex } from '../../emulator/bits.ts';
-import type { TlbShape } from '../../mm/tlb.ts';
 import type { Architecture, ExtableLine, PtRegs } from '../arch.ts';
 import { arm64EventCosts } from './costs.ts';
 import {
@@ -15,12 +14,8 @@ import { arm64Layout } from './layout.ts';
 import { Arm64Paging, linuxPagingState } from './paging.ts';
 import { arm64PteFormat } from './pte.ts';
 import { Arm64PtRegs, arm64Description } from './registers.ts';
+import { NEOVERSE_N1_L2TLB } from './tlb.ts';
 import { archBpfStackWalk } from './unwind.ts';
-
-/** Second-level TLB of a Neoverse N1: 1,280 entries in 5 ways (document value, unverified). */
-const NEOVERSE_N1_L2_TLB: TlbShape = [
-  { name: 'L2 TLB', shifts: [12, 14, 16, 21, 25, 29, 30], sets: 256, ways: 5 },
-];
 
 const register = (number: number) => (number === 31 ? 'xzr' : `x${number}`);
 
@@ -53,7 +48,7 @@ export const arm64: Architecture = {
   framePointer: 'x29',
   linkRegister: 'x30',
   arenaBaseRegister: 'x28',
-  tlb: NEOVERSE_N1_L2_TLB,
+  tlb: NEOVERSE_N1_L2TLB,
   layout: arm64Layout,
   pteFormat: arm64PteFormat,
   createPaging: (ram, config, root) => new Arm64Paging(ram, linuxPagingState(root, config)),
