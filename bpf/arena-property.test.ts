@@ -203,7 +203,7 @@ describe.each(BOTH)('an arena of $arch, $series, by property', ({ arch, series }
           life.end();
         }
       }),
-      { numRuns: 600 },
+      { numRuns: 1000 },
     );
   });
 
