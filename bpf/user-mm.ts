@@ -26,7 +26,7 @@ export interface Vma {
 const DEFAULT_MMAP_BASE = 0x7fff_f7ff_f000n;
 const MMAP_MIN_ADDR = 0x10000n;
 
-/** struct mm_struct of one process. */
+/** struct mm_struct: one address space. */
 export class UserMm {
   readonly name: string;
   readonly mmapLock: Lock;
