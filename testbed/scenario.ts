@@ -11,7 +11,7 @@ import { readSource, type Source } from './scenario-source.ts';
 import { annotationOf } from './scenario-values.ts';
 
 export type * from './expect-model.ts';
-export { type Problem, ScenarioError } from './scenario-error.ts';
+export { ScenarioError } from './scenario-error.ts';
 export { parseSchedule } from './scenario-load-kernel.ts';
 export type { ReadFile } from './scenario-loader.ts';
 export * from './scenario-model.ts';
