@@ -3,6 +3,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { EXIT, isUserError } from './errors.ts';
 import type { Io } from './io.ts';
+import { usageError } from './usage.ts';
 
 export { processIo } from './io.ts';
 
@@ -36,24 +37,33 @@ const assemblerOption = () =>
  */
 export async function main(argv: readonly string[], io: Io): Promise<number> {
   let exitCode: number = EXIT.ok;
+  const json = argv.includes('--json');
   const program = new Command('faultline')
     .description("Runs kernel machine code against a model of Linux's page-fault path")
     .version('0.1.0')
     .exitOverride()
     .showSuggestionAfterError()
-    .configureOutput({ writeOut: io.out, writeErr: io.err });
+    // What is wrong with a command line is told below, as every other error is.
+    .configureOutput({ writeOut: io.out, writeErr: io.err, outputError: () => {} });
   const command = (name: string, about: string) =>
     program.command(name).description(about).exitOverride().addOption(jsonOption());
 
-  command('run <file>', 'run a scenario, assembly or object and tell the story of its faults')
-    .addOption(archOption())
-    .addOption(seriesOption())
-    .addOption(assemblerOption())
-    .option('--symbol <name>', 'function to call in assembly or an object')
-    .option('--args <list>', 'arguments: integers, arena:OFFSET, user:OFFSET, separated by commas')
-    .option('--alloc <page:count>', 'pages to allocate first (may be repeated)', collect)
-    .option('--arena-pages <n>', 'max_entries of the arena', wholeNumber)
-    .option('--max-insns <n>', 'instruction limit; 0 for none', wholeNumber)
+  // What says how a scenario is set up, and what makes one of assembly or an object.
+  const fileCommand = (name: string, about: string) =>
+    command(name, about)
+      .addOption(archOption())
+      .addOption(seriesOption())
+      .addOption(assemblerOption())
+      .option('--symbol <name>', 'function to call in assembly or an object')
+      .option(
+        '--args <list>',
+        'arguments: integers, arena:OFFSET, user:OFFSET, separated by commas',
+      )
+      .option('--alloc <page:count>', 'pages to allocate first (may be repeated)', collect)
+      .option('--arena-pages <n>', 'max_entries of the arena', wholeNumber)
+      .option('--max-insns <n>', 'instruction limit; 0 for none', wholeNumber);
+
+  fileCommand('run <file>', 'run a scenario, assembly or object and tell the story of its faults')
     .option('--schedule <text>', 'schedule of several CPUs, as "0:3 1:2 0:*"')
     .option('--trace <list>', 'what else to print: faults, walks, insns, separated by commas')
     .action(async (file, options) => {
@@ -73,10 +83,7 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     .action(async (paths, options) => {
       exitCode = await (await import('./test.ts')).testCommand(paths, options, io);
     });
-  command('debug <file>', 'step through a scenario and its faults')
-    .addOption(archOption())
-    .addOption(seriesOption())
-    .addOption(assemblerOption())
+  fileCommand('debug <file>', 'step through a scenario and its faults')
     .option('--batch', 'end after the commands given with -ex')
     .option(
       '--ex <command>',
@@ -86,10 +93,7 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     .action(async (file, options) => {
       exitCode = await (await import('./debug.ts')).debugCommand(file, options, io);
     });
-  command('walk <file> <address>', 'the page-table walk of an address after a scenario')
-    .addOption(archOption())
-    .addOption(seriesOption())
-    .addOption(assemblerOption())
+  fileCommand('walk <file> <address>', 'the page-table walk of an address after a scenario')
     .addOption(
       new Option('--access <kind>', 'kind of access')
         .choices(['read', 'write', 'fetch'] as const)
@@ -119,6 +123,11 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     .action(async (hex, options) => {
       exitCode = await (await import('./disasm.ts')).disasmCommand(hex, options, io);
     });
+  command('bench', "the project's speed beside the bare engine's, as ratios")
+    .option('--pairs <n>', 'pairs of each loop', wholeNumber)
+    .action(async (options) => {
+      exitCode = await (await import('./bench.ts')).benchCommand(options, io);
+    });
   command('schema', 'print the scenario format as JSON Schema').action(async () => {
     exitCode = await (await import('./schema.ts')).schemaCommand(io);
   });
@@ -131,18 +140,35 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     exitCode = await (await import('./doctor.ts')).doctorCommand(options, io);
   });
 
-  // gdb's own spelling of repeated commands.
-  const args = argv.map((word) => (word === '-ex' ? '--ex' : word));
   try {
-    await program.parseAsync(args, { from: 'user' });
+    await program.parseAsync(spelled(argv, program), { from: 'user' });
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-    if (isUserError(error)) {
-      io.err(`faultline: ${error.message}\n  ${error.remedy}\n`);
-      return EXIT.usage;
+    if (error instanceof CommanderError && /^commander\.(help|version)/.test(error.code)) {
+      return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
     }
-    io.err(`faultline: a fault of ours, please report it: ${(error as Error)?.stack ?? error}\n`);
-    return EXIT.internal;
+    const known = program.commands.find((candidate) => candidate.name() === argv[0])?.name();
+    return tellError(error instanceof CommanderError ? usageError(error, known) : error, json, io);
   }
   return exitCode;
+}
+
+/** The arguments as commander wants them: gdb's `-ex`, and `help` of a command that does not exist as that command. */
+function spelled(argv: readonly string[], program: Command): string[] {
+  const words = argv.map((word) => (word === '-ex' ? '--ex' : word));
+  const [first, name] = words;
+  if (first !== 'help') return words;
+  if (name === undefined) return ['--help'];
+  return program.commands.some((known) => known.name() === name) ? [name, '--help'] : [name];
+}
+
+/** @returns the exit code */
+function tellError(error: unknown, json: boolean, io: Io): number {
+  const ours = !isUserError(error);
+  const message = ours
+    ? `a fault of ours, please report it: ${(error as Error)?.stack ?? error}`
+    : error.message;
+  const remedy = ours ? null : error.remedy;
+  io.err(`faultline: ${message}\n${remedy === null ? '' : `  ${remedy}\n`}`);
+  if (json) io.out(`${JSON.stringify({ error: { message, remedy } }, null, 2)}\n`);
+  return ours ? EXIT.internal : EXIT.usage;
 }

@@ -279,7 +279,8 @@ export class Call {
     });
   }
 
-  private enter(): void {
+  /** Sets the registers for the code's first instruction. */
+  enter(): void {
     const { kernel, places } = this.parts;
     const { arch } = kernel;
     const { cpu, regs } = this.vcpu;

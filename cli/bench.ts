@@ -1,0 +1,66 @@
+// faultline bench: the project's speed beside the bare library's, in one run, as ratios. Ours and the floor take turns,
+// so that a machine whose speed drifts moves both; medians of pairs are printed.
+import { openFloor } from '../emulator/unicorn/floor.ts';
+import { Bench, type BenchArch } from '../testbed/bench.ts';
+import { EXIT } from './errors.ts';
+import { loadHost } from './host.ts';
+import type { Io } from './io.ts';
+
+interface BenchOptions {
+  readonly json?: boolean;
+  /** Pairs of each loop. */
+  readonly pairs?: number;
+}
+
+const ARCHS: readonly BenchArch[] = ['x86_64', 'arm64'];
+
+/** Ours against the floor's loop of this name. */
+const LOOPS = [
+  ['faults', 'faults', (bench: Bench, arch: BenchArch) => bench.faults(arch)],
+  ['insns', 'insns', (bench: Bench, arch: BenchArch) => bench.insns(arch)],
+  ['insns_limited', 'insns', (bench: Bench, arch: BenchArch) => bench.insnsLimited(arch)],
+  ['copy', 'copy', (bench: Bench, arch: BenchArch) => bench.copy(arch)],
+  ['scenarios', 'cases', (bench: Bench, arch: BenchArch) => bench.scenarios(arch)],
+] as const;
+
+function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+}
+
+const median = (values: readonly number[]): number =>
+  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+
+/** @returns the exit code */
+export async function benchCommand({ json, pairs = 5 }: BenchOptions, io: Io): Promise<number> {
+  const bench = new Bench(await loadHost(), cpuSeconds);
+  const floor = openFloor();
+  const ratios: Record<string, number> = {};
+  const details: Record<string, { ours: number[]; bare: number[]; unit: string }> = {};
+  for (const [name, bareName, loop] of LOOPS) {
+    for (const arch of ARCHS) {
+      const key = `${name}.${arch}`;
+      const ours: number[] = [];
+      const bare: number[] = [];
+      // The first pair warms both up.
+      for (let i = 0; i <= pairs; i++) {
+        const mine = loop(bench, arch);
+        const theirs = floor.run(`${bareName}.${arch}`);
+        if (i > 0) {
+          ours.push(mine);
+          bare.push(theirs);
+        }
+      }
+      ratios[key] = Number(median(ours.map((value, i) => value / bare[i])).toFixed(3));
+      details[key] = { ours, bare, unit: 'operations a CPU second' };
+      if (!json) {
+        const line = `${key.padEnd(24)} ${ratios[key].toFixed(2).padStart(6)}  ${perSecond(median(ours))} (bare ${perSecond(median(bare))})`;
+        io.out(`${line}\n`);
+      }
+    }
+  }
+  if (json) io.out(`${JSON.stringify({ ratios, details }, null, 2)}\n`);
+  return EXIT.ok;
+}
+
+const perSecond = (value: number): string => `${value.toExponential(2)}/s`;
