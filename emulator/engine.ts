@@ -51,6 +51,8 @@ export interface AccessForm {
   readonly displacementLo: number;
   /** Bytes. */
   readonly size: number;
+  /** Bytes that the core accesses first, if it makes the access in pieces; else `size`. */
+  readonly unit: number;
   /** As the hardware reports it: read-modify-write is WRITE. */
   readonly kind: AccessKind;
   /** False: only `kind` holds; segment bases, bit offsets and the like make the address. */

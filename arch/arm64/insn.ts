@@ -44,7 +44,14 @@ interface Place {
   readonly shift?: number;
 }
 
-const form = (place: Place, size: number, kind: AccessKind, exact = true): AccessForm => ({
+/** @param unit bytes of the first store of the core, which makes wide ones in pieces */
+const form = (
+  place: Place,
+  size: number,
+  kind: AccessKind,
+  unit = Math.min(size, 8),
+  exact = true,
+): AccessForm => ({
   base: place.base,
   index: place.index ?? -1,
   shift: place.shift ?? 0,
@@ -52,6 +59,7 @@ const form = (place: Place, size: number, kind: AccessKind, exact = true): Acces
   displacementLo: place.displacement >>> 0,
   displacementHi: place.displacement < 0 ? 0xffff_ffff : 0,
   size,
+  unit,
   kind,
   exact,
   lastByteFirst: false,
@@ -114,7 +122,7 @@ function pairs(w: number): AccessForm[] {
   const postIndex = bits(w, 24, 23) === 1;
   const displacement = postIndex ? 0 : signExtend(bits(w, 21, 15), 7) * unit;
   const kind = bits(w, 22, 22) ? READ : WRITE;
-  return [form({ base: baseOf(w), displacement }, unit * 2, kind)];
+  return [form({ base: baseOf(w), displacement }, unit * 2, kind, Math.min(unit, 8))];
 }
 
 /** One register: unsigned offset, unscaled, pre- and post-index, register offset, and the LSE atomics. */
@@ -146,7 +154,7 @@ function registers(w: number): AccessForm[] {
   }
   if (op4 === 0) return atomics(w, base, size);
   // LDRAA, LDRAB authenticate the address first.
-  return [form({ base, displacement: 0 }, 8, READ, false)];
+  return [form({ base, displacement: 0 }, 8, READ, 8, false)];
 }
 
 function atomics(w: number, base: number, size: number): AccessForm[] {
@@ -173,7 +181,8 @@ function simdStructures(w: number): AccessForm[] {
       10: 2,
     };
     const count = registersOf[bits(w, 15, 12)];
-    return count ? [form(place, count * (bits(w, 30, 30) ? 16 : 8), kind)] : [];
+    const unit = 1 << bits(w, 11, 10);
+    return count ? [form(place, count * (bits(w, 30, 30) ? 16 : 8), kind, unit)] : [];
   }
   const opcode = bits(w, 15, 13);
   const count = (((opcode & 1) << 1) | bits(w, 21, 21)) + 1;
@@ -187,7 +196,7 @@ function simdStructures(w: number): AccessForm[] {
         : opcode >= 2
           ? 2
           : 1;
-  return [form(place, count * element, kind)];
+  return [form(place, count * element, kind, element)];
 }
 
 export const arm64Instructions: InstructionSet = {

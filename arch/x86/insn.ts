@@ -69,6 +69,7 @@ function formOf(d: Decoded, one: Operand): AccessForm {
     displacementLo: displacement >>> 0,
     displacementHi: displacement < 0 ? 0xffff_ffff : 0,
     size: one.size,
+    unit: one.unit,
     kind: one.write ? WRITE : READ,
     exact,
     lastByteFirst: one.lastByteFirst,

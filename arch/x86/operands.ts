@@ -9,6 +9,8 @@ export interface Operand {
   readonly at: 'modrm' | 'stack' | 'frame' | 'rsi' | 'rdi';
   readonly offset: number;
   readonly size: number;
+  /** Bytes of the first store of the core, which makes wide ones in pieces. */
+  readonly unit: number;
   readonly write: boolean;
   /** False: the address depends on more than the operand (bit strings, moffs, XSAVE areas by mask). */
   readonly exact: boolean;
@@ -19,6 +21,7 @@ const operand = (at: Operand['at'], size: number, write: boolean, offset = 0): O
   at,
   offset,
   size,
+  unit: Math.min(size, 8),
   write,
   exact: true,
   lastByteFirst: false,
@@ -28,6 +31,8 @@ const memory = (size: number, write: boolean): Operand[] =>
   size > 0 ? [operand('modrm', size, write)] : [];
 const vague = (operands: readonly Operand[]): Operand[] =>
   operands.map((one) => ({ ...one, exact: false }));
+const inPieces = (operands: readonly Operand[], unit: number): Operand[] =>
+  operands.map((one) => ({ ...one, unit: Math.min(one.size, unit) }));
 const push = operand('stack', 8, true, -8);
 const pop = operand('stack', 8, false);
 
@@ -154,7 +159,11 @@ const X87: readonly (readonly number[])[] = [
 
 function x87(row: number, reg: number): Operand[] {
   const size = X87[row][reg];
-  return memory(Math.abs(size), size < 0);
+  // Environments begin with a word of two or four bytes, BCD is written byte by byte.
+  return inPieces(
+    memory(Math.abs(size), size < 0),
+    Math.abs(size) > 10 ? 2 : row === 7 && reg === 6 ? 1 : 8,
+  );
 }
 
 /** Size of an SSE operand by mandatory prefix: none, 66, f3, f2. */
@@ -253,7 +262,7 @@ function system(d: Decoded): Operand[] {
     case 0x00:
       return memory(2, d.reg < 2);
     case 0x01:
-      if (d.reg < 2) return memory(10, true);
+      if (d.reg < 2) return inPieces(memory(10, true), 2);
       if (d.reg < 4) return memory(10, false);
       return d.reg === 7 ? [] : memory(2, d.reg === 4);
     case 0x02:
@@ -314,7 +323,7 @@ function system(d: Decoded): Operand[] {
 /** 0f ae: FXSAVE and XSAVE probe the end of their area first (measured), the cache line flushes read. */
 function stateAreas(d: Decoded): Operand[] {
   const area = (write: boolean): Operand[] =>
-    memory(512, write).map((one) => ({ ...one, lastByteFirst: true }));
+    inPieces(memory(512, write), 2).map((one) => ({ ...one, lastByteFirst: true }));
   switch (d.reg) {
     case 0:
       return area(true);

@@ -22,6 +22,8 @@ export class AccessJudge {
   /** The access itself begins here, after {@link judge}. */
   startHi = 0;
   startLo = 0;
+  /** It was the access's second page that was refused, after {@link judge}. */
+  crosses = false;
 
   constructor(code: CodeMap, general: GeneralHalves) {
     this.code = code;
@@ -62,11 +64,7 @@ export class AccessJudge {
     const endLo = this.startLo + form.size - 1;
     const endHi = endLo >= TWO_32 ? (this.startHi + 1) >>> 0 : this.startHi;
     const endsThere = endHi === hi && (endLo & ~0xfff) >>> 0 === page;
-    if (form.lastByteFirst && endsThere) {
-      this.hi = endHi;
-      this.lo = endLo >>> 0;
-      return true;
-    }
+    this.crosses = !startsThere;
     if (startsThere) {
       this.hi = this.startHi;
       this.lo = this.startLo;

@@ -1,6 +1,14 @@
 // The library's engine with everything hooked that a vCPU needs, and what its callbacks heard during the last entry.
 // Why the entry ended is worked out in cpu.ts.
-import { type AccessKind, type CpuDescription, FETCH, PERM_X, type Translator } from '../engine.ts';
+import {
+  type AccessForm,
+  type AccessKind,
+  type CpuDescription,
+  FETCH,
+  PERM_X,
+  type Translator,
+  WRITE,
+} from '../engine.ts';
 import type { Ram } from '../ram.ts';
 import {
   addressOf,
@@ -14,6 +22,7 @@ import {
 import { CodeMap } from './code-map.ts';
 import * as uc from './constants.ts';
 import { CpuWindow, FaultAddress, type FlushPage, flushPageFunction } from './internals.ts';
+import { Journal } from './journal.ts';
 import { type Recipe, recipeFor } from './recipes.ts';
 import { RegisterFile } from './registers.ts';
 
@@ -30,6 +39,7 @@ export class Core {
   readonly recipe: Recipe;
   readonly registers: RegisterFile;
   readonly code: CodeMap;
+  private readonly journal: Journal;
   /** null where the library's inner offsets are not known. */
   readonly window: CpuWindow | null;
   private readonly ram: Ram;
@@ -72,6 +82,7 @@ export class Core {
     binding.control(this.handle, uc.UC_CTL_UC_USE_EXITS, 'int', 1);
     binding.mapRam(this.handle, ram.base, ram.bytes);
     this.hook();
+    this.journal = new Journal(binding, this.handle, ram);
     this.registers = new RegisterFile(
       binding,
       this.handle,
@@ -255,6 +266,13 @@ export class Core {
   close(): void {
     this.binding.close(this.handle);
     for (const callback of this.callbacks) dropCallback(callback);
+    this.journal.close();
+  }
+
+  /** Takes back what a store left below a page that was refused. hi:lo is its first byte. */
+  undoStore(hi: number, lo: number, form: AccessForm): void {
+    if (!this.translator.translate(hi, lo, WRITE)) return;
+    this.journal.undo(this.translator.pa + (lo & (FRAME - 1)), form);
   }
 
   /** A translation asked for outside a run, as the core would. @returns false if the access faults */

@@ -26,7 +26,7 @@ export const UNLIMITED = 2 ** 52;
 
 /** What is known of one translated block. */
 interface BlockFacts {
-  readonly icount: number;
+  readonly lengths: readonly number[];
   /** Index of the first instruction that must not be run as part of a block; -1: none. */
   readonly barrier: number;
   /** A string instruction alone: its block runs once for each repetition, and once more when none is left. */
@@ -127,7 +127,7 @@ export class Counter {
     const size = this.words32[LAST_SIZE / 4];
     if (offset < 0 || offset >= size) return 0;
     if (this.fixedLength > 0) return (size - offset) / this.fixedLength;
-    const lengths = this.code.lengths(this.words[LAST / 8], size);
+    const { lengths } = this.factsOf(toKey(this.words[LAST / 8]), size);
     let at = 0;
     let executed = 0;
     while (at < offset && executed < lengths.length) at += lengths[executed++];
@@ -175,11 +175,11 @@ export class Counter {
       const entry = this.entry(va, size);
       this.words[entry / 2] = at;
       this.words32[entry + 2] = facts.repeated ? size | REPEATED : size;
-      this.words32[entry + 3] = facts.icount;
+      this.words32[entry + 3] = facts.lengths.length;
     }
     const end = BigInt.asUintN(64, at + BigInt(size));
     if (facts.repeated && this.lastEnd() === end && this.repeatCounter() === 0n) return;
-    const left = this.words[REMAINING / 8] - BigInt(facts.icount);
+    const left = this.words[REMAINING / 8] - BigInt(facts.lengths.length);
     if (left < 0n) {
       this.stop(uc, 1);
       return;
@@ -204,9 +204,13 @@ export class Counter {
     if (!facts) {
       const lengths = this.code.lengths(va, size);
       const repeated = lengths.length === 1 && this.code.repeats(va);
-      facts = { icount: lengths.length, barrier: this.code.barrier(va, lengths), repeated };
+      facts = { lengths, barrier: this.code.barrier(va, lengths), repeated };
       sizes.set(size, facts);
     }
     return facts;
   }
 }
+
+/** A signed address as the library's callbacks give it: a Number where that is exact. */
+const toKey = (va: bigint): number | bigint =>
+  va > -(2n ** 53n) && va < 2n ** 53n ? Number(va) : va;

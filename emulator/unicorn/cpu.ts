@@ -1,7 +1,9 @@
 // One vCPU: runs its core, stops, and says why it stopped, exactly: which byte faulted, at which instruction, after
 // how many.
 import { type VirtAddr, virtAddr } from '../address.ts';
+import { hi32, lo32 } from '../bits.ts';
 import {
+  type AccessForm,
   type AccessKind,
   type Cpu,
   type CpuDescription,
@@ -10,6 +12,7 @@ import {
   FETCH,
   type Stop,
   type Translator,
+  WRITE,
 } from '../engine.ts';
 import type { Ram } from '../ram.ts';
 import { AccessJudge, type GeneralHalves } from './access.ts';
@@ -255,12 +258,14 @@ export class UnicornCpu implements Cpu {
   /** Inside the fill callback: the instruction has done nothing that a repetition would not do again. */
   private readonly recovery = (hi: number, lo: number, kind: AccessKind): boolean => {
     const ip = this.currentIp();
-    if (this.onFault === null || !this.judge.judge(ip, hi, lo, kind)) return false;
+    if (this.onFault === null) return false;
+    const form = this.judge.judge(ip, hi, lo, kind);
+    if (form === null) return false;
     const { judge } = this;
-    // The translator's record of its last failure is to be of the access that faults.
-    if (judge.kind !== kind) this.core.probe(hi, lo, judge.kind);
-    const va = address(judge.hi, judge.lo);
     const faultKind = judge.kind;
+    const va = form.lastByteFirst ? this.judged(form) : address(judge.hi, judge.lo);
+    // The translator's record of its last failure is to be of the access that faults.
+    if (faultKind !== kind || form.lastByteFirst) this.core.probe(hi32(va), lo32(va), faultKind);
     if (this.onFault(va, faultKind)) return true;
     this.declined = { reason: 'fault', ip: virtAddr(ip), va, kind: faultKind };
     return false;
@@ -298,14 +303,27 @@ export class UnicornCpu implements Cpu {
       };
     }
     this.counter?.leftAt(ip);
-    if (this.declined) return this.declined;
     const form = judge.judge(ip, core.refusedHi, core.refusedLo, refused);
+    if (form && judge.kind === WRITE && judge.crosses) {
+      core.undoStore(judge.startHi, judge.startLo, form);
+    }
+    if (this.declined) return this.declined;
     const kind = form ? judge.kind : judge.kindAt(ip, refused);
-    const judged = form ? address(judge.hi, judge.lo) : null;
+    const judged = form ? this.judged(form) : null;
     const exact = core.faultAddressNow() ?? judged ?? core.refusedPage();
     const va = form?.lastByteFirst && judged !== null ? judged : virtAddr(exact);
-    if (kind !== refused) core.probe(core.refusedHi, core.refusedLo, kind);
+    // The translator's record of its last failure is to be of the access that faults.
+    if (form || kind !== refused) core.probe(hi32(va), lo32(va), kind);
     return { reason: 'fault', ip: virtAddr(ip), va, kind };
+  }
+
+  /** The address that the hardware reports for the access that was just judged. */
+  private judged(form: AccessForm): VirtAddr {
+    const { judge, core } = this;
+    const start = address(judge.startHi, judge.startLo);
+    const last = virtAddr(start + BigInt(form.size - 1));
+    if (form.lastByteFirst && !core.probe(hi32(last), lo32(last), form.kind)) return last;
+    return address(judge.hi, judge.lo);
   }
 
   private exception(ip: bigint, number: number): Stop {

@@ -1,7 +1,7 @@
 // A few bytes of machine code that the library calls where a JavaScript callback would cost a hundred times more.
 // They are position independent and find their data through the hook's user pointer. Where no executable memory is to
 // be had, or for another host, callbacks in JavaScript do the same work.
-import { arch, platform } from 'node:process';
+import { arch, env, platform } from 'node:process';
 import koffi from 'koffi';
 import { type Pointer, viewNative } from './binding.ts';
 
@@ -10,57 +10,108 @@ const PROT_READ_EXEC = 5;
 const MAP_PRIVATE_ANONYMOUS = 0x22;
 const PAGE = 4096;
 
-/** Native addresses of the entry points. */
-export interface NativeCode {
+/** Machine code of one host, with the offsets of its entry points. */
+export interface HostCode {
+  readonly hex: string;
   /** UC_HOOK_BLOCK; user is the counter's data. */
-  readonly block: Pointer;
+  readonly block: number;
+  /** UC_HOOK_MEM_WRITE; user is the journal's data. */
+  readonly store: number;
 }
 
-// System V calls: rdi = uc, rsi = address, edx = size, rcx = Counter's data.
+// System V calls. block: rdi = uc, rsi = address, edx = size, rcx = data.
 //
-// block:
-//   lea eax, [rsi + rdx*8]          ; entry of the table: 16 bytes {address, size, instructions}
-//   and eax, 0xfff
-//   shl eax, 4
-//   lea rax, [rcx + rax + 0x1000]
-//   cmp [rax], rsi
-//   jne slow
-//   cmp [rax + 8], edx
-//   jne repeated
-//   mov eax, [rax + 12]
-// count:
-//   mov r8, [rcx]                   ; remaining -= instructions, unless that makes it negative
-//   sub r8, rax
-//   js stop
-//   mov [rcx], r8
-//   mov [rcx + 8], rsi              ; this block is the last one
-//   mov [rcx + 16], edx
-//   ret
-// stop:
-//   mov dword ptr [rcx + 20], 1
-//   jmp [rcx + 40]                  ; uc_emu_stop(uc)
-// repeated:                         ; a string instruction alone in its block: size | 0x10000
-//   mov r8d, edx
-//   or r8d, 0x10000
-//   cmp [rax + 8], r8d
-//   jne slow
-//   mov eax, 1
-//   mov r9, [rcx + 24]              ; the repeat counter; when it is 0 and the last block ended with this very
-//   cmp qword ptr [r9], 0           ; instruction, this pass only finds that all repetitions are done
-//   jne count
-//   mov r8, [rcx + 8]
-//   mov r9d, [rcx + 16]
-//   add r8, r9
-//   lea r9, [rsi + rdx]
-//   cmp r8, r9
-//   jne count
-//   ret
-// slow:
-//   jmp [rcx + 32]                  ; the JavaScript callback
-const X64 =
-  '8d04d625ff0f0000c1e004488d840100100000483930755939500875208b400c4c8b014929c0780b4c8901488971088951' +
-  '10c3c7411401000000ff61284189d04181c800000100443940087524b8010000004c8b49184983390075c44c8b4108448b' +
-  '49104d01c84c8d0c164d39c875b0c3ff6120';
+//         lea eax, [rsi + rdx*8]          ; entry of the table: 16 bytes {address, size, instructions}
+//         and eax, 0xfff
+//         shl eax, 4
+//         lea rax, [rcx + rax + 0x1000]
+//         cmp [rax], rsi
+//         jne slow
+//         cmp [rax + 8], edx
+//         jne repeated
+//         mov eax, [rax + 12]
+// count:  mov r8, [rcx]                   ; remaining -= instructions, unless that makes it negative
+//         sub r8, rax
+//         js stop
+//         mov [rcx], r8
+//         mov [rcx + 8], rsi              ; this block is the last one
+//         mov [rcx + 16], edx
+//         ret
+// stop:   mov dword ptr [rcx + 20], 1
+//         jmp [rcx + 40]                  ; uc_emu_stop(uc)
+// repeated:                               ; a string instruction alone in its block has size | 0x10000
+//         mov r8d, edx
+//         or r8d, 0x10000
+//         cmp [rax + 8], r8d
+//         jne slow
+//         mov eax, 1
+//         mov r9, [rcx + 24]              ; the repeat counter: when it is 0 and the last block ended with this very
+//         cmp qword ptr [r9], 0           ; instruction, this pass only finds that no repetition is left
+//         jne count
+//         mov r8, [rcx + 8]
+//         mov r9d, [rcx + 16]
+//         add r8, r9
+//         mov edx, edx
+//         lea r9, [rsi + rdx]
+//         cmp r8, r9
+//         jne count
+//         ret
+// slow:   jmp [rcx + 32]                  ; the JavaScript callback
+//
+// store: rdi = uc, esi = type, rdx = physical address, ecx = size, r8 = value, r9 = data.
+//
+//         mov eax, edx
+//         and eax, 0xfff
+//         cmp eax, 0xe00                  ; only the end of a page can be left half written
+//         jb done
+//         mov eax, [r9]
+//         inc dword ptr [r9]
+//         and eax, 0x7f
+//         shl eax, 5
+//         lea rax, [r9 + rax + 64]        ; entry of the ring: {address, size, word before, word before}
+//         mov ecx, ecx
+//         mov [rax], rdx
+//         mov [rax + 8], ecx
+//         lea rcx, [rdx + rcx - 1]
+//         and rcx, -8
+//         and rdx, -8
+//         mov r8, [r9 + 8]                ; host address of physical 0
+//         mov rdx, [r8 + rdx]
+//         mov rcx, [r8 + rcx]
+//         mov [rax + 16], rdx
+//         mov [rax + 24], rcx
+// done:   ret
+const X64: HostCode = {
+  hex:
+    '8d04d625ff0f0000c1e004488d840100100000483930755b39500875208b400c4c8b014929c0780b4c89014889710889' +
+    '5110c3c7411401000000ff61284189d04181c800000100443940087526b8010000004c8b49184983390075c44c8b4108' +
+    '448b49104d01c889d24c8d0c164d39c875aec3ff6120662e0f1f84000000000089d025ff0f00003d000e0000723a418b' +
+    '0141ff0183e07fc1e005498d44014089c9488910894808488d4c0aff4883e1f84883e2f84d8b4108498b1410498b0c08' +
+    '4889501048894818c3',
+  block: 0,
+  store: 0x80,
+};
+
+// AAPCS64, the same line by line with x0 to x5 as parameters and x9 to x13 as scratch. Tried in emulation only.
+const ARM64: HostCode = {
+  hex:
+    '290c020b292d7cd32901038b290540912a0140f95f0101ebc10300542a0940b95f01026ba10100542b0d40b96c0040f9' +
+    '8c010beba40000546c0000f9610400f9621000b9c0035fd62c0080526c1400b96c1440f980011fd64b0010325f010b6b' +
+    '810100542b0080526c0c40f98c0140f9ecfdffb56c0440f96d1040b98c010d8b2d40228b9f010deb21fdff54c0035fd6' +
+    '6c1040f980011fd6492c00123f01387123020054a90040b92a050011aa0000b929197bd32901058b222100f9234900b9' +
+    '4a40238b4a0500d14af17d924bf07d92ac0440f98b696bf88a696af82b2900f92a2d00f9c0035fd6',
+  block: 0,
+  store: 0x98,
+};
+
+/** For tests: both hosts' code. */
+export const HOST_CODE: Readonly<Record<string, HostCode>> = { x64: X64, arm64: ARM64 };
+
+/** Native addresses of the entry points. */
+export interface NativeCode {
+  readonly block: Pointer;
+  readonly store: Pointer;
+}
 
 let made: NativeCode | null | undefined;
 
@@ -71,7 +122,8 @@ export function nativeCode(): NativeCode | null {
 }
 
 function make(): NativeCode | null {
-  if (platform !== 'linux' || arch !== 'x64' || process.env.FAULTLINE_NO_NATIVE) return null;
+  const code = HOST_CODE[arch];
+  if (platform !== 'linux' || !code || env.FAULTLINE_NO_NATIVE) return null;
   try {
     const libc = koffi.load(null);
     const mmap = libc.func(
@@ -80,9 +132,9 @@ function make(): NativeCode | null {
     const mprotect = libc.func('int mprotect(void *at, size_t n, int prot)');
     const at: Pointer = mmap(null, PAGE, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
     if (BigInt.asIntN(64, at) === -1n) return null;
-    new Uint8Array(viewNative(at, PAGE)).set(Buffer.from(X64, 'hex'));
+    new Uint8Array(viewNative(at, PAGE)).set(Buffer.from(code.hex, 'hex'));
     if (mprotect(at, PAGE, PROT_READ_EXEC) !== 0) return null;
-    return { block: at };
+    return { block: at + BigInt(code.block), store: at + BigInt(code.store) };
   } catch {
     return null;
   }
