@@ -27,7 +27,7 @@ import { PageAllocator, type PageOwner } from '../mm/page-alloc.ts';
 import type { Paging } from '../mm/paging.ts';
 import type { Pgprot } from '../mm/pte.ts';
 import type { TlbControl } from '../mm/tlb-control.ts';
-import { VM_USERMAP, Vmalloc } from '../mm/vmalloc.ts';
+import { VM_NO_GUARD, VM_USERMAP, Vmalloc } from '../mm/vmalloc.ts';
 import { StackWalker } from './stack-walk.ts';
 import { SymbolTable } from './symbols.ts';
 import { Vcpu } from './vcpu.ts';
@@ -110,6 +110,7 @@ export class Kernel {
     this.data = this.pages.owner('kernel data');
     this.nextCode = this.layout.text + CODE_OFFSET;
     this.nextImage = this.layout.bpfText;
+    this.reserveText();
     this.task = this.createTask(parts.stackSize);
     this.bpf = createBpf({
       kernel: this.context,
@@ -287,6 +288,14 @@ export class Kernel {
 
   close(): void {
     for (const cpu of this.cpus) cpu.close();
+  }
+
+  /** arm64's kernel text lies in the vmalloc range: declare_kernel_vmas() keeps others out of it. */
+  private reserveText(): void {
+    const { text, stack } = this.layout;
+    if (!this.vmalloc.isVmallocAddr(text)) return;
+    // Up to the stack, less the stack's guard page.
+    this.vmalloc.getVmArea(Number(stack - text) - this.pageSize, VM_NO_GUARD | VM_USERMAP, text);
   }
 
   private createTask(stackSize: number): Task {
