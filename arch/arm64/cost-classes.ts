@@ -20,13 +20,15 @@ export type PortClass = keyof typeof PORTS;
 
 export interface ClassCost {
   readonly name: string;
-  readonly ports: readonly PortClass[];
+  readonly port: PortClass;
   /** Cycles. */
   readonly latency: number;
   /** Operations of the dispatcher's width. */
   readonly slots: number;
-  /** Cycles for which the first pipeline takes nothing else of the kind. */
+  /** Cycles for which its unit takes nothing else. */
   readonly busy: number;
+  /** Which unit: one on the integer side, one on the vector side. */
+  readonly unit: number;
 }
 
 // name: ports latency slots busy: mnemonics
@@ -61,32 +63,32 @@ fromFloat: v0 4 2 1: fcvtzs fcvtzu
 convert: v0 3 1 1: fcvt frintm frintp frintz frinta
 `;
 
-/** Loads and stores, by what they move: operations, and latency of a load. */
+/** A store's address goes through the load/store pipelines. */
+export const MEMORY_PORTS = { load: PORTS.l, storeAddress: PORTS.l, storeData: PORTS.d } as const;
+
+/** Cycles of a load from the L1 data cache: general and vector registers. */
 export const LOAD_LATENCY = 4;
 export const VECTOR_LOAD_LATENCY = 5;
 
 const COSTS = new Map<string, ClassCost>();
 for (const line of CLASSES.trim().split('\n')) {
   const [name, numbers, mnemonics] = line.split(':').map((part) => part.trim());
-  const [ports, latency, slots, busy] = numbers.split(' ');
+  const [port, latency, slots, busy] = numbers.split(' ');
   const cost: ClassCost = {
     name,
-    ports: ports.split('+') as PortClass[],
+    port: port as PortClass,
     latency: Number(latency),
     slots: Number(slots),
     busy: Number(busy),
+    unit: port === 'm' ? 0 : 1,
   };
   for (const mnemonic of mnemonics.split(' ')) COSTS.set(mnemonic, cost);
 }
 
 /** An instruction that no class names is taken for a vector operation of three cycles. */
-const UNKNOWN: ClassCost = { name: 'unknown', ports: ['v'], latency: 3, slots: 1, busy: 1 };
+const UNKNOWN: ClassCost = { name: 'unknown', port: 'v', latency: 3, slots: 1, busy: 1, unit: 1 };
 
-/** @param variants refinements to try before the bare mnemonic */
-export function classOf(mnemonic: string, variants: readonly string[]): ClassCost {
-  for (const variant of variants) {
-    const cost = COSTS.get(`${mnemonic}.${variant}`);
-    if (cost !== undefined) return cost;
-  }
-  return COSTS.get(mnemonic) ?? UNKNOWN;
+/** @param variant refinement to try before the bare mnemonic; '' for none */
+export function classOf(family: string, variant: string): ClassCost {
+  return COSTS.get(`${family}.${variant}`) ?? COSTS.get(family) ?? UNKNOWN;
 }

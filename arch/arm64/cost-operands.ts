@@ -20,7 +20,7 @@ export interface Address {
   readonly base: number;
   readonly index: number;
   readonly scale: number;
-  readonly disp: bigint;
+  readonly disp: number;
   /** Pre- or post-indexed: the base register is written. */
   readonly writeback: boolean;
 }
@@ -32,7 +32,7 @@ export interface Operands {
   /** Shift or extension of the last register (`lsl`, `uxtw`), and by how much; '' if there is none. */
   readonly shift: string;
   readonly amount: number;
-  readonly immediate: bigint | null;
+  readonly immediate: number | null;
 }
 
 const REGISTER = /^(?:([wxbhsdqv])(\d+)|(sp|wsp|xzr|wzr))/;
@@ -58,6 +58,9 @@ function spread(text: string): string {
   });
 }
 
+/** `-0x10` as a number, which Number() does not read. */
+const signed = (text: string) => (text.startsWith('-') ? -Number(text.slice(1)) : Number(text));
+
 function parseAddress(inside: string, after: string): Address {
   const parts = inside.split(',').map((part) => part.trim());
   const index = parts.length > 1 ? parseRegister(parts[1]) : null;
@@ -68,7 +71,7 @@ function parseAddress(inside: string, after: string): Address {
     base: parseRegister(parts[0])?.value ?? -1,
     index: index?.value ?? -1,
     scale: 2 ** Number(shift ?? 0),
-    disp: disp.startsWith('-') ? -BigInt(disp.slice(1)) : BigInt(disp),
+    disp: signed(disp),
     writeback: after.startsWith('!') || after.includes('#'),
   };
 }
@@ -93,11 +96,6 @@ export function parseOperands(text: string): Operands {
     address,
     shift: shift?.[1] ?? '',
     amount: Number(shift?.[2] ?? 0),
-    immediate:
-      immediate === undefined || immediate === ''
-        ? null
-        : immediate.startsWith('-')
-          ? -BigInt(immediate.slice(1))
-          : BigInt(immediate),
+    immediate: immediate === undefined ? null : signed(immediate),
   };
 }

@@ -2,7 +2,7 @@
 // Latencies, slots and unpipelined times are the measured rows' (cost-table.ts); which ports a measured rate stands
 // for (five arithmetic ports, three, two) is from the public descriptions of the core, since no counters were at hand.
 // It leaves out x87, MMX and AVX-512 masks, which cost what an unknown instruction costs.
-import { TICKS_PER_CYCLE, ticks } from '../../emulator/cost/units.ts';
+import { TICKS_PER_CYCLE } from '../../emulator/cost/units.ts';
 import { X86_MEASURED } from './cost-table.ts';
 
 const mask = (...ports: readonly number[]) => ports.reduce((sum, port) => sum | (1 << port), 0);
@@ -27,6 +27,11 @@ export const PORTS = {
   storeAddress: mask(7, 8),
   storeData: mask(4, 9),
 } as const;
+
+/** Load-to-use of the L1 data cache, general registers: measured. */
+export const LOAD_LATENCY = 5;
+/** Vector loads: two more, after the vendor's optimisation manual. */
+export const VECTOR_LOAD_LATENCY = 7;
 
 export type PortClass = keyof typeof PORTS;
 
@@ -127,7 +132,7 @@ vec | blendps xmm,xmm,imm | movss movsd
 p5 | movq xmm,r64 + movq r64,xmm lat=2 | movd.in movq.in
 p0 | movq r64,xmm lat=2 | movd.out movq.out
 p0 | pmovmskb r32,xmm lat=3 | pmovmskb movmskps movmskpd
-v01 p5 | cvtsi2sd xmm,r64 lat=4 | cvtsi2sd cvtsi2ss
+p5 v01 | cvtsi2sd xmm,r64 lat=6 | cvtsi2sd cvtsi2ss
 p0 v01 | cvttsd2si r64,xmm lat=6 | cvttsd2si cvttss2si cvtsd2si cvtss2si
 p0 | ucomisd xmm,xmm lat=3 | ucomisd ucomiss comisd comiss
 p0 p5 | ptest xmm,xmm lat=4 | ptest
@@ -192,15 +197,9 @@ const UNKNOWN: FormCost = {
 };
 
 /**
- * @param mnemonic without prefixes
- * @param variants refinements to try before the bare mnemonic, as `1`, `cl`, `imm`
+ * @param family mnemonic without prefixes, or the name of a class
+ * @param variant refinement to try before it, as `1`, `cl`, `imm`; '' for none
  */
-export function classOf(mnemonic: string, ...variants: readonly string[]): FormCost {
-  for (const variant of variants) {
-    const cost = COSTS.get(`${mnemonic}.${variant}`);
-    if (cost !== undefined) return cost;
-  }
-  return COSTS.get(mnemonic) ?? UNKNOWN;
+export function classOf(family: string, variant: string): FormCost {
+  return COSTS.get(`${family}.${variant}`) ?? COSTS.get(family) ?? UNKNOWN;
 }
-
-export const MICROCODE_TICKS = ticks(1);

@@ -9,7 +9,10 @@ export const CARRY = 48;
 export const FLAGS = 49;
 /** First of the values that only live inside one instruction. */
 export const TEMPORARY = 50;
-/** Values there are: the temporaries included. */
+export const LOADED = TEMPORARY;
+export const STORED = TEMPORARY + 1;
+export const MERGED = TEMPORARY + 2;
+/** Values there are, the temporaries included. */
 export const VALUES = 64;
 
 export const RAX = 0;
@@ -39,12 +42,12 @@ export interface MemoryOperand {
   readonly kind: 'memory';
   /** Bits; 0 if the text names no size. */
   readonly width: number;
-  /** Value number, or -1. rip as base is -1 too, with {@link ripRelative}. */
+  /** Value number, or -1. rip as base is -1 too, with {@link relative}. */
   readonly base: number;
   readonly index: number;
   readonly scale: number;
-  readonly disp: bigint;
-  readonly ripRelative: boolean;
+  readonly disp: number;
+  readonly relative: boolean;
   readonly segment: string | null;
 }
 
@@ -55,6 +58,15 @@ export interface OtherOperand {
 }
 
 export type Operand = RegisterOperand | ImmediateOperand | MemoryOperand | OtherOperand;
+
+export const isRegister = (operand: Operand | undefined): operand is RegisterOperand =>
+  operand?.kind === 'register';
+export const isMemory = (operand: Operand | undefined): operand is MemoryOperand =>
+  operand?.kind === 'memory';
+export const isImmediate = (operand: Operand | undefined): operand is ImmediateOperand =>
+  operand?.kind === 'immediate';
+export const isVector = (operand: Operand | undefined): boolean =>
+  isRegister(operand) && operand.value >= VECTOR;
 
 const CLASSIC = ['ax', 'cx', 'dx', 'bx', 'sp', 'bp', 'si', 'di'];
 const LOW_BYTES = ['al', 'cl', 'dl', 'bl', 'spl', 'bpl', 'sil', 'dil'];
@@ -107,13 +119,13 @@ function parseMemory(text: string): MemoryOperand {
   let base = -1;
   let index = -1;
   let scale = 1;
-  let disp = 0n;
-  let ripRelative = false;
+  let disp = 0;
+  let relative = false;
   for (const [, sign, term] of inside.matchAll(/([+-]?)\s*([^\s+-]+)/g)) {
     const [name, factor] = term.split('*');
     const register = REGISTERS.get(name);
-    if (name === 'rip') ripRelative = true;
-    else if (register === undefined) disp += sign === '-' ? -BigInt(name) : BigInt(name);
+    if (name === 'rip') relative = true;
+    else if (register === undefined) disp += sign === '-' ? -Number(name) : Number(name);
     else if (factor !== undefined || base >= 0) {
       index = register.value;
       scale = factor === undefined ? 1 : Number(factor);
@@ -126,7 +138,7 @@ function parseMemory(text: string): MemoryOperand {
     index,
     scale,
     disp,
-    ripRelative,
+    relative,
     segment: segment === null ? null : segment[1],
   };
 }

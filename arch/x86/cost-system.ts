@@ -81,9 +81,9 @@ const LOCK_OVERLAP = 6;
 /** Operations of a locked instruction; the public tables of the family have 8 and more. */
 const LOCK_SLOTS = 8;
 
-/** @returns null for an ordinary instruction */
-export function systemCost(mnemonic: string, prefix = ''): SystemCost | null {
-  if (prefix === 'lock') return { form: lockedRow(mnemonic), latency: 1, slots: LOCK_SLOTS };
+/** @param locks the operation is locked. @returns null for an ordinary instruction */
+export function systemCost(mnemonic: string, locks = false): SystemCost | null {
+  if (locks) return { form: lockedRow(mnemonic), latency: 1, slots: LOCK_SLOTS };
   const stop = STOPS[mnemonic];
   if (stop !== undefined) {
     const { throughput } = measured(stop);

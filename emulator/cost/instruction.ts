@@ -12,29 +12,29 @@ export interface Uop {
   readonly latency: number;
   /** Ticks for which it keeps {@link unit} to itself. */
   readonly busy: number;
-  /** Number of the unpipelined unit (a divider), or -1. */
+  /** Number of the unpipelined unit (a divider), 0 to 3, or -1. */
   readonly unit: number;
   readonly reads: readonly number[];
   readonly writes: readonly number[];
-  /** Which of the instruction's accesses it loads or stores the data of, or -1. */
+  /** Which of the instruction's accesses it loads, or stores the data of, or -1. */
   readonly load: number;
   readonly store: number;
 }
 
-/** One access to memory. The address is base + index * scale + disp, or relative to the instruction's end. */
+/** One access to memory. The address is base + index * scale + disp. */
 export interface Access {
   /** Value numbers of the registers, or -1. */
   readonly base: number;
   readonly index: number;
   readonly scale: number;
-  readonly disp: bigint;
-  /** The address counts from the instruction's end (rip), or from the instruction (a literal). */
+  readonly disp: number;
+  /** The address counts from the instruction's end (x86 rip). */
   readonly relative: boolean;
   /** Bytes. */
   readonly width: number;
   /**
-   * Ticks from the data of a store that holds all its bytes to a load's result: in code that is run once, and in a
-   * loop, where a core that renames memory has learnt which store feeds which load.
+   * Ticks from the data of a store that holds all its bytes to a load's result: in code that is run once, and where a
+   * core that renames memory has learnt which store feeds which load.
    */
   readonly forwarding: number;
   readonly loopForwarding: number;
@@ -42,20 +42,26 @@ export interface Access {
 
 /** How an instruction moves the addresses of later accesses, as far as it can be told without running the code. */
 export type AddressEffect =
-  | { readonly kind: 'copy'; readonly to: number; readonly from: number; readonly add: bigint }
-  | { readonly kind: 'constant'; readonly to: number; readonly value: bigint }
+  | { readonly kind: 'copy'; readonly to: number; readonly from: number; readonly add: number }
+  | { readonly kind: 'constant'; readonly to: number; readonly value: number }
   | { readonly kind: 'unknown'; readonly to: number };
 
 /** A string instruction with a repeat prefix. */
 export interface Repeat {
   /** Value that holds the count. */
   readonly counter: number;
-  /** @param loop the code comes from the micro-op cache */
+  /** Slots of the renamer for so many elements. @param loop the code comes from the micro-op cache */
   slots(count: number, loop: boolean): number;
 }
 
 /** What an instruction does to the flow of control. */
 export type Flow = 'next' | 'jump' | 'branch' | 'call' | 'return';
+
+/** Cycles of a locked operation: from the last one's end, and from its operands or the last store before it. */
+export interface Locked {
+  readonly apart: number;
+  readonly alone: number;
+}
 
 /** One instruction as the scoreboard sees it. */
 export interface CostedInstruction {
@@ -65,7 +71,7 @@ export interface CostedInstruction {
   readonly length: number;
   /** Places it takes of the renamer's width. */
   readonly slots: number;
-  /** Slots come from the microcode store: nothing else is renamed in the same cycle. */
+  /** Slots come from the microcode store: its results count from the last of them. */
   readonly microcoded: boolean;
   /** Its length is not known until its prefix was seen (x86 length-changing prefix). */
   readonly slowLength: boolean;
@@ -77,10 +83,7 @@ export interface CostedInstruction {
   readonly flow: Flow;
   /** It can become one operation with a conditional branch right after it. */
   readonly fusible: boolean;
-  /** A conditional branch that fuses with {@link fusible}. */
-  readonly fuses: boolean;
-  /** Slots of a repeated string instruction by its count, or null. */
+  /** Slots by count, with a repeat prefix. */
   readonly repeat: Repeat | null;
-  /** Locked: cycles from one to the next, and from its operands or the last store before it to its end. */
-  readonly locked: { readonly apart: number; readonly alone: number } | null;
+  readonly locked: Locked | null;
 }

@@ -51,7 +51,7 @@ export function placeProgram(insns: readonly CostedInstruction[], start: number)
   let address = start;
   return insns.map((insn, i) => {
     const next = insns[i + 1];
-    const fusedWithNext = insn.fusible && next?.fuses === true;
+    const fusedWithNext = insn.fusible && next?.flow === 'branch';
     const placed = { insn: fusedWithNext ? fuse(insn, next) : insn, address, fusedWithNext };
     address += insn.length;
     return placed;

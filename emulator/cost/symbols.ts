@@ -38,14 +38,14 @@ export class SymbolicAddresses {
 
   private after(effect: AddressEffect): number {
     if (effect.kind === 'unknown') return this.fresh();
-    if (effect.kind === 'constant') return Number(effect.value);
-    return this.held[effect.from] + Number(effect.add);
+    if (effect.kind === 'constant') return effect.value;
+    return this.held[effect.from] + effect.add;
   }
 
   private address(access: Access): number {
     const base = access.base < 0 ? 0 : this.held[access.base];
     const index = access.index < 0 ? 0 : this.held[access.index] * access.scale;
-    return base + index + Number(access.disp);
+    return base + index + access.disp;
   }
 
   private fresh(): number {

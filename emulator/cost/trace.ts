@@ -81,7 +81,7 @@ class Tracer {
   }
 
   private addressOf({ base, index, scale, disp, relative }: Access, next: bigint): number {
-    let address = disp + (relative ? next : 0n);
+    let address = BigInt(disp) + (relative ? next : 0n);
     if (base >= 0) address += this.value(base);
     if (index >= 0) address += s64(this.value(index)) * BigInt(scale);
     // Doubles hold addresses of the upper half inexactly; their distances matter, not the half.

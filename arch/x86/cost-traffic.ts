@@ -1,0 +1,95 @@
+// What an x86-64 instruction reads and writes, sorted by where it goes: registers, flags, memory.
+import type { InstructionBuilder } from '../../emulator/cost/builder.ts';
+import {
+  CARRY,
+  FLAGS,
+  isImmediate,
+  isMemory,
+  isRegister,
+  isVector,
+  type MemoryOperand,
+  type Operand,
+  VECTOR,
+} from './cost-operands.ts';
+import { foldedSum } from './cost-rename.ts';
+import { semanticsOf } from './cost-semantics.ts';
+
+export interface Traffic {
+  readonly reads: readonly number[];
+  readonly writes: readonly number[];
+  /** Flags written. */
+  readonly flags: readonly number[];
+  readonly memory: MemoryOperand | null;
+  readonly loads: boolean;
+  readonly stores: boolean;
+  /** One of ah to dh is an operand. */
+  readonly highByte: boolean;
+}
+
+export const flagValues = (letters: string): number[] =>
+  [...letters].map((letter) => (letter === 'C' ? CARRY : FLAGS));
+
+/** A write to a part of a general register that leaves the rest: bytes and words, but not double words. */
+const merges = (role: string, { width, value }: { width: number; value: number }) =>
+  role === 'w' && width < 32 && value < VECTOR;
+
+/** Division by a byte leaves rdx alone. */
+function nameOf(mnemonic: string, [operand]: readonly Operand[]): string {
+  const byte = operand !== undefined && 'width' in operand && operand.width === 8;
+  return byte && (mnemonic === 'div' || mnemonic === 'idiv') ? `${mnemonic}8` : mnemonic;
+}
+
+export function trafficOf(mnemonic: string, operands: readonly Operand[]): Traffic {
+  const semantics = semanticsOf(nameOf(mnemonic, operands), operands.length);
+  const { roles } = semantics;
+  const reads = [...semantics.reads, ...flagValues(semantics.flagsRead)];
+  const writes = [...semantics.writes];
+  let memory: MemoryOperand | null = null;
+  let memoryRole = '';
+  operands.forEach((operand, i) => {
+    const role = roles[i] ?? 'r';
+    if (isMemory(operand)) {
+      memory = operand;
+      memoryRole = role;
+    }
+    if (!isRegister(operand)) return;
+    if (role !== 'w' || merges(role, operand)) reads.push(operand.value);
+    if (role === 'w' || role === 'x') writes.push(operand.value);
+  });
+  // A scalar move between registers keeps the upper part of its destination; from memory it clears it.
+  const scalar = mnemonic === 'movss' || mnemonic === 'movsd';
+  if (scalar && operands.every(isVector)) reads.push(...writes);
+  return {
+    reads: [...new Set(reads)],
+    writes,
+    flags: flagValues(semantics.flagsWritten),
+    memory,
+    loads: memoryRole === 'r' || memoryRole === 'x',
+    stores: memoryRole === 'w' || memoryRole === 'x',
+    highByte: operands.some((operand) => isRegister(operand) && operand.high),
+  };
+}
+
+/** What the instruction does to the addresses of later ones, where no engine runs the code. */
+export function noteAddresses(
+  out: InstructionBuilder,
+  mnemonic: string,
+  operands: readonly Operand[],
+  writes: readonly number[],
+): void {
+  const [target, source] = operands;
+  if (isRegister(target) && target.value < VECTOR) {
+    const amount = foldedSum(mnemonic, operands);
+    if (amount !== null) return out.moved(target.value, target.value, amount);
+    if (mnemonic === 'mov' && isImmediate(source)) {
+      return out.constant(target.value, Number(BigInt.asUintN(target.width, source.number)));
+    }
+    if (mnemonic === 'mov' && target.width === 64 && isRegister(source)) {
+      return out.moved(target.value, source.value, 0);
+    }
+    if (mnemonic === 'lea' && isMemory(source) && source.index < 0 && source.base >= 0) {
+      return out.moved(target.value, source.base, source.disp);
+    }
+  }
+  out.unknown(writes.filter((value) => value < VECTOR));
+}
