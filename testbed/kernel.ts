@@ -32,6 +32,11 @@ import { StackWalker } from './stack-walk.ts';
 import { SymbolTable } from './symbols.ts';
 import { Vcpu } from './vcpu.ts';
 
+/** The modelled machine has no room for what it is asked to hold. */
+export class OutOfMemory extends RangeError {
+  readonly remedy = 'ask for less: fewer or smaller pages, buffers and pieces of code';
+}
+
 /** What a kernel is built on. */
 export interface KernelParts {
   readonly arch: Architecture;
@@ -165,7 +170,7 @@ export class Kernel {
     return virtAddr(this.nextCode + CODE_PADDING);
   }
 
-  /** Loads code as kernel text at {@link codeAddress}, read-only and executable. @throws RangeError out of memory */
+  /** Loads code as kernel text at {@link codeAddress}, read-only and executable. @throws OutOfMemory */
   loadText(bytes: Uint8Array): VirtAddr {
     const at = this.codeAddress;
     const padding = Number(CODE_PADDING);
@@ -205,7 +210,7 @@ export class Kernel {
   allocBuffer(bytes: Uint8Array): VirtAddr {
     const count = this.pagesFor(Math.max(bytes.length, 1));
     const area = this.vmalloc.getVmArea(count * this.pageSize, VM_USERMAP);
-    if (area === null) throw new RangeError('no addresses are left for a buffer');
+    if (area === null) throw new OutOfMemory('no addresses are left for a buffer');
     this.mapBytes(area.addr, bytes, 'PAGE_KERNEL', this.data);
     return area.addr;
   }
@@ -301,7 +306,7 @@ export class Kernel {
   private createTask(stackSize: number): Task {
     const count = this.pagesFor(stackSize);
     const area = this.vmalloc.getVmArea(count * this.pageSize, VM_USERMAP, this.layout.stack);
-    if (area === null) throw new RangeError('no addresses for the kernel stack');
+    if (area === null) throw new OutOfMemory('no addresses for the kernel stack');
     this.mapPages(area.addr, count, 'PAGE_KERNEL', this.pages.owner('kernel stack'));
     return {
       comm: 'faultline',
@@ -360,7 +365,7 @@ export class Kernel {
       const pfn = this.pages.allocPage(owner);
       const va = u64(at + BigInt(i * this.pageSize)) as VirtAddr;
       if (pfn < 0 || this.mm.mapRange(va, pfn as Pfn, 1, prot) < 0) {
-        throw new RangeError('no memory is left');
+        throw new OutOfMemory('no memory is left');
       }
     }
   }
