@@ -87,7 +87,7 @@ function ordinary(out: InstructionBuilder, shape: Shape, cost: FormCost): number
   const traffic = trafficOf(mnemonic, operands);
   const { memory, loads, stores, writes } = traffic;
   const reads = [...traffic.reads];
-  noteAddresses(out, mnemonic, operands, writes);
+  noteAddresses(out, mnemonic, operands, traffic);
   let access = -1;
   if (memory !== null && (loads || stores)) {
     const forwarding = forwardingOf(mnemonic, operands, memory, loads && stores);

@@ -31,6 +31,8 @@ export function forwardingOf(
   memory: MemoryOperand,
   modifies: boolean,
 ): Forwarding {
+  // A multiplication's operand was measured as a plain forward.
+  if (mnemonic === 'mul' || mnemonic === 'imul') return FRAME;
   if (memory.index >= 0) return ORDINARY;
   if (!modifies || mnemonic === 'xadd') return RENAMED;
   if (operands.length === 1) return BY_ITSELF;

@@ -1,5 +1,5 @@
 // What an x86-64 instruction reads and writes, sorted by where it goes: registers, flags, memory.
-import type { InstructionBuilder } from '../../emulator/cost/builder.ts';
+import { type InstructionBuilder, registersOf } from '../../emulator/cost/builder.ts';
 import {
   CARRY,
   FLAGS,
@@ -75,21 +75,24 @@ export function noteAddresses(
   out: InstructionBuilder,
   mnemonic: string,
   operands: readonly Operand[],
-  writes: readonly number[],
+  traffic: Traffic,
 ): void {
   const [target, source] = operands;
-  if (isRegister(target) && target.value < VECTOR) {
-    const amount = foldedSum(mnemonic, operands);
-    if (amount !== null) return out.moved(target.value, target.value, amount);
-    if (mnemonic === 'mov' && isImmediate(source)) {
-      return out.constant(target.value, Number(BigInt.asUintN(target.width, source.number)));
-    }
-    if (mnemonic === 'mov' && target.width === 64 && isRegister(source)) {
-      return out.moved(target.value, source.value, 0);
-    }
-    if (mnemonic === 'lea' && isMemory(source) && source.index < 0 && source.base >= 0) {
-      return out.moved(target.value, source.base, source.disp);
-    }
-  }
-  out.unknown(writes.filter((value) => value < VECTOR));
+  const { reads, writes, memory } = traffic;
+  const general = writes.filter((value) => value < VECTOR);
+  const amount = foldedSum(mnemonic, operands);
+  if (!isRegister(target) || general.length !== 1) out.unknown(general);
+  else if (amount !== null) out.moved(target.value, target.value, amount);
+  else if (mnemonic === 'mov' && isImmediate(source)) {
+    out.constant(target.value, Number(BigInt.asUintN(target.width, source.number)));
+  } else if (mnemonic === 'mov' && target.width === 64 && isRegister(source)) {
+    out.moved(target.value, source.value, 0);
+  } else if (mnemonic === 'lea' && isMemory(source)) {
+    const plain = source.index < 0 && source.base >= 0;
+    if (plain) out.moved(target.value, source.base, source.disp);
+    else out.derived(target.value, `lea ${source.scale} ${source.disp}`, registersOf(source));
+  } else if (memory === null && reads.every((value) => value < VECTOR)) {
+    const numbers = operands.map((operand) => (isImmediate(operand) ? operand.number : ''));
+    out.derived(target.value, `${mnemonic} ${target.width} ${numbers}`, reads);
+  } else out.unknown(general);
 }

@@ -90,6 +90,11 @@ export class InstructionBuilder {
     this.effects.push({ kind: 'constant', to, value });
   }
 
+  /** `to` depends on nothing but the operation's name and the values. */
+  derived(to: number, name: string, of: readonly number[]): void {
+    this.effects.push({ kind: 'function', to, name, of });
+  }
+
   unknown(values: readonly number[]): void {
     for (const to of values) this.effects.push({ kind: 'unknown', to });
   }

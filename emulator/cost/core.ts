@@ -26,6 +26,8 @@ export interface CoreDescription {
   readonly takenBranchPorts: number;
   /** Cycles to a load that needs bytes of a store that does not hold all of them. */
   readonly blockedForwarding: number;
+  /** Cycles to a load of what a locked operation wrote. */
+  readonly lockedLoad: number;
   /** Loads wait for earlier stores to the same bytes; without it memory carries no data. */
   readonly followsStores: boolean;
   /** Loads whose store the core remembers. */

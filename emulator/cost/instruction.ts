@@ -43,6 +43,13 @@ export interface Access {
 /** How an instruction moves the addresses of later accesses, as far as it can be told without running the code. */
 export type AddressEffect =
   | { readonly kind: 'copy'; readonly to: number; readonly from: number; readonly add: number }
+  | {
+      /** The same operation on the same values gives the same result. */
+      readonly kind: 'function';
+      readonly to: number;
+      readonly name: string;
+      readonly of: readonly number[];
+    }
   | { readonly kind: 'constant'; readonly to: number; readonly value: number }
   | { readonly kind: 'unknown'; readonly to: number };
 

@@ -15,6 +15,7 @@ interface StoredBytes {
   readonly address: number;
   readonly width: number;
   readonly data: Value;
+  readonly locked: boolean;
   /** Cycle in which it is written to the cache; 0 before that is known. */
   committed: number;
 }
@@ -144,7 +145,6 @@ export class Scoreboard {
     const start = this.start(branch ? core.takenBranchPorts : uop.ports, ready, cycle, uop, bank);
     const result = { ready: start + uop.latency };
     if (insn.flow === 'branch') this.branchResolved = start + 1;
-    if (uop.load >= 0) result.ready = Math.max(result.ready, this.lockEnd + uop.latency);
     if (uop.load >= 0 && insn.locked !== null) this.lock(insn, insn.locked, ready, result);
     else if (uop.load >= 0 && core.followsStores) {
       this.forward(places.addresses[uop.load], insn.accesses[uop.load], result, cycle);
@@ -153,7 +153,13 @@ export class Scoreboard {
     if (uop.store >= 0) {
       const { width } = insn.accesses[uop.store];
       const data = uop.reads.length > 0 ? values[uop.reads[0]] : ALWAYS;
-      this.stores.push({ address: places.addresses[uop.store], width, data, committed: 0 });
+      this.stores.push({
+        address: places.addresses[uop.store],
+        width,
+        data,
+        locked: insn.locked !== null,
+        committed: 0,
+      });
       if (this.stores.length > 64) this.stores = this.stores.slice(-32);
     }
     return Math.max(start + 1, uop.writes.length > 0 ? result.ready : 0);
@@ -235,6 +241,11 @@ export class Scoreboard {
       const covered = address >= store.address && address + width <= store.address + store.width;
       if (!covered) {
         result.ready = Math.max(result.ready, store.committed + this.core.blockedForwarding);
+        return;
+      }
+      // What a locked operation wrote is there when it has ended.
+      if (store.locked) {
+        result.ready = Math.max(result.ready, store.committed + this.core.lockedLoad);
         return;
       }
       const way = this.learnt ? access.loopForwarding : access.forwarding;

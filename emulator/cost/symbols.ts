@@ -12,6 +12,7 @@ const UNKNOWN_COUNT = 64;
 
 export class SymbolicAddresses {
   private readonly held: number[];
+  private readonly results = new Map<string, number>();
   private next = 1;
 
   /** @param values values of the core's numbering */
@@ -39,7 +40,15 @@ export class SymbolicAddresses {
   private after(effect: AddressEffect): number {
     if (effect.kind === 'unknown') return this.fresh();
     if (effect.kind === 'constant') return effect.value;
+    if (effect.kind === 'function') return this.result(effect.name, effect.of);
     return this.held[effect.from] + effect.add;
+  }
+
+  private result(name: string, of: readonly number[]): number {
+    const key = `${name} ${of.map((value) => this.held[value]).join(' ')}`;
+    const known = this.results.get(key) ?? this.fresh();
+    this.results.set(key, known);
+    return known;
   }
 
   private address(access: Access): number {
