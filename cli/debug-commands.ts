@@ -5,22 +5,24 @@ import type { Debugger, DebugStop, FaultStep } from '../testbed/debugger.ts';
 import type { StepRun } from '../testbed/run.ts';
 import type { Scenario } from '../testbed/scenario.ts';
 import { examine, parseExamine } from './debug-examine.ts';
+import { evaluate } from './debug-expression.ts';
+import { arenaLines, breakpointLines, faultLines, symbolText } from './debug-info.ts';
 import { CliError } from './errors.ts';
 import { located } from './execute.ts';
-import { placeText, stepSummary } from './tell.ts';
+import { placeText, stepLines } from './tell.ts';
 import { walkLines } from './walk.ts';
 
 type Handler = (rest: string) => void;
 
 const HELP = [
   'break PLACE          stop before PLACE (symbol, label, *ADDRESS)',
-  'delete N             delete a breakpoint',
+  'delete [N]           delete a breakpoint, or all',
   'stepi [N]            run one instruction, its faults included',
   'continue             run to a breakpoint or the end',
   'stepfault [N|all]    one stop further on the way of a fault',
   'info registers [R]   registers',
   'info walk ADDRESS    page-table walk of an address',
-  'info arena           arenas, their pages and programs',
+  'info arena           arenas, their addresses and pages',
   'info faults          faults so far',
   'info breakpoints     breakpoints',
   'x/NFU ADDRESS        examine memory: x/8gx $sp, x/4i $pc, x/s ADDRESS',
@@ -48,8 +50,10 @@ const ALIASES: Readonly<Record<string, string>> = {
 };
 
 export class DebugCommands {
-  /** A command was wrong. */
-  failed = false;
+  /** Values printed so far: gdb numbers them. */
+  private printed = 0;
+  /** What `stepfault` said last of what a fault changes. */
+  private told = '';
   private readonly debug: Debugger;
   private readonly scenario: Scenario;
   private readonly out: (text: string) => void;
@@ -66,7 +70,7 @@ export class DebugCommands {
       continue: () => this.stopped(this.located(() => this.debug.continue())),
       stepfault: (rest) => this.stepfault(rest),
       info: (rest) => this.info(rest),
-      print: (rest) => this.line(`$1 = ${hex(this.address(rest))}`),
+      print: (rest) => this.print(rest),
       disassemble: () => this.disassemble(),
       backtrace: () => this.backtrace(),
       help: () => this.line(HELP.join('\n')),
@@ -81,7 +85,7 @@ export class DebugCommands {
   /** Enters the first call and shows where we are. */
   begin(): void {
     const done = this.located(() => this.debug.start());
-    for (const step of done) this.line(this.summary(step));
+    for (const step of done) this.result(step);
     if (this.debug.call === null) this.line('The scenario has ended.');
     else this.where();
   }
@@ -93,7 +97,8 @@ export class DebugCommands {
       this.x(rest);
       return true;
     }
-    const name = word === undefined ? undefined : resolve(word, Object.keys(this.handlers));
+    const name =
+      word === undefined ? undefined : resolve(word, [...Object.keys(this.handlers), 'quit']);
     if (name === 'quit') return false;
     const handler = name === undefined ? undefined : this.handlers[name];
     if (handler === undefined) throw new CliError(`unknown command: ${line}`, "try 'help'");
@@ -103,12 +108,21 @@ export class DebugCommands {
 
   private break(text: string): void {
     const place = text.replace(/^\*/, '');
-    const addr = virtAddr(place === '' ? this.debug.ip : this.address(place));
+    const addr = place === '' ? this.debug.ip : this.address(place);
     const { id } = this.debug.addBreakpoint(addr, text);
     this.line(`Breakpoint ${id} at ${hex(addr)}`);
   }
 
+  private print(text: string): void {
+    const value = this.address(text);
+    this.line(`$${++this.printed} = ${hex(value)}`);
+  }
+
   private delete(text: string): void {
+    if (text === '') {
+      for (const { id } of [...this.debug.breakpoints]) this.debug.deleteBreakpoint(id);
+      return;
+    }
     if (!this.debug.deleteBreakpoint(Number(text))) {
       throw new CliError(`no breakpoint ${text}`, "'info breakpoints' lists them");
     }
@@ -126,8 +140,7 @@ export class DebugCommands {
   }
 
   private stepfault(text: string): void {
-    const all = text === 'all';
-    const count = all ? Number.POSITIVE_INFINITY : text === '' ? 1 : positive(text);
+    const count = text === 'all' ? Number.POSITIVE_INFINITY : text === '' ? 1 : positive(text);
     for (let i = 0; i < count; i++) {
       const step = this.located(() => this.debug.stepFault());
       if ('kind' in step) {
@@ -140,21 +153,19 @@ export class DebugCommands {
 
   private tellFaultStep({ title, detail }: FaultStep): void {
     this.line(`${title.padEnd(28)}  ${detail}`.trimEnd());
-    this.line(`${' '.repeat(28)}  [${this.state()}]`);
+    const state = this.state();
+    if (state !== this.told) this.line(`${' '.repeat(28)}  [${state}]`);
+    this.told = state;
   }
 
   /** The state that a fault's way changes: the entry, the instruction pointer, the report stream. */
   private state(): string {
     const { run, vcpu, faultAddr } = this.debug;
-    const {
-      mm,
-      ram,
-      symbols,
-      mm: { format },
-    } = run.kernel;
+    const { mm, ram, symbols } = run.kernel;
     const ptep = faultAddr === null ? null : mm.ptepOffset(faultAddr);
-    const pte = ptep === null ? 'no table' : hex(ram.read64(ptep));
-    const kind = ptep !== null && format.pteNone(ram.read64(ptep)) ? ' (none)' : '';
+    const entry = ptep === null ? null : ram.read64(ptep);
+    const pte = entry === null ? 'no table' : hex(entry);
+    const kind = entry !== null && mm.format.pteNone(entry) ? ' (none)' : '';
     const stream = run.program(null).mainProg.streams[1].peek().length;
     return `pte ${pte}${kind}, ip ${symbols.format(this.debug.ip)}, retired ${vcpu.cpu.retired}, stderr ${stream} bytes`;
   }
@@ -164,9 +175,9 @@ export class DebugCommands {
     const tellers: Readonly<Record<string, () => void>> = {
       registers: () => this.registers(rest),
       walk: () => this.walk(rest.join(' ')),
-      arena: () => this.arenas(),
-      faults: () => this.faults(),
-      breakpoints: () => this.listBreakpoints(),
+      arena: () => this.lines(arenaLines(this.debug.run)),
+      faults: () => this.lines(faultLines(this.debug)),
+      breakpoints: () => this.lines(breakpointLines(this.debug)),
     };
     const name = resolve(what, Object.keys(tellers));
     if (name === undefined) {
@@ -191,49 +202,15 @@ export class DebugCommands {
 
   private walk(text: string): void {
     if (text === '') throw new CliError('info walk: no address', 'give an address: info walk $rdi');
-    const report = this.debug.vcpu.paging.inspect(virtAddr(this.address(text)), 0);
+    const report = this.debug.vcpu.paging.inspect(this.address(text), 0);
     this.line(`read of ${hex(report.va)}, ${placeText(this.debug.run, report.va)}`);
-    for (const line of walkLines(report)) this.line(line);
-  }
-
-  private arenas(): void {
-    const { run } = this.debug;
-    for (const [name, arena] of run.kernel.arenas) {
-      this.line(
-        `${name}: kern_vm_start ${hex(arena.kernVmStart)}, recovered up to ${hex(arena.recoveryEnd)}`,
-      );
-      this.line(`  user_vm_start ${hex(arena.userVmStart)}, user_vm_end ${hex(arena.userVmEnd)}`);
-      this.line(
-        `  max_entries ${arena.maxEntries}, ${arena.dataPages.outstanding} pages allocated`,
-      );
-      this.line(`  scratch page pfn ${hex(arena.scratchPage)}, PTE ${hex(arena.scratchPte)}`);
-    }
-  }
-
-  private faults(): void {
-    const { faults } = this.debug.vcpu;
-    if (faults.length === 0) this.line('No faults.');
-    for (let i = 0; i < faults.length; i++) {
-      const { ip, addr, access, code, resolution } = faults.at(i);
-      const { symbols } = this.debug.run.kernel;
-      this.line(
-        `${i + 1}  ${access} ${hex(addr)} (${placeText(this.debug.run, addr)}) code ${hex(code)} at ${symbols.format(ip)}: ${resolution}`,
-      );
-    }
-  }
-
-  private listBreakpoints(): void {
-    const { breakpoints } = this.debug;
-    if (breakpoints.length === 0) this.line('No breakpoints.');
-    for (const { id, addr, text, hits } of breakpoints) {
-      this.line(`${id}  ${hex(addr)} ${this.symbol(addr)} ${text}, hit ${hits} times`);
-    }
+    this.lines(walkLines(report));
   }
 
   private x(rest: string): void {
     const { format, expression } = parseExamine(rest);
-    const at = virtAddr(expression === '' ? this.debug.ip : this.address(expression));
-    for (const line of examine(this.debug.run.kernel, at, format)) this.line(line);
+    const at = expression === '' ? this.debug.ip : this.address(expression);
+    this.lines(examine(this.debug.run.kernel, at, format));
   }
 
   private disassemble(): void {
@@ -271,10 +248,7 @@ export class DebugCommands {
         this.where();
         return;
       case 'ended':
-        this.line(this.summary(stop.result));
-        for (const { expect, wanted, got } of stop.result.failures) {
-          this.line(`  ${expect}: wanted ${wanted}, got ${got}`);
-        }
+        this.result(stop.result);
         this.begin();
         return;
       case 'over':
@@ -288,13 +262,12 @@ export class DebugCommands {
     this.line(`=> ${hex(ip)} ${this.symbol(ip)}: ${text}`);
   }
 
-  private summary(step: StepRun): string {
-    return stepSummary(this.debug.run, step);
+  private result(step: StepRun): void {
+    this.lines(stepLines(this.debug.run, step));
   }
 
   private symbol(ip: VirtAddr): string {
-    const symbol = this.debug.run.kernel.symbols.find(ip);
-    return symbol === null ? '<?>' : `<${symbol.name}+${ip - symbol.start}>`;
+    return symbolText(this.debug.run, ip);
   }
 
   private register(name: string): bigint {
@@ -315,27 +288,21 @@ export class DebugCommands {
     return this.debug.vcpu.cpu.readRegister(own);
   }
 
-  /** A sum of $registers, symbols, labels and numbers. @throws CliError */
-  private address(text: string): bigint {
-    const terms = text.replaceAll(/\s/g, '').match(/[+-]?[^+-]+/g);
-    if (terms === null)
-      throw new CliError(`no address: ${text}`, 'give a number, $register or symbol');
-    return terms.reduce((sum, term) => {
-      const value = this.term(term.replace(/^[+-]/, ''));
-      return BigInt.asUintN(64, term.startsWith('-') ? sum - value : sum + value);
-    }, 0n);
+  /** @throws CliError */
+  private address(text: string): VirtAddr {
+    const { kernel } = this.debug.run;
+    const value = evaluate(text, {
+      register: (name) => this.register(name),
+      named: (name) =>
+        kernel.symbols.byName(name)?.start ??
+        this.debug.call?.code.labels.get(name) ??
+        kernel.arenas.get(name)?.kernVmStart,
+    });
+    return virtAddr(value);
   }
 
-  private term(text: string): bigint {
-    if (/^(0x[0-9a-f]+|[0-9]+)$/i.test(text)) return BigInt(text);
-    if (text.startsWith('$')) return this.register(text.slice(1));
-    const { kernel } = this.debug.run;
-    const known =
-      kernel.symbols.byName(text)?.start ??
-      this.debug.call?.code.labels.get(text) ??
-      kernel.arenas.get(text)?.kernVmStart;
-    if (known !== undefined) return known;
-    throw new CliError(`no symbol ${text}`, 'give a number, $register, symbol, label or arena');
+  private lines(texts: readonly string[]): void {
+    for (const text of texts) this.line(text);
   }
 
   private line(text: string): void {
@@ -343,16 +310,17 @@ export class DebugCommands {
   }
 
   private located<T>(action: () => T): T {
-    return located(this.scenario, this.debug.call?.step ?? null, action);
+    return located(this.scenario, this.debug.step, action);
   }
 }
 
-/** A name that `word` stands for: itself, an alias, or the only one that it begins. */
+/** The name that `word` stands for: itself, an alias, or the one that it begins. @throws CliError if it begins several */
 function resolve(word: string, names: readonly string[]): string | undefined {
   const name = ALIASES[word] ?? word;
-  if (names.includes(name) || name === 'quit') return name;
-  const begun = names.filter((candidate) => candidate.startsWith(word));
-  return word !== '' && begun.length > 0 ? begun[0] : undefined;
+  if (names.includes(name)) return name;
+  const begun = word === '' ? [] : names.filter((candidate) => candidate.startsWith(word));
+  if (begun.length > 1) throw new CliError(`${word} is ambiguous`, `give ${begun.join(' or ')}`);
+  return begun[0];
 }
 
 function positive(text: string): number {

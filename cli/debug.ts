@@ -1,81 +1,79 @@
 // faultline debug: a step debugger with gdb's words, and `stepfault`. The commands are in debug-commands.ts.
-import { createInterface } from 'node:readline/promises';
 import { Debugger } from '../testbed/debugger.ts';
 import { DebugCommands } from './debug-commands.ts';
-import { CliError, EXIT, isUserError } from './errors.ts';
-import { openRun, pickArchs, worldOf } from './execute.ts';
-import { loadHost, loadScenario, withSeries } from './host.ts';
+import { EXIT, isUserError } from './errors.ts';
+import { openRun, pickArch, worldOf } from './execute.ts';
+import { loadHost } from './host.ts';
 import type { Io } from './io.ts';
+import { type ProgramOptions, scenarioFrom } from './program.ts';
 
-export interface DebugOptions {
-  readonly arch?: string;
-  readonly series?: string;
-  readonly assembler?: string;
+export interface DebugOptions extends ProgramOptions {
   readonly batch?: boolean;
   readonly ex?: readonly string[];
   readonly json?: boolean;
 }
 
+interface WrongCommand {
+  readonly message: string;
+  readonly remedy: string;
+}
+
 /**
- * @returns the exit code: in a batch 1 if a step that was done differs from what its scenario expects, 2 if a command
+ * @returns the exit code: 1 if a step that was done differs from what its scenario expects, 2 if a command of a batch
  * was wrong
  */
 export async function debugCommand(file: string, options: DebugOptions, io: Io): Promise<number> {
-  const scenario = withSeries(loadScenario(file, io), options.series);
-  const archs = pickArchs(scenario, options.arch);
-  if (archs.length > 1) {
-    throw new CliError(
-      `${file}: is for ${archs.join(' and ')}`,
-      `say which: --arch ${archs.join(' or --arch ')}`,
-    );
-  }
+  const scenario = scenarioFrom(file, options, io);
+  const arch = pickArch(scenario, options.arch);
   const host = await loadHost(options.assembler);
-  const run = openRun(host, scenario, worldOf(scenario, archs[0]));
+  const run = openRun(host, scenario, worldOf(scenario, arch));
   try {
     const lines: string[] = [];
     const out = options.json
       ? (text: string) => void lines.push(...text.replace(/\n$/, '').split('\n'))
       : io.out;
     const commands = new DebugCommands(new Debugger(run), scenario, out);
-    const wrong = await drive(commands, options, io);
-    if (options.json) io.out(`${JSON.stringify({ file, arch: archs[0], lines }, null, 2)}\n`);
-    return wrong ? EXIT.usage : commands.differs ? EXIT.differs : EXIT.ok;
+    const error = await drive(commands, options, io);
+    const pass = !commands.differs;
+    if (options.json) {
+      io.out(`${JSON.stringify({ scenario: file, arch, pass, lines, error }, null, 2)}\n`);
+    }
+    return error !== null ? EXIT.usage : pass ? EXIT.ok : EXIT.differs;
   } finally {
     run.close();
   }
 }
 
-/** @returns true if a command of a batch was wrong */
-async function drive(commands: DebugCommands, options: DebugOptions, io: Io): Promise<boolean> {
+/** @returns the wrong command that ended a batch, or null */
+async function drive(
+  commands: DebugCommands,
+  options: DebugOptions,
+  io: Io,
+): Promise<WrongCommand | null> {
   commands.begin();
   for (const line of options.ex ?? []) {
-    if (!one(commands, line, io)) return false;
-    if (options.batch && commands.failed) return true;
+    const done = one(commands, line, io);
+    if (done === 'quit') return null;
+    if (options.batch && done !== null) return done;
   }
-  if (options.batch) return false;
-  const terminal = createInterface({ input: process.stdin, output: process.stdout });
-  terminal.setPrompt('(faultline) ');
-  terminal.prompt();
+  if (options.batch) return null;
   let last = '';
-  for await (const line of terminal) {
+  for await (const line of io.lines('(faultline) ')) {
     // An empty line repeats the last command, as in gdb.
     const command = line.trim() === '' ? last : line.trim();
     last = command;
-    if (command !== '' && !one(commands, command, io)) break;
-    terminal.prompt();
+    if (command !== '' && one(commands, command, io) === 'quit') break;
   }
-  terminal.close();
-  return false;
+  return null;
 }
 
-/** @returns false to quit */
-function one(commands: DebugCommands, line: string, io: Io): boolean {
+function one(commands: DebugCommands, line: string, io: Io): 'quit' | WrongCommand | null {
   try {
-    return commands.execute(line);
+    return commands.execute(line) ? null : 'quit';
   } catch (error) {
     if (!isUserError(error)) throw error;
-    commands.failed = true;
-    io.err(`${error.message}\n  ${error.remedy}\n`);
-    return true;
+    const { message, remedy } = error;
+    io.err(`${message}\n  ${remedy}\n`);
+    return { message, remedy };
   }
 }

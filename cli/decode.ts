@@ -21,6 +21,11 @@ interface Decoded {
 }
 
 const KINDS = ['pf', 'esr', 'pte-x86', 'pte-arm64'];
+/** What each option is for. */
+const OPTION_KINDS: readonly ['level' | 'granule', readonly string[]][] = [
+  ['level', ['pte-x86', 'pte-arm64']],
+  ['granule', ['pte-arm64']],
+];
 const X86_LEVELS: readonly X86Level[] = ['PML5', 'PML4', 'PDPT', 'PD', 'PT'];
 const ARM64_GRANULES: Readonly<Record<string, number>> = { '4K': 12, '16K': 14, '64K': 16 };
 
@@ -44,6 +49,10 @@ export function decodeCommand(
 }
 
 function decode(what: string, value: bigint, options: DecodeOptions): Decoded {
+  for (const [option, kinds] of OPTION_KINDS) {
+    if (options[option] === undefined || kinds.includes(what)) continue;
+    throw new CliError(`--${option} says nothing about ${what}`, `it is for ${kinds.join(', ')}`);
+  }
   switch (what) {
     case 'pf':
       return {
@@ -102,7 +111,7 @@ function granule({ granule: name = '4K' }: DecodeOptions): number {
 /** A 64-bit word as people write one. @throws CliError */
 export function parseWord(text: string): bigint {
   if (!/^(0x[0-9a-f]{1,64}|[0-9]{1,20})$/i.test(text) || BigInt(text) >= 1n << 64n) {
-    throw new CliError(`${text} is no 64-bit number`, 'give it in 0x hex or decimal');
+    throw new CliError(`${text} is no 64-bit number`, 'give it in 0x hex or decimal, unsigned');
   }
   return BigInt(text);
 }

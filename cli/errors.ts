@@ -21,15 +21,17 @@ export class CliError extends Error {
 export const isUserError = (error: unknown): error is Error & { remedy: string } =>
   error instanceof Error && typeof (error as { remedy?: unknown }).remedy === 'string';
 
-const REASONS: Record<string, string> = {
-  ENOENT: 'no such file or directory',
-  EISDIR: 'is a directory',
-  EACCES: 'permission denied',
+const REASONS: Record<string, [reason: string, remedy: string]> = {
+  ENOENT: ['no such file or directory', 'check the path'],
+  ENOTDIR: ['no such file or directory', 'check the path'],
+  EISDIR: ['is a directory', "give a file; 'faultline test' takes directories"],
+  EACCES: ['permission denied', 'check its permissions'],
 };
 
 /** A file that cannot be read, as the user's error. */
 export function cannotRead(path: string, error: unknown): CliError {
   const code = (error as NodeJS.ErrnoException).code ?? '';
-  const reason = REASONS[code] ?? (error instanceof Error ? error.message : String(error));
-  return new CliError(`${path}: ${reason}`, 'check the path and its permissions');
+  const text = error instanceof Error ? error.message : String(error);
+  const [reason, remedy] = REASONS[code] ?? [text, 'check the path and its permissions'];
+  return new CliError(`${path}: ${reason}`, remedy);
 }

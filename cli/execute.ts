@@ -6,6 +6,7 @@ import { AssemblyError } from '../emulator/assembler.ts';
 import type { EventSink } from '../emulator/events.ts';
 import { CallError } from '../testbed/call.ts';
 import { documentOf, type RunDocument } from '../testbed/document.ts';
+import { OutOfMemory } from '../testbed/kernel.ts';
 import { type RunHost, type StepRun, WorldRun } from '../testbed/run.ts';
 import type { ArchName, Scenario, Step, World } from '../testbed/scenario.ts';
 import { CliError } from './errors.ts';
@@ -35,6 +36,16 @@ export function pickArchs(scenario: Scenario, wanted: string | undefined): reado
   return [arch];
 }
 
+/** The one architecture to work on. @throws CliError if several are left or none */
+export function pickArch(scenario: Scenario, wanted: string | undefined): ArchName {
+  const archs = pickArchs(scenario, wanted);
+  if (archs.length === 1) return archs[0];
+  throw new CliError(
+    `${scenario.file}: is for ${archs.join(' and ')}`,
+    `say which: --arch ${archs.join(' or --arch ')}`,
+  );
+}
+
 /** Sets a world up. @throws CliError for what is wrong with the scenario */
 export const openRun = (
   host: RunHost,
@@ -43,20 +54,34 @@ export const openRun = (
   events?: EventSink,
 ): WorldRun => located(scenario, null, () => new WorldRun(host, world, events));
 
-/** Runs every step of a world. @param prepare called before the first step, to read events */
+/** What a command wants of a run beside its results. */
+export interface RunWatch {
+  /** Options that a replay needs beside --arch and --series. */
+  readonly replayOptions?: string;
+  /** Called before the first step, to read events. */
+  prepare?(run: WorldRun): void;
+  /** Called after each step. */
+  stepDone?(run: WorldRun, step: StepRun): void;
+}
+
+/** Runs every step of a world. @throws CliError for what is wrong with the scenario */
 export function execute(
   host: RunHost,
   scenario: Scenario,
   arch: ArchName,
-  prepare: (run: WorldRun) => void = () => {},
+  watch: RunWatch = {},
 ): Executed {
   const run = openRun(host, scenario, worldOf(scenario, arch));
   try {
-    prepare(run);
-    const steps = run.steps.map((step) => located(scenario, step, () => run.runStep(step)));
+    watch.prepare?.(run);
+    const steps = run.steps.map((step) => {
+      const done = located(scenario, step, () => run.runStep(step));
+      watch.stepDone?.(run, done);
+      return done;
+    });
     const document = documentOf(run, steps, {
       scenario,
-      replay: replayLine(scenario, run.world),
+      replay: replayLine(scenario, run.world, watch.replayOptions ?? ''),
       decode: arch === 'x86_64' ? decodePfErrorCode : decodeEsr,
     });
     return { run, steps, document, pass: steps.every(({ failures }) => failures.length === 0) };
@@ -75,7 +100,7 @@ export function located<T>(scenario: Scenario, step: Step | null, action: () => 
       const line = (code?.kind === 'text' ? code.line : 1) + error.line - 1;
       throw new CliError(`${scenario.file}:${line}: ${error.reason}`, error.remedy);
     }
-    if (error instanceof CallError) {
+    if (error instanceof CallError || error instanceof OutOfMemory) {
       const place = step === null ? scenario.file : `${scenario.file}:${step.line}`;
       throw new CliError(`${place}: ${error.message}`, error.remedy);
     }
@@ -84,8 +109,12 @@ export function located<T>(scenario: Scenario, step: Step | null, action: () => 
 }
 
 /** The command line that runs this world again. */
-function replayLine(scenario: Scenario, world: World): string {
+function replayLine(scenario: Scenario, world: World, options: string): string {
   const fromHere = relative('.', scenario.file);
   const file = isAbsolute(scenario.file) || fromHere.startsWith('..') ? scenario.file : fromHere;
-  return `npx faultline run ${file} --arch ${world.arch} --series ${world.series}`;
+  return `npx faultline run ${shellWord(file)} --arch ${world.arch} --series ${world.series}${options}`;
 }
+
+/** `text` as one word of a shell's command line. */
+export const shellWord = (text: string): string =>
+  /^[\w./:,=@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;

@@ -3,6 +3,7 @@ import { dirname, extname, resolve } from 'node:path';
 import { type Assembler, loadAssembler } from '../emulator/assembler.ts';
 import { loadDisassembler } from '../emulator/disassembler.ts';
 import { unicornEngine } from '../emulator/unicorn/engine.ts';
+import { Machines } from '../testbed/machines.ts';
 import type { RunHost } from '../testbed/run.ts';
 import { parseScenario, type Scenario } from '../testbed/scenario.ts';
 import { CliError, cannotRead } from './errors.ts';
@@ -21,7 +22,7 @@ export async function loadHost(assemblerName?: string): Promise<RunHost> {
     loadNamedAssembler(assemblerName),
     loadDisassembler(),
   ]);
-  return { engine: unicornEngine(), assembler, disassembler };
+  return { machines: new Machines(unicornEngine()), assembler, disassembler };
 }
 
 /** The text of a UTF-8 file. @throws CliError if it cannot be read or is no text */
@@ -33,10 +34,15 @@ export function readText(path: string, io: Io): string {
     throw cannotRead(path, error);
   }
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    // Neither format has a use for a zero byte; files that are no text are full of them.
+    if (!bytes.includes(0)) return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
-    throw new CliError(`${path}: is not UTF-8 text`, 'give a scenario (.yaml, .json) or assembly');
+    // Not UTF-8.
   }
+  throw new CliError(
+    `${path}: is not UTF-8 text`,
+    'give a scenario (.yaml, .json) or assembly (.S, .s)',
+  );
 }
 
 /** Reads and checks a scenario file. @throws CliError, ScenarioError */

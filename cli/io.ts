@@ -1,5 +1,6 @@
 // What a command may touch of the world. Tests hand in their own.
 import { readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
 import { styleText } from 'node:util';
 
 export interface Io {
@@ -8,6 +9,8 @@ export interface Io {
   /** @throws the operating system's error, with its `code` */
   readFile(path: string): Uint8Array;
   readStdin(): Uint8Array;
+  /** Lines typed on standard input. @param prompt shown before each on a terminal */
+  lines(prompt: string): AsyncIterable<string>;
   /** Colours are wanted on stdout: a terminal, and NO_COLOR is not set. */
   readonly colour: boolean;
   /** Standard error is a terminal: long work may show progress there. */
@@ -16,14 +19,38 @@ export interface Io {
 
 /** The process's own streams. */
 export function processIo(): Io {
+  // A reader that has seen enough (`| head`) closes the pipe: that is no fault of anybody's.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit();
+    throw error;
+  });
   return {
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
     readFile: (path) => readFileSync(path),
     readStdin: () => readFileSync(0),
+    lines: promptedLines,
     colour: (process.stdout.isTTY ?? false) && !process.env.NO_COLOR,
     terminal: process.stderr.isTTY ?? false,
   };
+}
+
+async function* promptedLines(prompt: string): AsyncGenerator<string> {
+  const onTerminal = process.stdin.isTTY && process.stdout.isTTY;
+  const input = createInterface({
+    input: process.stdin,
+    output: onTerminal ? process.stdout : undefined,
+    prompt,
+  });
+  try {
+    if (onTerminal) input.prompt();
+    for await (const line of input) {
+      yield line;
+      if (onTerminal) input.prompt();
+    }
+  } finally {
+    input.close();
+  }
 }
 
 /** `text` in a style of `node:util`, if colours are wanted. */

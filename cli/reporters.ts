@@ -82,14 +82,23 @@ function jsonReporter(io: Io): Reporter {
   };
 }
 
+const XML_NAMES: Readonly<Record<string, string>> = {
+  '&': 'amp',
+  '<': 'lt',
+  '>': 'gt',
+  '"': 'quot',
+};
+
+/** Text for XML 1.0, which has no way to write most control characters. */
+const escapeXml = (text: string): string =>
+  text
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced
+    .replaceAll(/[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/g, '\ufffd')
+    .replaceAll(/[&<>"]/g, (c) => `&${XML_NAMES[c]};`);
+
 /** JUnit XML as CI systems read it. */
 function junitReporter(io: Io): Reporter {
   const results: TestResult[] = [];
-  const escapeXml = (text: string) =>
-    text.replaceAll(
-      /[&<>"]/g,
-      (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]!,
-    );
   return {
     start: () => {},
     result: (result) => void results.push(result),
@@ -111,24 +120,30 @@ function junitReporter(io: Io): Reporter {
   };
 }
 
-/** Documentation/dev-tools/ktap.rst, version 1. The plan comes last: files may hold one run or two. */
+/** Documentation/dev-tools/ktap.rst, version 1. The plan comes first and is known last: a file may hold one run or two. */
 function ktapReporter(io: Io): Reporter {
   const results: TestResult[] = [];
+  const linesOf = (result: TestResult, i: number): string[] => {
+    const ok = result.status === 'failed' ? 'not ok' : 'ok';
+    const skip = result.status === 'skipped' ? ` # SKIP ${result.why}` : '';
+    return [
+      ...detailsOf(result).flatMap((line) => line.split('\n').map((part) => `# ${part}`)),
+      // A # would begin a directive.
+      `${ok} ${i + 1} ${titleOf(result).replaceAll('#', '')}${skip}`,
+    ];
+  };
   return {
-    start: () => io.out('KTAP version 1\n'),
-    result(result) {
-      results.push(result);
-      const number = results.length;
-      for (const line of detailsOf(result)) io.out(`# ${line.replaceAll('\n', '\n# ')}\n`);
-      const ok = result.status === 'failed' ? 'not ok' : 'ok';
-      const skip = result.status === 'skipped' ? ` # SKIP ${result.why}` : '';
-      io.out(`${ok} ${number} ${titleOf(result).replaceAll('#', '')}${skip}\n`);
-    },
+    start: () => {},
+    result: (result) => void results.push(result),
     end() {
       const { passed, failed, skipped } = count(results);
-      io.out(
-        `1..${results.length}\n# Totals: pass:${passed} fail:${failed} xfail:0 xpass:0 skip:${skipped} error:0\n`,
-      );
+      const lines = [
+        'KTAP version 1',
+        `1..${results.length}`,
+        ...results.flatMap(linesOf),
+        `# Totals: pass:${passed} fail:${failed} xfail:0 xpass:0 skip:${skipped} error:0`,
+      ];
+      io.out(`${lines.join('\n')}\n`);
     },
   };
 }

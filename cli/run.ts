@@ -1,16 +1,12 @@
 // faultline run: one file, and the story of its faults.
-import { extname } from 'node:path';
-import type { EventSink } from '../emulator/events.ts';
-import type { CallSeen } from '../testbed/call.ts';
-import type { StepRun, WorldRun } from '../testbed/run.ts';
 import type { ArchName, Scenario } from '../testbed/scenario.ts';
 import { Story } from '../testbed/story.ts';
 import { CliError, EXIT } from './errors.ts';
 import { type Executed, execute, pickArchs } from './execute.ts';
-import { isScenarioFile, loadHost, loadScenario, withSeries } from './host.ts';
+import { loadHost } from './host.ts';
 import { type Io, paint } from './io.ts';
-import { type ProgramOptions, scenarioOfAssembly } from './program.ts';
-import { stepSummary, storySource } from './tell.ts';
+import { type ProgramOptions, replayOptions, scenarioFrom } from './program.ts';
+import { stepLines, storySource } from './tell.ts';
 
 export interface RunOptions extends ProgramOptions {
   readonly json?: boolean;
@@ -31,41 +27,22 @@ export async function runCommand(file: string, options: RunOptions, io: Io): Pro
   }
   const archs = pickArchs(scenario, options.arch);
   const host = await loadHost(options.assembler);
-  const done: Executed[] = [];
-  for (const arch of archs) {
-    if (options.json) done.push(execute(host, scenario, arch));
-    else
-      done.push(
-        tell(io, scenario, arch, traces, (prepare) => execute(host, scenario, arch, prepare)),
-      );
-  }
-  if (options.json) {
-    const results = done.map(({ document }) => document);
-    const passed = done.filter(({ pass }) => pass).length;
-    const document =
-      results.length === 1
-        ? results[0]
-        : { passed, failed: done.length - passed, skipped: 0, results };
-    io.out(`${JSON.stringify(document, null, 2)}\n`);
-  }
+  const replay = replayOptions(options);
+  const done = archs.map((arch, i): Executed => {
+    if (options.json) return execute(host, scenario, arch, { replayOptions: replay });
+    if (i > 0) io.out('\n');
+    return tell(io, scenario, arch, traces, (watch) => execute(host, scenario, arch, watch));
+  });
+  if (options.json) io.out(`${JSON.stringify(documentOf(done), null, 2)}\n`);
   return done.every(({ pass }) => pass) ? EXIT.ok : EXIT.differs;
 }
 
-function scenarioFrom(file: string, options: RunOptions, io: Io): Scenario {
-  if (isScenarioFile(file)) {
-    return withSeries(loadScenario(file, io), options.series);
-  }
-  if (['.S', '.s'].includes(extname(file))) return scenarioOfAssembly(file, options, io);
-  if (extname(file) === '.o') {
-    throw new CliError(
-      `${file}: compiled objects cannot be run yet`,
-      'give the function as assembly (.S), or its bytes in a scenario',
-    );
-  }
-  throw new CliError(
-    `${file}: neither a scenario (.yaml, .json) nor assembly (.S, .s)`,
-    'give the file the ending of what it is',
-  );
+/** One run's own document; of several the one that `faultline test` prints. */
+function documentOf(done: readonly Executed[]): object {
+  const results = done.map(({ document }) => document);
+  if (results.length === 1) return results[0];
+  const passed = done.filter(({ pass }) => pass).length;
+  return { passed, failed: done.length - passed, skipped: 0, results };
 }
 
 function parseTraces(text: string | undefined): ReadonlySet<string> {
@@ -83,50 +60,34 @@ function tell(
   scenario: Scenario,
   arch: ArchName,
   traces: ReadonlySet<string>,
-  go: (prepare: (run: WorldRun) => void) => Executed,
+  go: (watch: Parameters<typeof execute>[3]) => Executed,
 ): Executed {
-  io.out(`${paint(io, 'bold', scenario.name)}\n${arch}, series ${scenario.series}\n\n`);
+  const parts = {
+    full: traces.has('faults') ? Number.POSITIVE_INFINITY : FULL,
+    walks: traces.has('walks'),
+    insns: traces.has('insns'),
+  };
+  let title = `${paint(io, 'bold', scenario.name)}\n${arch}, series ${scenario.series}\n\n`;
+  // Nothing is told of a run that cannot even begin.
+  const line = (text: string) => {
+    io.out(`${title}${text}\n`);
+    title = '';
+  };
   let story: Story | null = null;
-  const executed = go((run) => {
-    const parts = {
-      full: traces.has('faults') ? Number.POSITIVE_INFINITY : FULL,
-      walks: traces.has('walks'),
-      insns: traces.has('insns'),
-    };
-    const teller = new Story(storySource(run), parts, (line) => io.out(`${line}\n`));
-    story = teller;
-    readEvents(run.kernel.events, teller);
-    run.kernel.cpus[0].traceInstructions = traces.has('insns');
+  const executed = go({
+    prepare(run) {
+      const teller = new Story(storySource(run), parts, line);
+      story = teller;
+      run.kernel.events.read((event) => teller.read(event));
+      run.kernel.cpus[0].traceInstructions = parts.insns;
+    },
+    stepDone(run, step) {
+      const untold = story?.takeUntold() ?? 0;
+      if (untold > 0) line(`... and ${untold} more faults (--trace faults tells them)`);
+      for (const text of stepLines(run, step, (word) => paint(io, 'red', word))) line(text);
+      if (step.seen.kind === 'call' && step.step !== run.steps.at(-1)) line('');
+    },
   });
-  const untold = (story as Story | null)?.untold ?? 0;
-  if (untold > 0) io.out(`... and ${untold} more faults (--trace faults tells them)\n`);
-  for (const step of executed.steps) tellStep(io, executed.run, step);
-  io.out(
-    `${executed.pass ? paint(io, 'green', 'as expected') : paint(io, 'red', 'not as expected')}\n\n`,
-  );
+  line(executed.pass ? paint(io, 'green', 'as expected') : paint(io, 'red', 'not as expected'));
   return executed;
 }
-
-const readEvents = (events: EventSink, story: Story): void =>
-  void events.read((event) => story.read(event));
-
-function tellStep(io: Io, run: WorldRun, step: StepRun): void {
-  const { seen, failures } = step;
-  io.out(`${stepSummary(run, step)}\n`);
-  if (seen.kind === 'call') {
-    const { oops } = seen as CallSeen;
-    if (oops !== null) io.out(block('kernel log', oops.join('\n')));
-  }
-  if (seen.stderr !== '') io.out(block('stderr of the program', seen.stderr.trimEnd()));
-  for (const { expect, wanted, got } of failures) {
-    io.out(
-      `  ${paint(io, 'red', expect)}: wanted ${wanted}\n  ${' '.repeat(expect.length)}  got    ${got}\n`,
-    );
-  }
-}
-
-const block = (title: string, text: string): string =>
-  `${title}\n${text
-    .split('\n')
-    .map((line) => `  | ${line}`.trimEnd())
-    .join('\n')}\n`;

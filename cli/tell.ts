@@ -1,24 +1,31 @@
-// What the story and the summaries of a run need of it, in words.
+// A run in words: where an address lies, what a step came to, what it reported and where it differs.
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
 import type { CallSeen } from '../testbed/call.ts';
+import { formatErrno } from '../testbed/errno.ts';
 import { arenaAt, pageAt } from '../testbed/places.ts';
 import { ARCHITECTURES, type StepRun, type WorldRun } from '../testbed/run.ts';
 import type { StorySource } from '../testbed/story.ts';
+
+/** GUARD_SZ / 2: what lies below kern_vm_start. */
+const HALF_GUARD = 0x8000n;
 
 /** "page 3 of arena", or where else an address lies. */
 export function placeText(run: WorldRun, va: bigint): string {
   const arena = arenaAt(va, run.places);
   if (arena !== null) return `page ${pageAt(va, run.places)} of ${arena.name}`;
-  const { task, layout } = run.kernel;
-  if (va < 4096n) return 'the null page';
+  const { task, symbols, bpf, pageSize } = run.kernel;
+  if (va < BigInt(pageSize)) return 'the null page';
+  if (va >> 63n === 0n) return 'not a kernel address';
   if (va >= task.stack && va < task.stackEnd) return 'the kernel stack';
-  if (va < task.stack && va >= task.stack - BigInt(run.kernel.pageSize)) {
+  if (va < task.stack && va >= task.stack - BigInt(pageSize)) {
     return "the kernel stack's guard page";
   }
-  const guard = run.places.find(({ kbase }) => va < kbase && va >= kbase - 0x8000n);
+  const guard = run.places.find(({ kbase }) => va < kbase && va >= kbase - HALF_GUARD);
   if (guard) return `the lower guard of ${guard.name}`;
-  return va >= layout.text ? 'outside every arena' : 'outside every arena and kernel text';
+  const at = va as VirtAddr;
+  const isText = symbols.find(at) !== null || bpf.ksyms.find(at) !== null;
+  return isText ? 'kernel text' : 'outside every arena';
 }
 
 export function storySource(run: WorldRun): StorySource {
@@ -40,34 +47,58 @@ export function stepSummary(run: WorldRun, { step, seen }: StepRun): string {
       return `alloc: ${seen.page === null ? 'NULL' : `page ${seen.page}`}`;
     case 'free':
     case 'worker':
-      return `${seen.kind}: ${seen.freed} pages given back`;
+      return `${seen.kind}: ${plural(seen.freed, 'page')} given back`;
     case 'destroy':
-      return `destroy: ${seen.freed} pages given back, ${seen.leaked} leaked`;
+      return `destroy: ${plural(seen.freed, 'page')} given back, ${seen.leaked} leaked`;
     case 'reserve':
     case 'create':
-      return `${seen.kind}: ${seen.result}`;
+      return `${seen.kind}: ${formatErrno(seen.result)}`;
     case 'user':
       return `user: ${seen.result}${seen.value === null ? '' : ` ${hex(seen.value)}`}`;
     case 'pte':
       return `pte${step.kind === 'pte' ? ` of page ${step.page}` : ''}: ${hex(seen.value)} (${seen.pteKind})`;
     case 'streamRead':
     case 'streamPrint':
-      return `stream: ${seen.result}, ${seen.bytes} bytes`;
+      return `stream: ${formatErrno(seen.result)}, ${plural(seen.bytes, 'byte')}`;
   }
 }
 
 function callSummary(run: WorldRun, call: CallSeen): string {
-  const { end } = call;
-  const faults = call.faults.length;
+  const { end, faults, ret } = call;
   const counts = new Map<string, number>();
-  for (let i = 0; i < faults; i++) {
-    const { resolution } = call.faults.at(i);
+  for (let i = 0; i < faults.length; i++) {
+    const { resolution } = faults.at(i);
     counts.set(resolution, (counts.get(resolution) ?? 0) + 1);
   }
   const kinds = [...counts].map(([resolution, n]) => `${n} ${resolution}`).join(', ');
-  const how =
-    call.ret !== null
-      ? `returned ${hex(call.ret)}`
-      : `${end.outcome}${'why' in end ? `: ${end.why} at ${run.kernel.symbols.format(end.ip)}` : ''}`;
-  return `${how}; ${call.instructions} instructions, ${call.cycles ?? 0} cycles (uncalibrated), ${faults} ${faults === 1 ? 'fault' : 'faults'}${kinds === '' ? '' : ` (${kinds})`}`;
+  const why = 'why' in end ? `: ${end.why} at ${run.kernel.symbols.format(end.ip)}` : '';
+  const how = ret === null ? `${end.outcome}${why}` : `returned ${hex(ret)}`;
+  const work = `${plural(call.instructions, 'instruction')}, ${call.cycles ?? 0} cycles (uncalibrated)`;
+  return `${how}; ${work}, ${plural(faults.length, 'fault')}${kinds === '' ? '' : ` (${kinds})`}`;
 }
+
+/** What a step came to, what was reported meanwhile, and where it differs from what is expected. */
+export function stepLines(run: WorldRun, step: StepRun, red = (text: string) => text): string[] {
+  const { seen, failures } = step;
+  const oops = seen.kind === 'call' ? (seen as CallSeen).oops : null;
+  return [
+    stepSummary(run, step),
+    ...(oops === null ? [] : block('kernel log', oops)),
+    ...(seen.stderr === ''
+      ? []
+      : block('stderr of the program', seen.stderr.trimEnd().split('\n'))),
+    ...failures.flatMap(({ expect, wanted, got }) => [
+      `  ${red(expect)}: wanted ${wanted}`,
+      `  ${' '.repeat(expect.length)}  got    ${got}`,
+    ]),
+  ];
+}
+
+const block = (title: string, lines: readonly string[]): string[] => [
+  title,
+  ...lines.map((line) => `  | ${line}`.trimEnd()),
+];
+
+/** "1 page", "2 pages". */
+export const plural = (count: number, word: string): string =>
+  `${count} ${word}${count === 1 ? '' : 's'}`;

@@ -36,13 +36,17 @@ export async function testCommand(paths: readonly string[], options: TestOptions
   reporter.start(chosen.length);
   let bad = false;
   let failed = false;
-  for (const file of chosen) {
+  // The lines of the default report are progress enough.
+  const shows = io.terminal && (options.json || options.reporter !== 'default');
+  for (const [i, file] of chosen.entries()) {
+    if (shows) io.err(`\r\x1b[K${i + 1}/${chosen.length} ${file}`);
     for (const result of runFile(file)) {
       reporter.result(result);
       failed ||= result.status === 'failed';
       bad ||= result.error !== null;
     }
   }
+  if (shows) io.err('\r\x1b[K');
   reporter.end();
   return bad ? EXIT.usage : failed ? EXIT.differs : EXIT.ok;
 

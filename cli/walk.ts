@@ -4,16 +4,14 @@ import { hex } from '../emulator/bits.ts';
 import type { AccessKind } from '../emulator/engine.ts';
 import type { WalkReport } from '../mm/paging.ts';
 import { parseWord } from './decode.ts';
-import { CliError, EXIT } from './errors.ts';
-import { located, openRun, pickArchs, worldOf } from './execute.ts';
-import { loadHost, loadScenario, withSeries } from './host.ts';
+import { EXIT } from './errors.ts';
+import { located, openRun, pickArch, worldOf } from './execute.ts';
+import { loadHost } from './host.ts';
 import type { Io } from './io.ts';
+import { type ProgramOptions, scenarioFrom } from './program.ts';
 import { placeText } from './tell.ts';
 
-export interface WalkOptions {
-  readonly arch?: string;
-  readonly series?: string;
-  readonly assembler?: string;
+export interface WalkOptions extends ProgramOptions {
   readonly access: 'read' | 'write' | 'fetch';
   readonly json?: boolean;
 }
@@ -23,16 +21,10 @@ const KINDS: Readonly<Record<WalkOptions['access'], AccessKind>> = { read: 0, wr
 /** @returns the exit code */
 export async function walkCommand(file: string, address: string, options: WalkOptions, io: Io) {
   const va = parseWord(address) as VirtAddr;
-  const scenario = withSeries(loadScenario(file, io), options.series);
-  const archs = pickArchs(scenario, options.arch);
-  if (archs.length > 1) {
-    throw new CliError(
-      `${file}: is for ${archs.join(' and ')}`,
-      `say which: --arch ${archs.join(' or --arch ')}`,
-    );
-  }
+  const scenario = scenarioFrom(file, options, io);
+  const arch = pickArch(scenario, options.arch);
   const host = await loadHost(options.assembler);
-  const run = openRun(host, scenario, worldOf(scenario, archs[0]));
+  const run = openRun(host, scenario, worldOf(scenario, arch));
   try {
     for (const step of run.steps) located(scenario, step, () => run.runStep(step));
     const report = run.kernel.cpus[0].paging.inspect(va, KINDS[options.access]);

@@ -149,6 +149,7 @@ export class Call {
     const { kernel } = this.parts;
     const { image, caller } = this.step;
     const { bytes, labels, lines } = this.assemble(this.step.code);
+    if (bytes.length === 0) throw new CallError('the code is empty', 'give at least a return: ret');
     const start = kernel.loadText(bytes);
     if (image === 'bpf') {
       const [frame] = caller.frames;

@@ -37,6 +37,8 @@ export class Debugger {
   readonly breakpoints: Breakpoint[] = [];
   /** Results of the steps done so far. */
   readonly done: StepRun[] = [];
+  /** The step that is being done, or was last; null before the first. */
+  step: Step | null = null;
   /** The call that is running, or null between calls. */
   call: Call | null = null;
   /** Address of the fault that is being stepped through, or was last; null before the first. */
@@ -67,7 +69,8 @@ export class Debugger {
   start(): StepRun[] {
     const done: StepRun[] = [];
     while (this.call === null && this.next < this.run.steps.length) {
-      const step: Step = this.run.steps[this.next++];
+      const step = this.run.steps[this.next++];
+      this.step = step;
       if (step.kind === 'call') {
         this.call = this.run.startCall(step);
         this.setExits();

@@ -36,6 +36,9 @@ export class Story {
   /** The last line opened a list of kernel functions. */
   private inPath = false;
   private inFault = false;
+  /** Lines of the kernel log since the last other step: an oops shows its whole report elsewhere. */
+  private printed: string[] = [];
+  private untold = 0;
   private readonly source: StorySource;
   private readonly parts: StoryParts;
   private readonly write: (line: string) => void;
@@ -47,9 +50,11 @@ export class Story {
     this.write = write;
   }
 
-  /** Faults that were not told, not even briefly. */
-  get untold(): number {
-    return Math.max(0, this.faults - this.parts.full - BRIEF);
+  /** @returns how many faults since the last call were not told, not even briefly */
+  takeUntold(): number {
+    const { untold } = this;
+    this.untold = 0;
+    return untold;
   }
 
   read(event: Event): void {
@@ -64,6 +69,7 @@ export class Story {
         if (this.parts.insns) this.write(this.instructionLine(event.ip));
         return;
       case 'oops':
+        this.printed = [];
         if (this.inFault) this.write('  oops: the kernel cannot go on');
         this.inFault = false;
         return;
@@ -78,10 +84,12 @@ export class Story {
   private fault(event: FaultEvent): void {
     this.faults++;
     this.inPath = false;
+    this.printed = [];
     this.inFault = this.faults <= this.parts.full;
     const head = `fault ${this.faults}: ${event.access} at ${hex(event.va)}, ${this.source.place(event.va)}`;
     if (!this.inFault) {
-      if (this.untold === 0) this.write(`${head}, by ${this.source.formatSymbol(event.ip)}`);
+      if (this.faults > this.parts.full + BRIEF) this.untold++;
+      else this.write(`${head}, by ${this.source.formatSymbol(event.ip)}`);
       return;
     }
     this.write(head);
@@ -111,6 +119,7 @@ export class Story {
 
   private retry(resolution: string, ip: VirtAddr): void {
     if (!this.inFault) return;
+    this.tellPrinted();
     this.inFault = false;
     const at = this.source.formatSymbol(ip);
     this.write(
@@ -123,6 +132,11 @@ export class Story {
   private kernelStep(
     event: Exclude<Event, { type: 'fault' | 'walkStep' | 'insn' | 'oops' | 'retry' }>,
   ): void {
+    if (event.type === 'printk') {
+      this.printed.push(event.text);
+      return;
+    }
+    this.tellPrinted();
     switch (event.type) {
       case 'call':
         this.pathLine(event.fn, argumentText(event.args));
@@ -151,12 +165,14 @@ export class Story {
           `${event.stream} of ${event.prog}${event.dropped ? ': dropped, it is full' : ''}`,
         );
         return;
-      case 'printk':
-        this.pathLine('printk', event.text);
-        return;
       default:
         event satisfies never;
     }
+  }
+
+  private tellPrinted(): void {
+    for (const text of this.printed) this.pathLine('printk', text);
+    this.printed = [];
   }
 
   private pathLine(label: string, text: string): void {
