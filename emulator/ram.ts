@@ -14,6 +14,9 @@ export class Ram {
   private readonly u32: Uint32Array;
   private readonly u64: BigUint64Array;
   private readonly view: DataView;
+  /** 1 for each frame that may hold something else than zeroes, and the list of those frames. */
+  private readonly dirty: Uint8Array;
+  private readonly dirtyFrames: number[] = [];
 
   /** @param base multiple of 4096. @param size bytes, a multiple of 4096 */
   constructor(base: number, size: number) {
@@ -27,6 +30,31 @@ export class Ram {
     this.u32 = new Uint32Array(store);
     this.u64 = new BigUint64Array(store);
     this.view = new DataView(store);
+    this.dirty = new Uint8Array(size / FRAME_SIZE);
+  }
+
+  /**
+   * Notes that the frame at `pa` (in RAM) is written by somebody who does not use the methods here: the engine, once a
+   * translation let it write.
+   */
+  markDirty(pa: number): void {
+    this.mark((pa - this.base) / FRAME_SIZE);
+  }
+
+  /** Makes all of it zero again. Costs what was written. */
+  reset(): void {
+    for (const frame of this.dirtyFrames) {
+      this.bytes.fill(0, frame * FRAME_SIZE, (frame + 1) * FRAME_SIZE);
+      this.dirty[frame] = 0;
+    }
+    this.dirtyFrames.length = 0;
+  }
+
+  private mark(frame: number): void {
+    const whole = Math.floor(frame);
+    if (this.dirty[whole] !== 0) return;
+    this.dirty[whole] = 1;
+    this.dirtyFrames.push(whole);
   }
 
   /** True if all of [pa, pa + length) is RAM. */
@@ -51,6 +79,7 @@ export class Ram {
 
   setWord(index: number, value: number): void {
     this.u32[index] = value;
+    this.mark(index / (FRAME_SIZE / 4));
   }
 
   /** The 8-byte word at `pa`, which must be 8-byte aligned. @throws RangeError outside RAM */
@@ -60,7 +89,9 @@ export class Ram {
 
   /** Stores an 8-byte word at `pa`, which must be 8-byte aligned. @throws RangeError outside RAM */
   write64(pa: number, value: bigint): void {
-    this.u64[this.check(pa, 8) / 8] = value;
+    const offset = this.check(pa, 8);
+    this.u64[offset / 8] = value;
+    this.mark(offset / FRAME_SIZE);
   }
 
   /** `length` (1 to 8) bytes at any alignment, zero-extended. @throws RangeError outside RAM */
@@ -80,7 +111,10 @@ export class Ram {
 
   /** @throws RangeError outside RAM */
   write(pa: number, data: Uint8Array): void {
-    this.bytes.set(data, this.check(pa, data.length));
+    const offset = this.check(pa, data.length);
+    this.bytes.set(data, offset);
+    for (let at = offset; at < offset + data.length; at += FRAME_SIZE) this.mark(at / FRAME_SIZE);
+    if (data.length > 0) this.mark((offset + data.length - 1) / FRAME_SIZE);
   }
 
   /** Fills one frame with zeroes. @throws RangeError outside RAM */

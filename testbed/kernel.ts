@@ -18,7 +18,6 @@ import { UserMm } from '../bpf/user-mm.ts';
 import { FRAME_SIZE, type Pfn, type VirtAddr, virtAddr } from '../emulator/address.ts';
 import { u64 } from '../emulator/bits.ts';
 import type { Disassembler, Insn } from '../emulator/disassembler.ts';
-import type { Engine } from '../emulator/engine.ts';
 import type { EventSink } from '../emulator/events.ts';
 import type { Ram } from '../emulator/ram.ts';
 import { type KernelConfig, KernelContext } from '../mm/context.ts';
@@ -28,6 +27,7 @@ import type { Paging } from '../mm/paging.ts';
 import type { Pgprot } from '../mm/pte.ts';
 import type { TlbControl } from '../mm/tlb-control.ts';
 import { VM_NO_GUARD, VM_USERMAP, Vmalloc } from '../mm/vmalloc.ts';
+import type { Machine } from './machines.ts';
 import { StackWalker } from './stack-walk.ts';
 import { SymbolTable } from './symbols.ts';
 import { Vcpu } from './vcpu.ts';
@@ -41,8 +41,8 @@ export class OutOfMemory extends RangeError {
 export interface KernelParts {
   readonly arch: Architecture;
   readonly config: KernelConfig;
-  readonly engine: Engine;
-  readonly ram: Ram;
+  /** RAM and vCPUs; all of its vCPUs must still be free. */
+  readonly machine: Machine;
   readonly disassembler: Disassembler;
   readonly events: EventSink;
   /** THREAD_SIZE in bytes, rounded up to pages. */
@@ -82,7 +82,7 @@ export class Kernel {
   readonly pageSize: number;
   readonly orc: DerivedOrc | null;
 
-  private readonly engine: Engine;
+  private readonly machine: Machine;
   private readonly disassembler: Disassembler;
   private readonly text: PageOwner;
   private readonly data: PageOwner;
@@ -94,10 +94,11 @@ export class Kernel {
   private readonly pageMask: bigint;
 
   constructor(parts: KernelParts) {
-    const { arch, config, ram } = parts;
+    const { arch, config, machine } = parts;
+    const { ram } = machine;
     this.arch = arch;
     this.config = config;
-    this.engine = parts.engine;
+    this.machine = machine;
     this.disassembler = parts.disassembler;
     this.events = parts.events;
     this.context = new KernelContext(parts.events, config);
@@ -137,7 +138,7 @@ export class Kernel {
 
   /** Adds a vCPU that runs kernel code on init_mm's tables. */
   addCpu(): Vcpu {
-    const cpu = new Vcpu(this, this.engine, this.cpus.length);
+    const cpu = new Vcpu(this, this.machine, this.cpus.length);
     this.cpus.push(cpu);
     return cpu;
   }
@@ -289,10 +290,6 @@ export class Kernel {
     this.stackWalker.forget();
     this.bpf.trace.forgetSymbols();
     for (const cpu of this.cpus) cpu.cpu.flushCode();
-  }
-
-  close(): void {
-    for (const cpu of this.cpus) cpu.close();
   }
 
   /** arm64's kernel text lies in the vmalloc range: declare_kernel_vmas() keeps others out of it. */

@@ -11,15 +11,15 @@ import { FRAME_SIZE, virtAddr } from '../emulator/address.ts';
 import type { Assembler } from '../emulator/assembler.ts';
 import { hex, u64 } from '../emulator/bits.ts';
 import type { Disassembler } from '../emulator/disassembler.ts';
-import type { Engine } from '../emulator/engine.ts';
 import { EventSink } from '../emulator/events.ts';
-import { Ram } from '../emulator/ram.ts';
 import { finish } from '../mm/context.ts';
 import { Call, CallError, type CallSeen } from './call.ts';
 import { formatErrno } from './errno.ts';
 import { checkStep, type Failure } from './expect.ts';
 import { Images } from './images.ts';
 import { Kernel } from './kernel.ts';
+import type { Machine, Machines } from './machines.ts';
+import { ramSizeFor } from './memory-need.ts';
 import type { Observed, StepObserved } from './observed.ts';
 import { type ArenaPlace, resolveValue } from './places.ts';
 import type { ArchName, ArenaOptions, CallStep, Contents, Step, World } from './scenario.ts';
@@ -28,15 +28,12 @@ import { mapFlags, type PlainStep, Steps } from './steps.ts';
 
 /** What a run needs from outside: the core that executes, and the tools that read and write its code. */
 export interface RunHost {
-  readonly engine: Engine;
+  readonly machines: Machines;
   readonly assembler: Assembler;
   readonly disassembler: Disassembler;
 }
 
 export const ARCHITECTURES: Readonly<Record<ArchName, Architecture>> = { x86_64: x86, arm64 };
-
-/** RAM of a run, in bytes. The host commits what is touched. */
-const RAM_SIZE = 2 ** 30;
 
 /** A step that was done. */
 export interface StepRun {
@@ -53,6 +50,7 @@ export class WorldRun {
   readonly images: Images;
   readonly steps: readonly Step[];
   private readonly host: RunHost;
+  private readonly machine: Machine;
   private readonly plain: Steps;
   /** Program whose streams a step means that names none. */
   private innermost: BpfProg | null = null;
@@ -68,24 +66,35 @@ export class WorldRun {
     this.host = host;
     this.world = world;
     this.steps = world.cpus[0];
-    const arch = ARCHITECTURES[world.arch];
-    const { vmStart, scratchPfn, kfence, erms, stack, ...config } = world.kernel;
-    this.kernel = new Kernel({
-      arch,
-      config: { ...config, series: world.series },
-      engine: host.engine,
-      ram: new Ram(0, RAM_SIZE),
-      disassembler: host.disassembler,
+    const { description } = ARCHITECTURES[world.arch];
+    const counting = world.limits.instructions !== null;
+    this.machine = host.machines.take(description, ramSizeFor(world), counting);
+    try {
+      this.kernel = this.createKernel(events);
+      this.images = new Images(this.kernel);
+      this.places = world.arenas.map((options, i) => this.createArena(options, i === 0));
+      for (const [i, options] of world.arenas.entries()) this.fill(options, this.places[i]);
+      this.plain = new Steps(this.kernel, (name) => this.program(name));
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+    // From here on the scenario's own steps are counted.
+    for (const { at, nth, errno } of world.injections) this.kernel.context.inject(at, nth, errno);
+  }
+
+  private createKernel(events: EventSink): Kernel {
+    const { vmStart, scratchPfn, kfence, erms, stack, ...config } = this.world.kernel;
+    const kernel = new Kernel({
+      arch: ARCHITECTURES[this.world.arch],
+      config: { ...config, series: this.world.series },
+      machine: this.machine,
+      disassembler: this.host.disassembler,
       events,
       stackSize: stack,
     });
-    this.kernel.addCpu();
-    this.images = new Images(this.kernel);
-    this.places = world.arenas.map((options, i) => this.createArena(options, i === 0));
-    for (const [i, options] of world.arenas.entries()) this.fill(options, this.places[i]);
-    this.plain = new Steps(this.kernel, (name) => this.program(name));
-    // From here on the scenario's own steps are counted.
-    for (const { at, nth, errno } of world.injections) this.kernel.context.inject(at, nth, errno);
+    kernel.addCpu();
+    return kernel;
   }
 
   /** Does one step to its end and compares. @throws AssemblyError, CallError */
@@ -123,8 +132,9 @@ export class WorldRun {
     return this.innermost;
   }
 
+  /** Gives the machine back. Nothing of the run may be used afterwards. */
   close(): void {
-    this.kernel.close();
+    this.host.machines.give(this.machine);
   }
 
   private endStep(step: PlainStep, partial: ReturnType<Steps['run']>): StepRun {

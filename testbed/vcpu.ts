@@ -3,13 +3,14 @@
 import type { FaultContext, FaultOutcome, FaultPath, PtRegs } from '../arch/arch.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex, hi32, lo32 } from '../emulator/bits.ts';
-import type { AccessKind, Cpu, Engine, Stop } from '../emulator/engine.ts';
+import type { AccessKind, Cpu, Stop } from '../emulator/engine.ts';
 import type { AccessName } from '../emulator/events.ts';
 import { finish } from '../mm/context.ts';
 import { Mmu } from '../mm/mmu.ts';
 import type { Paging } from '../mm/paging.ts';
 import { FaultLog } from './fault-log.ts';
 import type { Kernel } from './kernel.ts';
+import type { Machine } from './machines.ts';
 
 const KIND_NAME: readonly AccessName[] = ['read', 'write', 'fetch'];
 
@@ -62,7 +63,7 @@ export class Vcpu {
   private lastRetired = -1;
   private repeats = 0;
 
-  constructor(kernel: Kernel, engine: Engine, id: number) {
+  constructor(kernel: Kernel, machine: Machine, id: number) {
     const { arch, config, ram, mm, events } = kernel;
     this.kernel = kernel;
     this.id = id;
@@ -82,7 +83,7 @@ export class Vcpu {
         onEvictAll: () => this.cpu.flushTlb(),
       },
     });
-    this.cpu = engine.createCpu(id, arch.description, ram, this.mmu);
+    this.cpu = machine.takeCpu(this.mmu);
     this.faultContext = kernel.createFaultContext(this.paging);
   }
 
@@ -169,10 +170,6 @@ export class Vcpu {
     if (this.repeats < FAULTS_WITHOUT_PROGRESS) return null;
     const why = `faults for ever: ${this.repeats} times at one instruction and address`;
     return { outcome: 'budget', why, ip: fault.ip };
-  }
-
-  close(): void {
-    this.cpu.close();
   }
 
   /** Runs instruction by instruction and tells each before it runs. */

@@ -1,0 +1,122 @@
+// Machines used again: RAM and vCPUs cost far more to make than to bring back to their first state. A machine that is
+// given back has its RAM zeroed where it was written, its vCPUs' registers restored and their caches dropped; translated
+// code goes when the next code is loaded.
+import type { CpuDescription } from '../emulator/engine.ts';
+import {
+  type AccessKind,
+  type Cpu,
+  type Engine,
+  PERM_W,
+  type Translator,
+} from '../emulator/engine.ts';
+import { Ram } from '../emulator/ram.ts';
+
+/** Machines kept idle. A run of one scenario after another needs one of each kind. */
+const IDLE_KEPT = 4;
+
+/** Hands translations on to whoever uses the vCPU now, and notes which frames the guest may write. */
+class Relay implements Translator {
+  target: Translator | null = null;
+  pa = 0;
+  perms = 0;
+  private readonly ram: Ram;
+
+  constructor(ram: Ram) {
+    this.ram = ram;
+  }
+
+  translate(hi: number, lo: number, kind: AccessKind): boolean {
+    const { target } = this;
+    if (target === null || !target.translate(hi, lo, kind)) return false;
+    this.pa = target.pa;
+    this.perms = target.perms;
+    if (target.perms & PERM_W && this.ram.contains(target.pa)) this.ram.markDirty(target.pa);
+    return true;
+  }
+}
+
+interface Slot {
+  readonly cpu: Cpu;
+  readonly relay: Relay;
+  /** As it was made. */
+  readonly first: unknown;
+}
+
+/** One RAM and the vCPUs on it. */
+export class Machine {
+  readonly ram: Ram;
+  readonly counting: boolean;
+  readonly description: CpuDescription;
+  private readonly engine: Engine;
+  private readonly slots: Slot[] = [];
+  private used = 0;
+
+  constructor(engine: Engine, description: CpuDescription, size: number, counting: boolean) {
+    this.engine = engine;
+    this.description = description;
+    this.ram = new Ram(0, size);
+    this.counting = counting;
+  }
+
+  /** The next vCPU, in its first state. @param translator answers until the machine is given back */
+  takeCpu(translator: Translator): Cpu {
+    const slot = this.slots[this.used] ?? this.makeSlot();
+    this.used++;
+    slot.relay.target = translator;
+    return slot.cpu;
+  }
+
+  reset(): void {
+    for (const { cpu, relay, first } of this.slots.slice(0, this.used)) {
+      relay.target = null;
+      cpu.restore(first);
+      cpu.setExits([]);
+      cpu.flushTlb();
+    }
+    this.used = 0;
+    this.ram.reset();
+  }
+
+  close(): void {
+    for (const { cpu } of this.slots) cpu.close();
+  }
+
+  private makeSlot(): Slot {
+    const relay = new Relay(this.ram);
+    const { engine, description, ram, counting, slots } = this;
+    const cpu = engine.createCpu(slots.length, description, ram, relay, { counting });
+    const slot = { cpu, relay, first: cpu.save() };
+    slots.push(slot);
+    return slot;
+  }
+}
+
+/** Makes machines, and keeps those that are given back. */
+export class Machines {
+  private readonly engine: Engine;
+  /** Last given back first. */
+  private readonly idle: Machine[] = [];
+
+  constructor(engine: Engine) {
+    this.engine = engine;
+  }
+
+  /**
+   * A machine in its first state: RAM zeroed, no vCPU taken.
+   * @param size bytes of RAM. @param counting see CpuOptions
+   */
+  take(description: CpuDescription, size: number, counting: boolean): Machine {
+    const at = this.idle.findIndex(
+      (m) => m.ram.size === size && m.counting === counting && m.description === description,
+    );
+    if (at < 0) return new Machine(this.engine, description, size, counting);
+    return this.idle.splice(at, 1)[0];
+  }
+
+  /** Takes a machine back; nobody may use it any more. */
+  give(machine: Machine): void {
+    machine.reset();
+    this.idle.unshift(machine);
+    if (this.idle.length > IDLE_KEPT) this.idle.pop()?.close();
+  }
+}
