@@ -110,19 +110,24 @@ export class FrontEnd {
   }
 
   /**
-   * Finding the lengths takes a cycle for so many instructions of one window; the last byte decides which window it is.
+   * Finding the lengths takes a cycle for so many instructions of one window; one that reaches into the next window is
+   * among those of both.
    */
   private fetch(insn: CostedInstruction, address: number): void {
-    const { windowBytes, windowInstructions, slowLengthCycles } = this.description;
-    const window = Math.floor((address + insn.length - 1) / windowBytes);
-    const crossed = window !== this.window;
-    this.window = window;
-    if (crossed || this.windowCount === windowInstructions) {
+    const { windowBytes, slowLengthCycles } = this.description;
+    this.inWindow(Math.floor(address / windowBytes));
+    const last = Math.floor((address + insn.length - 1) / windowBytes);
+    if (last !== this.window) this.inWindow(last);
+    if (insn.slowLength) this.fetched += slowLengthCycles * TICKS_PER_CYCLE;
+  }
+
+  private inWindow(window: number): void {
+    if (window !== this.window || this.windowCount === this.description.windowInstructions) {
       this.fetched += TICKS_PER_CYCLE;
+      this.window = window;
       this.windowCount = 0;
     }
     this.windowCount++;
-    if (insn.slowLength) this.fetched += slowLengthCycles * TICKS_PER_CYCLE;
   }
 
   private next(ticks: number): void {
