@@ -16,6 +16,8 @@ const FP16 = refuse(
 const CLOCK = refuse("the host's clock would make runs differ");
 const CHANCE = refuse("the host's random numbers would make runs differ");
 
+const WFI: Trap = { action: 'halt', name: 'wfi' };
+
 const word = (code: Uint8Array): number =>
   (code[0] | (code[1] << 8) | (code[2] << 16) | (code[3] << 24)) >>> 0;
 const bits = (w: number, high: number, low: number): number =>
@@ -29,6 +31,7 @@ const isHalfThreeSame = (w: number): boolean => (w & 0x9f60_c400) >>> 0 === 0x0e
 function trapOf(code: Uint8Array): Trap | null {
   const w = word(code);
   if (isHalfThreeSame(w)) return FP16;
+  if (w === 0xd503_207f) return WFI;
   // MRS Xt, CNTPCT_EL0 / CNTVCT_EL0 and their self-synchronised forms; RNDR, RNDRRS.
   const register = (w & 0xffff_ffe0) >>> 0;
   if (register === 0xd53b_e020 || register === 0xd53b_e040) return CLOCK;

@@ -23,6 +23,7 @@ const AVX = refuse('AVX (VEX and EVEX encodings) is not modelled by the engine')
 const PORTS = refuse('I/O ports are not modelled');
 const SYSTEM_CALL = refuse('system calls are not modelled: the code runs in the kernel');
 const CHANCE = refuse("the host's random numbers would make runs differ");
+const HLT: Trap = { action: 'halt', name: 'hlt' };
 const TOUCH: Trap = { action: 'touch' };
 
 function trapOf(code: Uint8Array): Trap | null {
@@ -32,6 +33,7 @@ function trapOf(code: Uint8Array): Trap | null {
   const d = decode(code);
   const op = d.opcode;
   if (d.map === 0) {
+    if (op === 0xf4) return HLT;
     const port =
       (op >= 0x6c && op <= 0x6f) || (op >= 0xe4 && op <= 0xe7) || (op >= 0xec && op <= 0xef);
     return port ? PORTS : null;

@@ -1,5 +1,7 @@
 // The library's engine with everything hooked that a vCPU needs, and what its callbacks heard during the last entry.
 // Why the entry ended is worked out in cpu.ts.
+
+import { hi32, lo32 } from '../bits.ts';
 import {
   type AccessForm,
   type AccessKind,
@@ -42,6 +44,9 @@ export class Core {
   private readonly journal: Journal;
   /** null where the library's inner offsets are not known. */
   readonly window: CpuWindow | null;
+  readonly description: CpuDescription;
+  /** A scratch context, of so many bytes. */
+  readonly context: { readonly context: Pointer; readonly size: number };
   private readonly ram: Ram;
   private readonly translator: Translator;
   private readonly callbacks: Pointer[] = [];
@@ -71,6 +76,7 @@ export class Core {
     translator: Translator,
   ) {
     this.binding = binding;
+    this.description = description;
     this.ram = ram;
     this.translator = translator;
     this.recipe = recipeFor(description);
@@ -95,6 +101,7 @@ export class Core {
     this.window = known ? this.openWindow(description) : null;
     this.faultAddress = known ? new FaultAddress(this.handle) : null;
     this.flushPage = this.window && flushPageFunction(binding, this.recipe.suffix);
+    this.context = binding.newContext(this.handle);
   }
 
   /** The window is believed only if it shows what was just written. */
@@ -161,6 +168,10 @@ export class Core {
       lo = Number(BigInt.asUintN(32, address));
     }
     const kind = (type - uc.UC_MEM_READ) as AccessKind;
+    if (this.warming) {
+      answerFill(result, this.ram.base, PERM_X);
+      return true;
+    }
     if (kind === FETCH && this.afterTheEnd(hi, lo)) return false;
     if (!this.translator.translate(hi, lo, kind) && !this.recover(hi, lo, kind)) {
       this.refusedKind = kind;
@@ -212,12 +223,59 @@ export class Core {
    * entry it fetches from the byte before each of them; so nothing else uses them.
    */
   private updateFatal(): void {
+    const list = [...this.code.fatal];
+    if (this.translationEnd !== null) list.push(this.translationEnd);
     // The library takes no empty list; it passes over an exit at 0 when it fetches.
-    const list = this.code.fatal.size > 0 ? [...this.code.fatal] : [0n];
+    if (list.length === 0) list.push(0n);
     const bytes = sharedBytes(list.length * 8);
     new BigUint64Array(bytes.buffer).set(list);
     const count = BigInt(list.length);
     this.binding.control(this.handle, uc.UC_CTL_UC_EXITS, 'void *', bytes, 'size_t', count);
+  }
+
+  private translationEnd: bigint | null = null;
+
+  /** Has code that is translated from now on end before `va` too. */
+  endTranslationAt(va: bigint | null): void {
+    this.translationEnd = va;
+    this.updateFatal();
+  }
+
+  /** The library tells of each block it translates, the very first one excepted: here is one that nobody misses. */
+  warmUp(): void {
+    this.warming = true;
+    this.binding.emuStart(this.handle, 0n, 0, 0, 0);
+    this.warming = false;
+    this.flushTlb();
+    this.dropBlocks();
+    this.setIp(0n);
+  }
+
+  private warming = false;
+
+  ip(): bigint {
+    const { window } = this;
+    if (window) return (BigInt(window.ipHi()) << 32n) | BigInt(window.ipLo());
+    return this.registers.read(this.description.instructionPointer);
+  }
+
+  setIp(va: bigint): void {
+    this.registers.write(this.description.instructionPointer, va);
+  }
+
+  /** What is left in the register that counts repetitions of a string instruction. */
+  repeatCount(): bigint {
+    const { repeatCounter } = this.recipe;
+    return repeatCounter === null ? 0n : this.registers.read(repeatCounter);
+  }
+
+  /** Looks at the page of `ip` as a fetch would. @returns false if that faults */
+  learnCode(ip: bigint): boolean {
+    if (!this.translator.translate(hi32(ip), lo32(ip), FETCH)) return false;
+    const { pa } = this.translator;
+    if (!this.ram.contains(pa, FRAME)) return false;
+    this.fetch(Number(ip >> 12n), pa);
+    return true;
   }
 
   /**
@@ -264,6 +322,7 @@ export class Core {
   }
 
   close(): void {
+    this.binding.contextFree(this.context.context);
     this.binding.close(this.handle);
     for (const callback of this.callbacks) dropCallback(callback);
     this.journal.close();

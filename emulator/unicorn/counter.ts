@@ -145,6 +145,19 @@ export class Counter {
     this.words32.fill(0, TABLE / 4);
   }
 
+  /** Until {@link resume} blocks are neither counted nor stopped. */
+  pause(): void {
+    this.paused = true;
+    this.forgetBlocks();
+    this.forgetLast();
+  }
+
+  resume(): void {
+    this.paused = false;
+  }
+
+  private paused = false;
+
   close(): void {
     for (const callback of this.callbacks) dropCallback(callback);
   }
@@ -164,6 +177,7 @@ export class Counter {
 
   /** The hook where native code does not know the block, or there is none. */
   private enterBlock(uc: Pointer, va: number | bigint, size: number): void {
+    if (this.paused) return;
     const at = BigInt(va);
     const facts = this.factsOf(va, size);
     if (facts.barrier >= 0) {

@@ -6,7 +6,6 @@ import {
   type Binding,
   dropCallback,
   makeCallback,
-  type Pointer,
   sharedBytes,
   viewNative,
 } from './binding.ts';
@@ -18,27 +17,25 @@ import {
   UC_MODE_64,
   UC_TLB_VIRTUAL,
 } from './constants.ts';
+import type { Core } from './core.ts';
 
 const NONE = -1;
 const DIVIDE_ERROR = 0;
 const found = new WeakMap<Binding, readonly number[]>();
 
-/** Makes the core forget its last exception; `context` is a scratch context of the engine, of `size` bytes. */
-export function forgetException(
-  binding: Binding,
-  uc: Pointer,
-  context: Pointer,
-  size: number,
-): void {
+/** Makes a core forget its last exception. */
+export function forgetException(core: Core): void {
+  const { binding, handle } = core;
+  const { context, size } = core.context;
   let offsets = found.get(binding);
   if (!offsets) {
     offsets = probe(binding);
     found.set(binding, offsets);
   }
-  binding.check(binding.contextSave(uc, context), 'uc_context_save');
+  binding.check(binding.contextSave(handle, context), 'uc_context_save');
   const words = new Int32Array(viewNative(context, size & ~3));
   for (const offset of offsets) words[offset] = NONE;
-  binding.check(binding.contextRestore(uc, context), 'uc_context_restore');
+  binding.check(binding.contextRestore(handle, context), 'uc_context_restore');
 }
 
 /** Words of a context that a divide error turns from none to its number. */

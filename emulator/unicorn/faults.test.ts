@@ -110,6 +110,8 @@ function cases<Code>(form: Form<Code>): bigint[] {
   const shift = BigInt(offset);
   const inside = [FIRST + 0x100n - shift];
   if (size === 1 || ALIGNED.test(text)) return inside;
+  // FXSAVE areas are aligned to 16 bytes.
+  if (size === 512) return [...inside, SECOND - 256n, SECOND - 16n];
   const distances = [...new Set([1, size >> 1, size > 8 ? size - 8 : 1])];
   return [...inside, ...distances.map((distance) => SECOND - BigInt(distance) - shift)];
 }

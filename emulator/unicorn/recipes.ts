@@ -22,12 +22,11 @@ export interface Recipe {
   readonly fixedLength: number;
   /** General register that counts repetitions of a string instruction. */
   readonly repeatCounter: string | null;
-  /** Encodings that stop the CPU, as little-endian numbers, and their names; all are of `haltLength` bytes. */
-  readonly halts: ReadonlyMap<number, string>;
-  readonly haltLength: number;
   /** Instructions that must be caught by UC_HOOK_INSN. */
   readonly clocks: readonly number[];
   exceptionName(number: number): string;
+  /** The core takes a second exception for a double fault: see exception-memory.ts. */
+  readonly remembersExceptions: boolean;
   /** What UC_ERR_INSN_INVALID stands for. */
   readonly invalidInstruction: { readonly number: number; readonly name: string };
 }
@@ -69,10 +68,9 @@ const x86: Recipe = {
   },
   fixedLength: 0,
   repeatCounter: 'rcx',
-  halts: new Map([[0xf4, 'hlt']]),
-  haltLength: 1,
   clocks: [uc.UC_X86_INS_RDTSC, uc.UC_X86_INS_RDTSCP],
   exceptionName: (number) => X86_EXCEPTIONS[number] ?? `INT ${number}`,
+  remembersExceptions: true,
   invalidInstruction: { number: 6, name: '#UD' },
 };
 
@@ -110,10 +108,9 @@ const arm64: Recipe = {
   },
   fixedLength: 4,
   repeatCounter: null,
-  halts: new Map([[0xd503_207f, 'wfi']]),
-  haltLength: 4,
   clocks: [],
   exceptionName: (number) => ARM64_EXCEPTIONS[number] ?? `exception ${number}`,
+  remembersExceptions: false,
   invalidInstruction: { number: 1, name: 'UNDEFINED' },
 };
 

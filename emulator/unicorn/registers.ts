@@ -49,6 +49,8 @@ const SYSTEM: Readonly<Record<string, Encoding>> = {
   scr_el3: [3, 6, 1, 1, 0],
 };
 
+const NZCV = 0xf000_0000n;
+
 /** How one register is reached: its number, and which 8 bytes of the buffer hold the value. */
 interface Access {
   readonly id: number;
@@ -70,6 +72,8 @@ export class RegisterFile {
   private readonly words32 = new Uint32Array(this.buffer.buffer);
   private readonly known = new Map<string, Access>();
   private readonly count: number;
+  /** Index of PSTATE among the general registers; -1 if there is none. */
+  private readonly pstate: number;
   private readonly batchIds: Uint8Array;
   private readonly batchPointers: Uint8Array;
   private readonly batchBytes: Uint8Array;
@@ -88,6 +92,7 @@ export class RegisterFile {
     this.description = description;
     this.ids = ids;
     this.count = description.general.length;
+    this.pstate = description.general.indexOf('pstate');
     this.batchBytes = sharedBytes(8 * this.count);
     this.batch = new BigUint64Array(this.batchBytes.buffer);
     this.batchIds = sharedBytes(4 * this.count);
@@ -129,6 +134,13 @@ export class RegisterFile {
     const { binding, uc, batchIds, batchPointers, count } = this;
     for (let i = 0; i < count; i++) this.batch[i] = from[i];
     binding.check(binding.regWriteBatch(uc, batchIds, batchPointers, count), 'write registers');
+  }
+
+  /** After {@link writeGeneral}: makes what was changed of PSTATE beside the flags take effect. */
+  settleFlags(before: BigUint64Array, after: BigUint64Array): void {
+    if (this.pstate < 0) return;
+    const changed = before[this.pstate] ^ after[this.pstate];
+    if ((changed & ~NZCV) !== 0n) this.settlePstate();
   }
 
   /** The library takes EL and PAN out of PSTATE only when a system register is written. */

@@ -1,0 +1,161 @@
+// Why an entry into the library ended, told from its error code and what the callbacks heard: in the manual's terms,
+// with the instruction pointer where hardware would leave it.
+import { type VirtAddr, virtAddr } from '../address.ts';
+import { hi32, lo32 } from '../bits.ts';
+import { type AccessForm, type AccessKind, FETCH, type Stop, WRITE } from '../engine.ts';
+import { AccessJudge, type GeneralHalves } from './access.ts';
+import { UC_ERR_EXCEPTION, UC_ERR_INSN_INVALID, UC_ERR_OK } from './binding.ts';
+import type { Core } from './core.ts';
+import type { Counter } from './counter.ts';
+import { forgetException } from './exception-memory.ts';
+
+const address = (hi: number, lo: number): VirtAddr => virtAddr((BigInt(hi) << 32n) | BigInt(lo));
+
+/** A data access that faults, as the hardware reports it. */
+export interface JudgedFault {
+  readonly va: VirtAddr;
+  readonly kind: AccessKind;
+}
+
+export class StopReader {
+  private readonly core: Core;
+  private readonly counter: Counter | null;
+  private readonly judge: AccessJudge;
+
+  constructor(core: Core, counter: Counter | null) {
+    this.core = core;
+    this.counter = counter;
+    this.judge = new AccessJudge(core.code, core.window ?? halvesByCall(core));
+  }
+
+  /**
+   * @param error what uc_emu_start returned
+   * @param declined the fault that a handler was already asked about and would not repair
+   * @returns null if nothing stopped the core but a count, or a trapped instruction was passed
+   */
+  explain(error: number, declined: JudgedFault | null): Stop | null {
+    const { core } = this;
+    const ip = core.ip();
+    if (core.trouble !== null) return this.cannot(ip, core.trouble);
+    if (core.refusedKind >= 0 && error === UC_ERR_EXCEPTION) {
+      const fault = core.refusedKind === FETCH ? fetchFault(core) : (declined ?? this.fault(ip));
+      if (core.refusedKind !== FETCH) this.leave(ip, fault);
+      return { reason: 'fault', ip: virtAddr(ip), ...fault };
+    }
+    if (core.exception >= 0) return this.exception(ip, core.exception);
+    if (error === UC_ERR_INSN_INVALID) {
+      this.counter?.leftAt(ip);
+      return { reason: 'exception', ip: virtAddr(ip), ...core.recipe.invalidInstruction };
+    }
+    if (error !== UC_ERR_OK) return this.cannot(ip, core.binding.errorText(error));
+    return core.code.fatal.has(ip) ? this.trap(ip) : null;
+  }
+
+  /** The fault behind a refused fill inside the callback. @returns null if only a restart can tell */
+  judgeInPlace(hi: number, lo: number, kind: AccessKind): JudgedFault | null {
+    const { judge, core } = this;
+    const form = judge.judge(core.ip(), hi, lo, kind);
+    if (form === null) return null;
+    const va = this.reported(form);
+    // The translator's record of its last failure is to be of the access that faults.
+    if (judge.kind !== kind || form.lastByteFirst) core.probe(hi32(va), lo32(va), judge.kind);
+    return { va, kind: judge.kind };
+  }
+
+  private fault(ip: bigint): JudgedFault {
+    const { core, judge } = this;
+    const refused = core.refusedKind as AccessKind;
+    const form = judge.judge(ip, core.refusedHi, core.refusedLo, refused);
+    if (!form) {
+      const kind = judge.kindAt(ip, refused);
+      const va = virtAddr(core.faultAddressNow() ?? core.refusedPage());
+      if (kind !== refused) core.probe(hi32(va), lo32(va), kind);
+      return { va, kind };
+    }
+    const exact = form.lastByteFirst ? null : core.faultAddressNow();
+    const va = exact !== null ? virtAddr(exact) : this.reported(form);
+    if (judge.kind !== refused || form.lastByteFirst) core.probe(hi32(va), lo32(va), judge.kind);
+    return { va, kind: judge.kind };
+  }
+
+  /** The address that the hardware reports for the access that was just judged. */
+  private reported(form: AccessForm): VirtAddr {
+    const { judge, core } = this;
+    if (form.lastByteFirst) {
+      const last = virtAddr(address(judge.startHi, judge.startLo) + BigInt(form.size - 1));
+      if (!core.probe(hi32(last), lo32(last), form.kind)) return last;
+    }
+    return address(judge.hi, judge.lo);
+  }
+
+  /** The instruction at `ip` is left for good: nothing of it may stay. */
+  private leave(ip: bigint, fault: JudgedFault): void {
+    const { core, judge } = this;
+    this.counter?.leftAt(ip);
+    const refused = core.refusedKind as AccessKind;
+    if (refused !== WRITE) return;
+    const form = judge.judge(ip, core.refusedHi, core.refusedLo, refused);
+    if (!form || !judge.crosses) return;
+    core.undoStore(judge.startHi, judge.startLo, form);
+    core.probe(hi32(fault.va), lo32(fault.va), fault.kind);
+  }
+
+  private exception(ip: bigint, number: number): Stop {
+    const { core } = this;
+    this.counter?.leftAt(ip);
+    if (core.recipe.remembersExceptions) forgetException(core);
+    const name = core.recipe.exceptionName(number);
+    return { reason: 'exception', ip: virtAddr(ip), number, name };
+  }
+
+  private cannot(ip: bigint, why: string): Stop {
+    this.counter?.leftAt(ip);
+    return { reason: 'engine', ip: virtAddr(ip), bytes: this.core.code.instruction(ip), why };
+  }
+
+  /** Deals with an instruction that must not reach the core. @returns null if it was passed, or is none */
+  trap(ip: bigint): Stop | null {
+    const { code } = this.core;
+    const trap = code.trap(ip);
+    if (trap?.action === 'touch') return this.touch(ip);
+    if (trap === null) return null;
+    if (trap.action === 'halt') return { reason: 'halt', ip: virtAddr(ip), name: trap.name };
+    return { reason: 'engine', ip: virtAddr(ip), bytes: code.instruction(ip), why: trap.why };
+  }
+
+  /** Makes the accesses of an instruction that the core would leave out, and passes it. */
+  private touch(ip: bigint): Stop | null {
+    const { judge, core } = this;
+    for (const form of core.code.accesses(ip)) {
+      judge.locate(form);
+      if (!core.probe(judge.startHi, judge.startLo, form.kind)) {
+        const va = address(judge.startHi, judge.startLo);
+        return { reason: 'fault', ip: virtAddr(ip), va, kind: form.kind };
+      }
+    }
+    core.setIp(ip + BigInt(core.code.instruction(ip).length));
+    this.counter?.charge(1);
+    return null;
+  }
+}
+
+const fetchFault = (core: Core): JudgedFault => ({
+  va: virtAddr(core.faultAddressNow() ?? core.refusedPage()),
+  kind: FETCH,
+});
+
+/** General registers by a call of the library, where its memory cannot be looked at. */
+function halvesByCall(core: Core): GeneralHalves {
+  const words = new BigUint64Array(core.description.general.length);
+  const halves = new Uint32Array(words.buffer);
+  return {
+    lo: (index) => {
+      core.registers.readGeneral(words);
+      return halves[index * 2];
+    },
+    hi: (index) => {
+      core.registers.readGeneral(words);
+      return halves[index * 2 + 1];
+    },
+  };
+}
