@@ -4,6 +4,7 @@ import { type Assembler, loadAssembler } from '../emulator/assembler.ts';
 import { loadDisassembler } from '../emulator/disassembler.ts';
 import { unicornEngine } from '../emulator/unicorn/engine.ts';
 import { Machines } from '../testbed/machines.ts';
+import { rememberAssembler, rememberDisassembler } from '../testbed/remembered.ts';
 import type { RunHost } from '../testbed/run.ts';
 import { parseScenario, type Scenario } from '../testbed/scenario.ts';
 import { CliError, cannotRead } from './errors.ts';
@@ -22,7 +23,11 @@ export async function loadHost(assemblerName?: string): Promise<RunHost> {
     loadNamedAssembler(assemblerName),
     loadDisassembler(),
   ]);
-  return { machines: new Machines(unicornEngine()), assembler, disassembler };
+  return {
+    machines: new Machines(unicornEngine()),
+    assembler: rememberAssembler(assembler),
+    disassembler: rememberDisassembler(disassembler),
+  };
 }
 
 /** The text of a UTF-8 file. @throws CliError if it cannot be read or is no text */
