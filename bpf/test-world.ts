@@ -28,7 +28,7 @@ export const ARCHES: readonly Arch[] = ['x86_64', 'arm64'];
 const SERIES: readonly Series[] = ['v2', 'mainline'];
 export const BOTH = ARCHES.flatMap((arch) => SERIES.map((series) => ({ arch, series })));
 
-/** kern_vm_start, scratch PTE and vmalloc range of kernel.md's scenarios. */
+/** kern_vm_start, scratch PTE and vmalloc range of the numbered scenarios (T1 and on). */
 export const FACTS = {
   x86_64: {
     kbase: 0xffffc90001e69000n,

@@ -16,7 +16,7 @@ export interface PteFormat {
   readonly shifts: readonly number[];
   /** Index width of the top level; the others have pageShift - 3 bits. */
   readonly topBits: number;
-  /** True if ptep_try_set is defined for the architecture and configuration (kernel.md 5.1). */
+  /** True if ptep_try_set is defined for the architecture and configuration (arm64: only with CONFIG_ARM64_CONTPTE). */
   readonly hasPtepTrySet: boolean;
 
   pteNone(entry: bigint): boolean;

@@ -4,7 +4,7 @@ import { u64 } from '../emulator/bits.ts';
 import type { Argument, KernelPage, Value } from './scenario-model.ts';
 
 const SZ_4G = 0x1_0000_0000n;
-/** GUARD_SZ (kernel.md 1.1) before it is rounded up to twice the page size. */
+/** GUARD_SZ of kernel/bpf/arena.c before it is rounded up to twice the page size. */
 const GUARD_SZ = 0x1_0000n;
 
 /** One arena in the machine. */

@@ -76,6 +76,8 @@ export type SymbolBinding =
 
 /** A line of the exception table. Places in the code are labels, or byte offsets from its start. */
 export interface ExtableLine {
+  /** Line of the file, from 1. */
+  readonly line: number;
   readonly insn: string | number;
   /** null for the types that go on behind the instruction (bpf). */
   readonly fixup: string | number | null;
@@ -90,7 +92,7 @@ export interface ExtableLine {
   readonly data: number;
 }
 
-/** Handler types without EX_TYPE_, in lower case: kernel.md 8.3 (x86) and 8.4 (arm64). */
+/** Handler types without EX_TYPE_, in lower case: asm/extable_fixup_types.h (x86), asm/asm-extable.h (arm64). */
 export const EXTABLE_TYPES = {
   x86_64: [
     ...['none', 'default', 'fault', 'uaccess', 'clear_fs', 'fpu_restore', 'bpf', 'wrmsr', 'rdmsr'],
