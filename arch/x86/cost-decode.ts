@@ -168,7 +168,7 @@ export function decodeX86Cost(insn: DisassembledInstruction): CostedInstruction 
     form: system?.form ?? cost.form,
     length: insn.bytes.length,
     slots,
-    microcoded: system !== null || cost.microcoded,
+    microcoded: system !== null || cost.microcoded || repeated !== null,
     complex: slots > 1 || cost.complex,
     slowLength: hasSlowLength(insn.bytes, operands),
     uops: out.uops,
