@@ -43,6 +43,8 @@ export function stepSummary(run: WorldRun, { step, seen }: StepRun): string {
   switch (seen.kind) {
     case 'call':
       return callSummary(run, seen as CallSeen);
+    case 'stuck':
+      return `${step.kind}: budget: ${seen.why}`;
     case 'alloc':
       return `alloc: ${seen.page === null ? 'NULL' : `page ${seen.page}`}`;
     case 'free':

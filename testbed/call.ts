@@ -3,6 +3,7 @@
 import type { ExtableLine as ResolvedLine } from '../arch/arch.ts';
 import { type VirtAddr, virtAddr } from '../emulator/address.ts';
 import type { Assembled, Assembler } from '../emulator/assembler.ts';
+import { hex } from '../emulator/bits.ts';
 import { uncalibratedCycles } from '../emulator/cost/uncalibrated.ts';
 import { type CallerStack, type EntryState, layDownCallers } from './callers.ts';
 import { type Images, imageName } from './images.ts';
@@ -26,11 +27,14 @@ const RFLAGS = 0x202n;
 /** Bad input that only shows when the code is loaded. */
 export class CallError extends Error {
   readonly remedy: string;
+  /** Line of the scenario file; null where it is the step's. */
+  readonly line: number | null;
 
-  constructor(message: string, remedy: string) {
+  constructor(message: string, remedy: string, line: number | null = null) {
     super(message);
     this.name = 'CallError';
     this.remedy = remedy;
+    this.line = line;
   }
 }
 
@@ -150,6 +154,7 @@ export class Call {
     const { image, caller } = this.step;
     const { bytes, labels, lines } = this.assemble(this.step.code);
     if (bytes.length === 0) throw new CallError('the code is empty', 'give at least a return: ret');
+    if (bytes.length === 0) throw new CallError('the code is empty', 'give it an instruction');
     const start = kernel.loadText(bytes);
     if (image === 'bpf') {
       const [frame] = caller.frames;
@@ -224,12 +229,12 @@ export class Call {
     const lines = extable.map((line) => this.resolve(line));
     const at = kernel.codeAddress;
     if (image === 'kernel') {
-      this.undo.push(kernel.addExtable(lines, at));
+      this.undo.push(fitting(() => kernel.addExtable(lines, at)));
       return;
     }
     const [frame] = caller.frames;
     const prog = this.parts.images.program(frame.prog, frame.arena);
-    const table = kernel.arch.buildExtable(lines, at);
+    const table = fitting(() => kernel.arch.buildExtable(lines, at));
     prog.extable = lines.flatMap((line) => kernel.arch.searchExtable(table, at, line.insn) ?? []);
     this.undo.push(() => {
       prog.extable = [];
@@ -250,6 +255,7 @@ export class Call {
     throw new CallError(
       `extable: the code has no label ${place} (entry of type ${line.type})`,
       `define ${place}: in the code, or give a byte offset`,
+      line.line,
     );
   }
 
@@ -271,9 +277,15 @@ export class Call {
           ? null
           : { returnAddress: stubAddress(kernel, CALLER_SYMBOL, 1) },
     };
-    const { stackEnd } = kernel.task;
+    const { stack: bottom, stackEnd } = kernel.task;
     const linkRegister = kernel.arch.linkRegister !== null;
     return layDownCallers(stack, stackEnd, linkRegister, (va, value) => {
+      if (va < bottom) {
+        throw new CallError(
+          `${frames.length} frames of programs do not fit on a kernel stack of ${hex(stackEnd - bottom)} bytes`,
+          'give fewer frames, or a larger kernel.stack',
+        );
+      }
       const word = new Uint8Array(8);
       new DataView(word.buffer).setBigUint64(0, value, true);
       kernel.writeMemory(va, word);
@@ -305,6 +317,16 @@ export class Call {
     regs.ip = this.code.entry;
     cpu.writeGeneral(regs.words);
     cpu.setExits([state.returnAddress]);
+  }
+}
+
+/** Builds an exception table. @throws CallError for entries that no table can hold */
+function fitting<T>(build: () => T): T {
+  try {
+    return build();
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new CallError(`extable: ${error.message}`, 'change the entry');
   }
 }
 

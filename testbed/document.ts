@@ -57,11 +57,15 @@ export function documentOf(
   }
   const documents = steps.map((step) => stepDocument(run, step, options));
   const calls = steps.flatMap(({ seen }) => (seen.kind === 'call' ? [seen as CallSeen] : []));
+  const outcomes = steps.map(({ seen }) => {
+    if (seen.kind === 'call') return seen.outcome;
+    return seen.kind === 'stuck' ? 'budget' : 'returned';
+  });
   const sum = (pick: (call: CallSeen) => number) => calls.reduce((n, call) => n + pick(call), 0);
   return {
     ...base,
     pass: steps.every(({ failures }) => failures.length === 0),
-    outcome: calls.find((call) => call.outcome !== 'returned')?.outcome ?? 'returned',
+    outcome: outcomes.find((outcome) => outcome !== 'returned') ?? 'returned',
     kbase: hex(run.places[0].kbase),
     instructions: sum((call) => call.instructions),
     cycles: sum((call) => call.cycles ?? 0),
@@ -104,6 +108,10 @@ function stepDocument(
       oops: call.oops === null ? null : [...call.oops],
       registers: Object.fromEntries([...call.registers].map(([name, value]) => [name, hex(value)])),
     };
+  }
+  if (seen.kind === 'stuck') {
+    const streams = { stdout: '', stderr: seen.stderr };
+    return { ...common, outcome: 'budget', why: seen.why, streams };
   }
   const { kind, stderr, stderrBytes, ...facts } = seen;
   return {

@@ -10,6 +10,12 @@ export interface Expect {
   readonly stderrBytes?: NumberRange;
 }
 
+/** What a step other than a call may expect. */
+export interface PlainExpect extends Expect {
+  /** Filled in. `budget`: the kernel never comes out of the step. */
+  readonly outcome: 'returned' | 'budget';
+}
+
 export type Outcome = 'returned' | 'oops' | 'budget' | 'halted' | 'engine';
 
 export interface CallExpect extends Expect {
@@ -64,17 +70,17 @@ export interface BufferExpectation {
   readonly wanted: Exclude<Wanted, { kind: 'pointer' }>;
 }
 
-export interface AllocExpect extends Expect {
+export interface AllocExpect extends PlainExpect {
   /** null: NULL is returned. */
   readonly result?: { readonly page: UserPage } | null;
 }
 
-export interface ResultExpect extends Expect {
+export interface ResultExpect extends PlainExpect {
   /** 0, or a negative errno. */
   readonly result?: number;
 }
 
-export interface FreedExpect extends Expect {
+export interface FreedExpect extends PlainExpect {
   /** Data pages given back. */
   readonly freed?: number;
 }
@@ -85,14 +91,14 @@ export interface DestroyExpect extends FreedExpect {
 
 export type UserResult = 'ok' | 'SIGSEGV' | 'SIGBUS' | 'RETRY';
 
-export interface UserExpect extends Expect {
+export interface UserExpect extends PlainExpect {
   readonly result?: UserResult;
   readonly value?: bigint;
 }
 
 export type PteKind = 'none' | 'scratch' | 'page' | 'other';
 
-export interface PteExpect extends Expect {
+export interface PteExpect extends PlainExpect {
   readonly value?: bigint;
   readonly kind?: PteKind;
 }

@@ -64,7 +64,16 @@ function compareStep(
 ): void {
   if (step.kind === 'call' && observed.kind === 'call') {
     compareCall(step.expect, observed, arenas, failures);
-  } else if (step.kind === 'alloc' && observed.kind === 'alloc') {
+    return;
+  }
+  if (observed.kind === 'stuck') {
+    if (step.expect.outcome !== 'budget') {
+      failures.add('outcome', step.expect.outcome, `budget: ${observed.why}`);
+    }
+    return;
+  }
+  failures.same('outcome', step.expect.outcome, 'returned', String);
+  if (step.kind === 'alloc' && observed.kind === 'alloc') {
     const { result } = step.expect;
     const wanted = result === undefined ? undefined : (result?.page ?? null);
     failures.same<number | null>('result', wanted, observed.page, (page) =>

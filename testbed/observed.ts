@@ -36,11 +36,12 @@ export interface CallObserved extends Observed {
   readBuffer(arg: number, length: number): Uint8Array | null;
 }
 
-/** What a step did, under the kind of the step. */
+/** What a step did, under the kind of the step; `stuck` if the kernel never comes out of it. */
 export type StepObserved =
   | CallObserved
   | (Observed &
       (
+        | { readonly kind: 'stuck'; readonly why: string }
         | { readonly kind: 'alloc'; readonly page: number | null }
         | { readonly kind: 'free' | 'worker'; readonly freed: number }
         | { readonly kind: 'destroy'; readonly freed: number; readonly leaked: number }

@@ -5,6 +5,7 @@ import type { Architecture } from '../arch/arch.ts';
 import { arm64 } from '../arch/arm64/index.ts';
 import { x86 } from '../arch/x86/index.ts';
 import { arenaMapAlloc, BpfArena } from '../bpf/arena.ts';
+import { KernelStuck } from '../bpf/arena-pte.ts';
 import { bpfArenaAllocPages } from '../bpf/kfuncs.ts';
 import type { BpfProg } from '../bpf/prog.ts';
 import { FRAME_SIZE, virtAddr } from '../emulator/address.ts';
@@ -18,6 +19,7 @@ import { formatErrno } from './errno.ts';
 import { checkStep, type Failure } from './expect.ts';
 import { Images } from './images.ts';
 import { Kernel } from './kernel.ts';
+import { setUpKfence } from './kfence.ts';
 import type { Machine, Machines } from './machines.ts';
 import { ramSizeFor } from './memory-need.ts';
 import type { Observed, StepObserved } from './observed.ts';
@@ -73,6 +75,10 @@ export class WorldRun {
       this.kernel = this.createKernel(events);
       this.images = new Images(this.kernel);
       this.places = world.arenas.map((options, i) => this.createArena(options, i === 0));
+      const { kfence } = world.kernel;
+      if (kfence !== null) {
+        setUpKfence(this.kernel, resolveValue(kfence.pool, this.places), kfence.objects);
+      }
       for (const [i, options] of world.arenas.entries()) this.fill(options, this.places[i]);
       this.plain = new Steps(this.kernel, (name) => this.program(name));
     } catch (error) {
@@ -103,13 +109,14 @@ export class WorldRun {
       const call = this.startCall(step);
       return this.endCall(call, call.vcpu.runCall(call.limit));
     }
-    return this.endStep(step, this.plain.run(step));
+    return this.endStep(step);
   }
 
   /** Loads and enters a call without running it. */
   startCall(step: CallStep): Call {
     const { kernel, images, places, world } = this;
     const [innermost] = step.caller.frames;
+    for (const { arena } of step.caller.frames) if (arena !== null) this.plain.checkAlive(arena);
     if (innermost) this.innermost = images.program(innermost.prog, innermost.arena);
     this.mark();
     const parts = { kernel, images, assembler: this.host.assembler, places, world };
@@ -137,9 +144,18 @@ export class WorldRun {
     this.host.machines.give(this.machine);
   }
 
-  private endStep(step: PlainStep, partial: ReturnType<Steps['run']>): StepRun {
-    const seen = { ...partial, ...this.streams() } as StepObserved;
+  private endStep(step: PlainStep): StepRun {
+    const seen = { ...this.tryStep(step), ...this.streams() } as StepObserved;
     return { step, seen, failures: checkStep(step, seen, this.places) };
+  }
+
+  private tryStep(step: PlainStep): ReturnType<Steps['run']> | { kind: 'stuck'; why: string } {
+    try {
+      return this.plain.run(step);
+    } catch (error) {
+      if (!(error instanceof KernelStuck)) throw error;
+      return { kind: 'stuck', why: error.message };
+    }
   }
 
   // What the innermost program's stderr held before the step.

@@ -7,6 +7,7 @@ import type {
   MemoryExpectation,
   NumberRange,
   Outcome,
+  PlainExpect,
   Wanted,
 } from './expect-model.ts';
 import type { TextPattern } from './match.ts';
@@ -18,7 +19,7 @@ import type { RawValue } from './scenario-schema-call.ts';
 import type { RawCallExpect, RawRange } from './scenario-schema-steps.ts';
 
 /** What every step may expect. */
-export function loadExpect(
+function loadExpect(
   raw: { stderr?: string; stderr_bytes?: RawRange } | undefined,
   path: Path,
   loader: Loader,
@@ -27,6 +28,15 @@ export function loadExpect(
     stderr: raw?.stderr === undefined ? undefined : loader.pattern(raw.stderr, [...path, 'stderr']),
     stderrBytes: rangeOf(raw?.stderr_bytes),
   };
+}
+
+/** What every step but a call may expect. */
+export function loadPlainExpect(
+  raw: (Parameters<typeof loadExpect>[0] & { outcome?: PlainExpect['outcome'] }) | undefined,
+  path: Path,
+  loader: Loader,
+): PlainExpect {
+  return { ...loadExpect(raw, path, loader), outcome: raw?.outcome ?? 'returned' };
 }
 
 /** @param args of the call, among them the buffers */

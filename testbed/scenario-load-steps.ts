@@ -3,7 +3,7 @@
 import { virtAddr } from '../emulator/address.ts';
 import type { Path } from './scenario-error.ts';
 import { loadCall } from './scenario-load-call.ts';
-import { loadCallExpect, loadExpect } from './scenario-load-expect.ts';
+import { loadCallExpect, loadPlainExpect } from './scenario-load-expect.ts';
 import type { Loader } from './scenario-loader.ts';
 import type { KernelPage, UserPage } from './scenario-model.ts';
 import type { RawCall } from './scenario-schema-call.ts';
@@ -40,8 +40,8 @@ export function loadCallStep(
 function loadStep(raw: RawStep, path: Path, defaults: RawCall, loader: Loader): Step {
   const line = loader.lineOf(path);
   const expectPath = [...path, 'expect'];
-  const common = (expect: Parameters<typeof loadExpect>[0]) =>
-    loadExpect(expect, expectPath, loader);
+  const common = (expect: Parameters<typeof loadPlainExpect>[0]) =>
+    loadPlainExpect(expect, expectPath, loader);
   const on = (key: string, given: { in?: string } | null) => ({
     line,
     arena: loader.arena(given?.in, [...path, key, 'in']),
@@ -155,7 +155,7 @@ function loadCreate(
     keySize: key_size ?? 0,
     valueSize: value_size ?? 0,
     expect: {
-      ...loadExpect(raw.expect, expectPath, loader),
+      ...loadPlainExpect(raw.expect, expectPath, loader),
       result: resultOf(raw.expect, expectPath, loader),
     },
   };
@@ -178,7 +178,7 @@ function loadStream(
   }
   const expectPath = [...path, 'expect'];
   const expect = {
-    ...loadExpect(raw.expect, expectPath, loader),
+    ...loadPlainExpect(raw.expect, expectPath, loader),
     result: resultOf(raw.expect, expectPath, loader),
     bytes: raw.expect?.bytes,
   };

@@ -47,6 +47,15 @@ const commonExpect = once(() => ({
   stderr_bytes: may('Bytes pending in that stream.', range()),
 }));
 
+/** Steps other than calls. */
+const plainExpect = once(() => ({
+  ...commonExpect(),
+  outcome: may(
+    'budget: the kernel never comes out of the step (returned by default).',
+    z.enum(['returned', 'budget']),
+  ),
+}));
+
 const fault = once(() =>
   mapping({
     page: may(
@@ -129,8 +138,8 @@ export const callExpect = once(() =>
 const result = once(() => may('0, or the errno returned, such as -EBUSY.', errno()));
 const freed = once(() => may('Data pages given back; the scratch page never counts.', pageCount()));
 
-const resultExpect = once(() => mapping({ result: result(), ...commonExpect() }));
-const freedExpect = once(() => mapping({ freed: freed(), ...commonExpect() }));
+const resultExpect = once(() => mapping({ result: result(), ...plainExpect() }));
+const freedExpect = once(() => mapping({ freed: freed(), ...plainExpect() }));
 
 const sleepable = once(() =>
   may('The sleepable variant of the kfunc (default true).', z.boolean()),
@@ -162,7 +171,7 @@ const allocExpect = () =>
       'First page allocated, or null.',
       z.union([mapping({ page: must('From user_vm_start.', page()) }), z.null()]),
     ),
-    ...commonExpect(),
+    ...plainExpect(),
   });
 
 const free = () =>
@@ -189,7 +198,7 @@ const userExpect = () =>
   mapping({
     result: may('What became of it.', z.enum(['ok', 'SIGSEGV', 'SIGBUS', 'RETRY'])),
     value: may('What a read gives.', perArch(word())),
-    ...commonExpect(),
+    ...plainExpect(),
   });
 
 /** Steps without parameters may be written `worker:` as well. */
@@ -199,7 +208,7 @@ const destroyExpect = () =>
   mapping({
     freed: freed(),
     leaked: may('Pages that nobody gave back.', pageCount()),
-    ...commonExpect(),
+    ...plainExpect(),
   });
 
 const pte = () =>
@@ -213,7 +222,7 @@ const pteExpect = () =>
   mapping({
     value: may('The raw entry.', perArch(unsigned())),
     kind: may('What it maps.', z.enum(['none', 'scratch', 'page', 'other'])),
-    ...commonExpect(),
+    ...plainExpect(),
   });
 
 const stream = () =>
@@ -228,7 +237,7 @@ const streamExpect = () =>
   mapping({
     result: result(),
     bytes: may('Bytes read, or taken by the stream.', count(0, Number.MAX_SAFE_INTEGER)),
-    ...commonExpect(),
+    ...plainExpect(),
   });
 
 export const arenaFlags = once(() => z.array(z.enum(['SEGV_ON_FAULT', 'NO_USER_CONV'])));

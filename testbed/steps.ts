@@ -9,19 +9,21 @@ import {
   BpfArena,
 } from '../bpf/arena.ts';
 import { flushFreeWork } from '../bpf/arena-free.ts';
-import { arenaMmap, userAccess } from '../bpf/arena-mmap.ts';
+import { arenaMmap, arenaMunmap, userAccess } from '../bpf/arena-mmap.ts';
 import { bpfArenaAllocPages, bpfArenaFreePages, bpfArenaReservePages } from '../bpf/kfuncs.ts';
 import type { BpfProg } from '../bpf/prog.ts';
 import { BPF_STDERR, bpfProgStreamRead, bpfStreamVprintk, byteLength } from '../bpf/stream.ts';
+import { UserMm } from '../bpf/user-mm.ts';
 import { type VirtAddr, virtAddr } from '../emulator/address.ts';
 import { u64 } from '../emulator/bits.ts';
 import { finish } from '../mm/context.ts';
 import { type Ptep, setPteAt } from '../mm/pte.ts';
+import { CallError } from './call.ts';
 import type { PteKind } from './expect-model.ts';
 import type { Kernel } from './kernel.ts';
 import type { Observed, StepObserved } from './observed.ts';
 import type { ArenaFlag } from './scenario-model.ts';
-import type { CallStep, CreateStep, PteStep, Step, UserStep } from './step-model.ts';
+import type { CallStep, CreateStep, DestroyStep, PteStep, Step, UserStep } from './step-model.ts';
 
 /** Any step but a call. */
 export type PlainStep = Exclude<Step, CallStep>;
@@ -45,6 +47,10 @@ export class Steps {
   private readonly kernel: Kernel;
   /** The program whose stderr stream a step without a name means. */
   private readonly program: (name: string | null) => BpfProg;
+  /** Arenas that are no more, and the lines of the steps that destroyed them. */
+  private readonly destroyed = new Map<string, { arena: BpfArena; line: number }>();
+  /** The address space from which user space reaches each arena. */
+  private readonly mms = new Map<BpfArena, UserMm>();
 
   constructor(kernel: Kernel, program: (name: string | null) => BpfProg) {
     this.kernel = kernel;
@@ -82,10 +88,8 @@ export class Steps {
         const arena = this.arena(step.arena);
         return { kind: 'worker', freed: counted(arena, () => finish(flushFreeWork(arena))) };
       }
-      case 'destroy': {
-        const { freed, leaked } = finish(arenaMapFree(this.arena(step.arena)));
-        return { kind: 'destroy', freed, leaked };
-      }
+      case 'destroy':
+        return this.destroy(step);
       case 'pte':
         return this.pte(step);
       case 'create':
@@ -110,23 +114,58 @@ export class Steps {
     }
   }
 
+  /**
+   * Refuses a program on the stack whose arena is destroyed: a loaded program holds its map.
+   * @throws CallError
+   */
+  checkAlive(arena: string): void {
+    const gone = this.destroyed.get(arena);
+    if (gone === undefined) return;
+    throw new CallError(
+      `arena ${arena} was destroyed by the step at line ${gone.line}`,
+      'destroy it last; a call that needs no arena can have `caller: kernel`',
+    );
+  }
+
   private user(step: UserStep): Seen {
     const arena = this.arena(step.arena);
-    const { userMm } = this.kernel;
-    if (arena.vmaList.length === 0 && arena.userVmEnd > arena.userVmStart) {
-      const len = arena.userVmEnd - arena.userVmStart;
-      finish(arenaMmap(arena, userMm, { addr: arena.userVmStart, len }));
-    }
     const at = this.userAddress(arena, step.page) + BigInt(step.offset);
     const value = step.access === 'write' ? step.value : null;
-    const seen = finish(userAccess(userMm, at, 8, value));
+    const seen = finish(userAccess(this.mmOf(arena), at, 8, value));
     const done = seen.result === 'ok' ? (seen.value ?? value) : null;
     return { kind: 'user', result: seen.result, value: done };
   }
 
+  /**
+   * The address space that has the arena mapped, at its user_vm_start. Arenas at the same user addresses are mapped by
+   * processes of their own.
+   */
+  private mmOf(arena: BpfArena): UserMm {
+    const known = this.mms.get(arena);
+    if (known !== undefined) return known;
+    const request = { addr: arena.userVmStart, len: arena.userVmEnd - arena.userVmStart };
+    let mm = this.kernel.userMm;
+    if (!mm.isFree(request.addr, request.len)) mm = new UserMm(`mm of ${arena.name}`);
+    finish(arenaMmap(arena, mm, request));
+    this.mms.set(arena, mm);
+    return mm;
+  }
+
+  /** The last reference to a map goes with its last mapping, so whatever maps the arena is unmapped first. */
+  private destroy(step: DestroyStep): Seen {
+    const arena = this.arena(step.arena);
+    const held = arena.dataPages.outstanding;
+    for (const { vma } of [...arena.vmaList]) finish(arenaMunmap(vma));
+    const { leaked } = finish(arenaMapFree(arena));
+    this.destroyed.set(step.arena, { arena, line: step.line });
+    this.kernel.arenas.delete(step.arena);
+    return { kind: 'destroy', freed: held - arena.dataPages.outstanding, leaked };
+  }
+
   private pte(step: PteStep): Seen {
     const { context, mm, ram, pageSize } = this.kernel;
-    const arena = this.arena(step.arena);
+    // Where an arena was, the tables still stand.
+    const arena = this.destroyed.get(step.arena)?.arena ?? this.arena(step.arena);
     const addr = virtAddr(arena.kernVmStart + BigInt(step.page) * BigInt(pageSize));
     if (step.set !== null) {
       const ptep = mm.ptepAlloc(addr);
@@ -163,6 +202,7 @@ export class Steps {
   }
 
   private arena(name: string): BpfArena {
+    this.checkAlive(name);
     const arena = this.kernel.arenas.get(name);
     if (arena === undefined) throw new RangeError(`no arena ${name}`);
     return arena;
