@@ -3,6 +3,7 @@
 // source file, so that install scripts may be skipped and no edit runs stale.
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const bundle = `${root}dist/main.js`;
@@ -38,6 +39,10 @@ if (stale()) {
     process.exit(2);
   }
 }
+
+// The assembler and disassembler are WebAssembly that runs for milliseconds: optimising their hot functions, which V8
+// would begin a hundred times earlier, costs more than it saves.
+setFlagsFromString('--wasm-tiering-budget=180000000');
 
 const { main, processIo } = await import('../dist/main.js');
 process.exitCode = await main(process.argv.slice(2), processIo());
