@@ -19,7 +19,7 @@ export async function asmCommand(words: readonly string[], options: AsmOptions, 
   const { arch } = options;
   const [name, text] = source(words, options, io);
   const assembler = await loadNamedAssembler(options.assembler);
-  const address = parseWord(options.address);
+  const address = parseWord(options.address, '--address');
   const { bytes, lines, labels } = assembled(name, () =>
     assembler.assemble(text, { arch, address }),
   );

@@ -108,10 +108,14 @@ function granule({ granule: name = '4K' }: DecodeOptions): number {
   return shift;
 }
 
-/** A 64-bit word as people write one. @throws CliError */
-export function parseWord(text: string): bigint {
+/** A 64-bit word as people write one. @param option that gives it, for errors. @throws CliError */
+export function parseWord(text: string, option = ''): bigint {
   if (!/^(0x[0-9a-f]{1,64}|[0-9]{1,20})$/i.test(text) || BigInt(text) >= 1n << 64n) {
-    throw new CliError(`${text} is no 64-bit number`, 'give it in 0x hex or decimal, unsigned');
+    const place = option === '' ? '' : `${option}: `;
+    throw new CliError(
+      `${place}${text} is no 64-bit number`,
+      'give it in 0x hex or decimal, unsigned',
+    );
   }
   return BigInt(text);
 }

@@ -16,7 +16,7 @@ export interface DisasmOptions {
 export async function disasmCommand(words: readonly string[], options: DisasmOptions, io: Io) {
   const bytes = source(words, options, io);
   const disassembler = await loadDisassembler();
-  const address = parseWord(options.address);
+  const address = parseWord(options.address, '--address');
   const insns = disassembler.disassemble(bytes, { arch: options.arch, address });
   if (options.json) {
     const document = insns.map((insn) => ({

@@ -101,7 +101,8 @@ export function located<T>(scenario: Scenario, step: Step | null, action: () => 
       throw new CliError(`${scenario.file}:${line}: ${error.reason}`, error.remedy);
     }
     if (error instanceof CallError || error instanceof OutOfMemory) {
-      const place = step === null ? scenario.file : `${scenario.file}:${step.line}`;
+      const line = ('line' in error ? error.line : null) ?? step?.line;
+      const place = line === undefined ? scenario.file : `${scenario.file}:${line}`;
       throw new CliError(`${place}: ${error.message}`, error.remedy);
     }
     throw error;

@@ -251,6 +251,7 @@ function loadExtableLine(raw: RawExtableLine, path: Path, loader: Loader): Extab
     return picked;
   };
   return {
+    line: loader.lineOf(path),
     insn: raw.insn,
     fixup: raw.fixup ?? null,
     type,
