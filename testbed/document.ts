@@ -3,8 +3,10 @@
 import type { Field } from '../arch/fields.ts';
 import { hex } from '../emulator/bits.ts';
 import type { CallSeen } from './call.ts';
+import { formatErrno } from './errno.ts';
 import type { Failure } from './expect.ts';
 import type { FaultRecord } from './fault-log.ts';
+import type { StepObserved } from './observed.ts';
 import { pageAt } from './places.ts';
 import type { StepRun, WorldRun } from './run.ts';
 import type { Scenario } from './scenario.ts';
@@ -55,7 +57,7 @@ export function documentOf(
   if (world.form === 'call' && steps.length === 1) {
     return { ...base, ...stepDocument(run, steps[0], options), replay: options.replay };
   }
-  const documents = steps.map((step) => stepDocument(run, step, options));
+  const documents = steps.map((step) => ({ ...base, ...stepDocument(run, step, options) }));
   const calls = steps.flatMap(({ seen }) => (seen.kind === 'call' ? [seen as CallSeen] : []));
   const outcomes = steps.map(({ seen }) => {
     if (seen.kind === 'call') return seen.outcome;
@@ -66,11 +68,15 @@ export function documentOf(
     ...base,
     pass: steps.every(({ failures }) => failures.length === 0),
     outcome: outcomes.find((outcome) => outcome !== 'returned') ?? 'returned',
+    ret: hexOrNull(calls.at(-1)?.ret ?? null),
     kbase: hex(run.places[0].kbase),
     instructions: sum((call) => call.instructions),
     cycles: sum((call) => call.cycles ?? 0),
     cost: 'uncalibrated',
     faults: calls.flatMap((call) => faultsOf(run, call, options)),
+    streams: { stdout: '', stderr: steps.map(({ seen }) => seen.stderr).join('') },
+    oops: oopsOf(calls.find(({ oops }) => oops !== null)),
+    registers: registersOf(calls.at(-1)),
     failures: steps.flatMap(({ failures }, i) =>
       failures.map((failure) => ({ ...failure, expect: `steps[${i}].${failure.expect}` })),
     ),
@@ -98,33 +104,53 @@ function stepDocument(
       outcome: call.outcome,
       ...('why' in end ? { why: end.why, ip: hex(end.ip) } : {}),
       ...('bytes' in end ? { bytes: Buffer.from(end.bytes).toString('hex') } : {}),
-      ret: call.ret === null ? null : hex(call.ret),
+      ret: hexOrNull(call.ret),
       kbase: hex(run.places[0].kbase),
       instructions: call.instructions,
       cycles: call.cycles,
       cost: 'uncalibrated',
       faults: faultsOf(run, call, options),
       streams: { stdout: '', stderr: call.stderr },
-      oops: call.oops === null ? null : [...call.oops],
-      registers: Object.fromEntries([...call.registers].map(([name, value]) => [name, hex(value)])),
+      oops: oopsOf(call),
+      registers: registersOf(call),
     };
   }
   if (seen.kind === 'stuck') {
     const streams = { stdout: '', stderr: seen.stderr };
     return { ...common, outcome: 'budget', why: seen.why, streams };
   }
-  const { kind, stderr, stderrBytes, ...facts } = seen;
-  return {
-    ...common,
-    ...Object.fromEntries(
-      Object.entries(facts).map(([key, value]) => [
-        key === 'pteKind' ? 'kind' : key,
-        typeof value === 'bigint' ? hex(value) : value,
-      ]),
-    ),
-    streams: { stdout: '', stderr },
-  };
+  return { ...common, ...factsOf(seen), streams: { stdout: '', stderr: seen.stderr } };
 }
+
+/** What a step other than a call did, in the words in which a scenario expects it. */
+function factsOf(seen: Exclude<StepObserved, { kind: 'call' | 'stuck' }>): JsonObject {
+  switch (seen.kind) {
+    case 'alloc':
+      return { result: seen.page === null ? null : { page: seen.page } };
+    case 'free':
+    case 'worker':
+      return { freed: seen.freed };
+    case 'destroy':
+      return { freed: seen.freed, leaked: seen.leaked };
+    case 'reserve':
+    case 'create':
+      return { result: errnoOf(seen.result) };
+    case 'user':
+      return { result: seen.result, value: hexOrNull(seen.value) };
+    case 'pte':
+      return { value: hex(seen.value), kind: seen.pteKind };
+    case 'streamRead':
+    case 'streamPrint':
+      return { result: errnoOf(seen.result), bytes: seen.bytes };
+  }
+}
+
+const hexOrNull = (value: bigint | null): string | null => (value === null ? null : hex(value));
+const errnoOf = (value: number): number | string => (value === 0 ? 0 : formatErrno(value));
+const oopsOf = (call: CallSeen | undefined): string[] | null =>
+  call?.oops == null ? null : [...call.oops];
+const registersOf = (call: CallSeen | undefined): JsonObject =>
+  Object.fromEntries([...(call?.registers ?? [])].map(([name, value]) => [name, hex(value)]));
 
 function faultsOf(run: WorldRun, call: CallSeen, options: DocumentOptions): JsonObject[] {
   return Array.from({ length: call.faults.length }, (_, i) =>
