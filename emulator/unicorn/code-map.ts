@@ -1,12 +1,13 @@
 // The code that a vCPU has fetched: which frames lie under which pages, where a run has to stop in it, and what the
 // instructions there do. It reads RAM through the translations that the fetches were given, so that looking at code
 // never walks a page table again.
-import type { AccessForm, InstructionSet, Trap } from '../engine.ts';
+import type { AccessForm, InstructionSet, Interceptor, Trap } from '../engine.ts';
 import type { Ram } from '../ram.ts';
 
 const PAGE = 4096;
 const MAX_INSTRUCTION = 16;
 const NO_BYTES = new Uint8Array(0);
+const INTERCEPT: Trap = { action: 'intercept' };
 
 interface CodePage {
   readonly pa: number;
@@ -27,6 +28,7 @@ export class CodeMap {
   readonly fatal = new Set<bigint>();
   /** Addresses at which a run ends before executing. */
   exits: ReadonlySet<bigint> = new Set();
+  interceptor: Interceptor | null = null;
   private readonly ram: Ram;
   private readonly instructions: InstructionSet;
   private readonly pages = new Map<number, CodePage>();
@@ -102,7 +104,8 @@ export class CodeMap {
   }
 
   trap(va: bigint): Trap | null {
-    return this.instructions.trap(this.bytes(va, MAX_INSTRUCTION));
+    const code = this.bytes(va, MAX_INSTRUCTION);
+    return this.interceptor?.wants(code) ? INTERCEPT : this.instructions.trap(code);
   }
 
   accesses(va: bigint): readonly AccessForm[] {

@@ -25,12 +25,23 @@ import { CodeMap } from './code-map.ts';
 import * as uc from './constants.ts';
 import { CpuWindow, FaultAddress, type FlushPage, flushPageFunction } from './internals.ts';
 import { Journal } from './journal.ts';
+import type { NativeCode } from './native-code.ts';
 import { type Recipe, recipeFor } from './recipes.ts';
 import { RegisterFile } from './registers.ts';
 
 const TWO_32 = 2 ** 32;
 const FRAME = 4096;
 const NOTHING = -1;
+
+/** Short cuts that an engine may take. Without them the same things are done, slower. */
+export interface Means {
+  /** The library is the build whose inner offsets internals.ts has. */
+  readonly internals: boolean;
+  /** The library tells the faulting byte. */
+  readonly faultAddress: boolean;
+  /** Machine code of ours for hooks. */
+  readonly native: NativeCode | null;
+}
 
 /** Told of a refused data access while the instruction can still go on. @returns true if it may try again */
 export type Recovery = (hi: number, lo: number, kind: AccessKind) => boolean;
@@ -67,10 +78,9 @@ export class Core {
   /** Why the engine cannot go on, if a callback says so. */
   trouble: string | null = null;
 
-  /** @param known true if the library is the build whose inner offsets internals.ts has */
   constructor(
     binding: Binding,
-    known: boolean,
+    means: Means,
     description: CpuDescription,
     ram: Ram,
     translator: Translator,
@@ -88,7 +98,7 @@ export class Core {
     binding.control(this.handle, uc.UC_CTL_UC_USE_EXITS, 'int', 1);
     binding.mapRam(this.handle, ram.base, ram.bytes);
     this.hook();
-    this.journal = new Journal(binding, this.handle, ram);
+    this.journal = new Journal(binding, this.handle, ram, means.native);
     this.registers = new RegisterFile(
       binding,
       this.handle,
@@ -98,8 +108,8 @@ export class Core {
     );
     this.recipe.initialise(this.registers);
     this.updateFatal();
-    this.window = known ? this.openWindow(description) : null;
-    this.faultAddress = known ? new FaultAddress(this.handle) : null;
+    this.window = means.internals ? this.openWindow(description) : null;
+    this.faultAddress = means.faultAddress ? new FaultAddress(this.handle) : null;
     this.flushPage = this.window && flushPageFunction(binding, this.recipe.suffix);
     this.context = binding.newContext(this.handle);
   }
@@ -193,8 +203,8 @@ export class Core {
 
   /** True for a fetch that only tidies up behind an exit: see {@link updateFatal}. No instruction wants it. */
   private afterTheEnd(hi: number, lo: number): boolean {
-    if (this.code.fatal.size === 0 || !this.window) return false;
     if (this.refusedKind !== NOTHING || this.exception !== NOTHING) return true;
+    if (this.code.fatal.size === 0 || !this.window) return false;
     const page = hi * 0x10_0000 + (lo >>> 12);
     const current = this.window.ipHi() * 0x10_0000 + (this.window.ipLo() >>> 12);
     return page !== current && page !== current + 1;
@@ -234,6 +244,11 @@ export class Core {
   }
 
   private translationEnd: bigint | null = null;
+
+  /** An entry is for one instruction, see {@link endTranslationAt}. */
+  get stepping(): boolean {
+    return this.translationEnd !== null;
+  }
 
   /** Has code that is translated from now on end before `va` too. */
   endTranslationAt(va: bigint | null): void {
@@ -314,6 +329,21 @@ export class Core {
   flushCode(): void {
     if (this.code.forget()) this.updateFatal();
     this.dropBlocks();
+  }
+
+  private reconsidered = false;
+
+  /** Ends the entry under way before its present instruction does anything. */
+  reconsider(): void {
+    this.reconsidered = true;
+    this.binding.stop(this.handle);
+  }
+
+  /** True if {@link reconsider} ended the last entry; reading it resets it. */
+  takeReconsidered(): boolean {
+    const { reconsidered } = this;
+    this.reconsidered = false;
+    return reconsidered;
   }
 
   /** Drops translated code; what is known of the code stays. */

@@ -7,7 +7,7 @@ import type { Binding, Pointer } from './binding.ts';
 import { dropCallback, makeCallback, readBlock, sharedBytes } from './binding.ts';
 import type { CodeMap } from './code-map.ts';
 import { UC_HOOK_BLOCK, UC_HOOK_EDGE_GENERATED } from './constants.ts';
-import { nativeCode } from './native-code.ts';
+import type { NativeCode } from './native-code.ts';
 
 // The layout that the native code knows.
 const REMAINING = 0;
@@ -61,6 +61,7 @@ export class Counter {
     code: CodeMap,
     repeatCounter: () => bigint,
     repeatAddress: Pointer | null,
+    native: NativeCode | null,
   ) {
     this.binding = binding;
     this.fixedLength = fixedLength;
@@ -73,7 +74,7 @@ export class Counter {
     this.words[REPEAT_COUNTER / 8] = repeatAddress ?? 0n;
     this.words[CALLBACK / 8] = block;
     this.words[EMU_STOP / 8] = binding.emuStop;
-    binding.addHook(uc, UC_HOOK_BLOCK, nativeCode()?.block ?? block, this.data);
+    binding.addHook(uc, UC_HOOK_BLOCK, native?.block ?? block, this.data);
     binding.addHook(uc, UC_HOOK_EDGE_GENERATED, edge);
   }
 
@@ -158,6 +159,13 @@ export class Counter {
 
   private paused = false;
 
+  /** Has the next block run, one instruction at which a run would have to stop otherwise. */
+  pass(): void {
+    this.passing = true;
+  }
+
+  private passing = false;
+
   close(): void {
     for (const callback of this.callbacks) dropCallback(callback);
   }
@@ -180,12 +188,14 @@ export class Counter {
     if (this.paused) return;
     const at = BigInt(va);
     const facts = this.factsOf(va, size);
-    if (facts.barrier >= 0) {
+    const passed = this.passing && facts.lengths.length === 1;
+    this.passing = false;
+    if (facts.barrier >= 0 && !passed) {
       this.stop(uc, 2);
       this.barrier = facts.barrier;
       return;
     }
-    if (!facts.repeated || this.nativeRepeats) {
+    if (facts.barrier < 0 && (!facts.repeated || this.nativeRepeats)) {
       const entry = this.entry(va, size);
       this.words[entry / 2] = at;
       this.words32[entry + 2] = facts.repeated ? size | REPEATED : size;

@@ -1,9 +1,17 @@
 // One vCPU, as the rest of the project sees it: registers, runs, caches, saved state.
 import type { VirtAddr } from '../address.ts';
-import type { Cpu, CpuDescription, CpuOptions, FaultHandler, Stop, Translator } from '../engine.ts';
+import type {
+  Cpu,
+  CpuDescription,
+  CpuOptions,
+  FaultHandler,
+  Interceptor,
+  Stop,
+  Translator,
+} from '../engine.ts';
 import type { Ram } from '../ram.ts';
 import { type Binding, viewNative } from './binding.ts';
-import { Core } from './core.ts';
+import { Core, type Means } from './core.ts';
 import { Counter } from './counter.ts';
 import { EngineError } from './error.ts';
 import { Runner } from './runner.ts';
@@ -27,10 +35,9 @@ export class UnicornCpu implements Cpu {
   private readonly before: BigUint64Array;
   private closed = false;
 
-  /** @param known true if the library is the build whose inner offsets are known */
   constructor(
     binding: Binding,
-    known: boolean,
+    means: Means,
     id: number,
     description: CpuDescription,
     ram: Ram,
@@ -39,12 +46,12 @@ export class UnicornCpu implements Cpu {
   ) {
     this.id = id;
     this.description = description;
-    const core = new Core(binding, known, description, ram, translator);
+    const core = new Core(binding, means, description, ram, translator);
     this.core = core;
     this.ipIndex = description.general.indexOf(description.instructionPointer);
     this.before = new BigUint64Array(description.general.length);
     const counting = options.counting !== false;
-    this.counter = counting ? makeCounter(core) : null;
+    this.counter = counting ? makeCounter(core, means) : null;
     this.watcher = counting ? null : new Watcher(binding, core.handle, core.code);
     this.runner = new Runner(core, this.counter, this.watcher);
     if (!counting) core.warmUp();
@@ -117,6 +124,26 @@ export class UnicornCpu implements Cpu {
     this.core.flushCode();
   }
 
+  get interceptor(): Interceptor | null {
+    return this.core.code.interceptor;
+  }
+
+  set interceptor(interceptor: Interceptor | null) {
+    if (interceptor === this.core.code.interceptor) return;
+    this.core.code.interceptor = interceptor;
+    this.interceptsChanged();
+  }
+
+  interceptsChanged(): void {
+    if (this.runner.running) this.core.reconsider();
+    else if (this.counter) this.counter.forgetBlocks();
+    else this.core.dropBlocks();
+  }
+
+  code(va: VirtAddr): Uint8Array {
+    return this.core.code.bytes(va, 16);
+  }
+
   save(): unknown {
     const { binding, handle, context } = this.core;
     binding.check(binding.contextSave(handle, context.context), 'uc_context_save');
@@ -150,10 +177,11 @@ export class UnicornCpu implements Cpu {
   }
 }
 
-function makeCounter(core: Core): Counter {
+function makeCounter(core: Core, means: Means): Counter {
   const name = core.recipe.repeatCounter;
   const index = name === null ? -1 : core.description.general.indexOf(name);
   const at = index < 0 || !core.window ? null : core.window.address(index);
   const count = () => core.repeatCount();
-  return new Counter(core.binding, core.handle, core.recipe.fixedLength, core.code, count, at);
+  const { binding, handle, recipe, code } = core;
+  return new Counter(binding, handle, recipe.fixedLength, code, count, at, means.native);
 }

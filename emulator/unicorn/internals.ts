@@ -1,6 +1,25 @@
 // What the library keeps to itself and we use all the same: offsets into its structures, for one build only. Each is
 // checked before it is believed, and everything that needs one has a slower way without.
-import { type Binding, type Pointer, readPointer, viewNative } from './binding.ts';
+import {
+  answerFill,
+  type Binding,
+  dropCallback,
+  makeCallback,
+  type Pointer,
+  readPointer,
+  sharedBytes,
+  UC_ERR_EXCEPTION,
+  viewNative,
+} from './binding.ts';
+import {
+  UC_ARCH_X86,
+  UC_CTL_TLB_TYPE,
+  UC_CTL_UC_USE_EXITS,
+  UC_HOOK_TLB_FILL,
+  UC_MODE_64,
+  UC_TLB_VIRTUAL,
+  X86_REGISTERS,
+} from './constants.ts';
 
 /** The host whose build of the release these offsets are of. */
 export const OFFSETS_OF = 'linux-x64-glibc';
@@ -31,6 +50,38 @@ export class FaultAddress {
 
   read(): bigint {
     return this.word[0];
+  }
+}
+
+const PROBE_CODE = 0x1000n;
+const PROBE_DATA = 0x1234_5678_9abcn;
+
+/**
+ * Has a load be refused at a known address and looks whether the word tells it. Any build may be asked: the word lies
+ * inside a structure that is larger in all of them.
+ */
+export function tellsFaultAddress(binding: Binding): boolean {
+  const code = sharedBytes(4096);
+  code.set([0x48, 0x8b, 0x07]); // mov rax, [rdi]
+  const pointer = sharedBytes(8);
+  new BigUint64Array(pointer.buffer)[0] = PROBE_DATA;
+  const uc = binding.open(UC_ARCH_X86, UC_MODE_64);
+  const fill = makeCallback('fill', (_uc, address, _type, result) => {
+    if (BigInt(address) !== PROBE_CODE) return false;
+    answerFill(result, 0, 7);
+    return true;
+  });
+  try {
+    binding.control(uc, UC_CTL_TLB_TYPE, 'int', UC_TLB_VIRTUAL);
+    binding.control(uc, UC_CTL_UC_USE_EXITS, 'int', 1);
+    binding.mapRam(uc, 0, code);
+    binding.addHook(uc, UC_HOOK_TLB_FILL, fill);
+    binding.regWrite(uc, X86_REGISTERS.rdi, pointer);
+    const error = binding.emuStart(uc, PROBE_CODE, 0, 0, 0);
+    return error === UC_ERR_EXCEPTION && new FaultAddress(uc).read() === PROBE_DATA;
+  } finally {
+    binding.close(uc);
+    dropCallback(fill);
   }
 }
 

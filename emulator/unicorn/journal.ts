@@ -12,7 +12,7 @@ import {
   sharedBytes,
 } from './binding.ts';
 import { UC_HOOK_MEM_WRITE } from './constants.ts';
-import { nativeCode } from './native-code.ts';
+import type { NativeCode } from './native-code.ts';
 
 // The layout that the native code knows.
 const HEAD = 0;
@@ -31,10 +31,9 @@ export class Journal {
   private readonly callback: Pointer | null;
   private readonly ram: Ram;
 
-  constructor(binding: Binding, uc: Pointer, ram: Ram) {
+  constructor(binding: Binding, uc: Pointer, ram: Ram, native: NativeCode | null) {
     this.ram = ram;
     this.words[HOST_OF_ZERO / 8] = BigInt.asUintN(64, addressOf(ram.bytes) - BigInt(ram.base));
-    const native = nativeCode();
     this.callback = native
       ? null
       : makeCallback('store', (_uc, _type, pa, size) => this.note(Number(pa), size));

@@ -58,6 +58,7 @@ export class Runner {
       if (trapped) {
         stop = this.stops.trap(this.core.ip());
         trapped = false;
+        if (stop === null && this.stops.mayRun) stop = this.pass(counter);
       } else if (next > 0 && !this.core.window) {
         stop = this.stepSlowly();
         next--;
@@ -70,10 +71,11 @@ export class Runner {
           stop = this.stops.explain(error, this.declined);
           const ahead = this.readAhead(stop) && !(next === 1 && counter.remaining === before);
           next = ahead ? 1 : 0;
-          if (ahead) stop = null;
+          // What lies behind the last instruction allowed is not asked for.
+          if (ahead || (isFetch(stop) && counter.remaining <= 0)) stop = null;
         }
       }
-      if (stop !== null && !this.repaired(stop)) return stop;
+      if (stop !== null && !this.repaired(stop)) return this.atExit(stop);
     }
   }
 
@@ -83,14 +85,13 @@ export class Runner {
       const ended = this.exitOr(1);
       if (ended) return ended;
       const error = this.enter(0);
-      this.slow = false;
       const barrier = this.watcher?.takeBarrier() ?? -1;
       let stop: Stop | null = null;
       // The block is translated now and would run unseen the next time.
       if (barrier >= 0) stop = this.stepsSlowly(barrier + 1);
       else stop = this.stops.explain(error, this.declined);
       if (this.readAhead(stop)) stop = this.stepsSlowly(MAX_BLOCK);
-      if (stop !== null && !this.repaired(stop)) return stop;
+      if (stop !== null && !this.repaired(stop)) return this.atExit(stop);
     }
   }
 
@@ -100,8 +101,15 @@ export class Runner {
       const ended = this.exitOr(end - this.stepped);
       if (ended) return ended;
       const stop = this.stepSlowly();
-      if (stop !== null && !this.repaired(stop)) return stop;
+      if (stop !== null && !this.repaired(stop)) return this.atExit(stop);
     }
+  }
+
+  /** An exit need not be mapped. */
+  private atExit(stop: Stop): Stop {
+    return isFetch(stop) && this.core.code.exits.has(stop.ip)
+      ? { reason: 'exit', ip: stop.ip }
+      : stop;
   }
 
   /** The next instruction is an exit, or none may run any more. */
@@ -124,7 +132,7 @@ export class Runner {
    * @returns null if it retired
    */
   private stepSlowly(): Stop | null {
-    const { core, counter } = this;
+    const { core } = this;
     if (!this.slow) core.dropBlocks();
     this.slow = true;
     const ip = core.ip();
@@ -132,9 +140,17 @@ export class Runner {
     if (!core.learnCode(ip)) return this.enterPaused(ip);
     if (core.code.trap(ip) !== null) {
       const stop = this.stops.trap(ip);
-      if (stop === null) this.stepped++;
-      return stop;
+      if (stop !== null) return stop;
+      if (!this.stops.mayRun) {
+        this.stepped++;
+        return null;
+      }
     }
+    return this.runSlowly(ip);
+  }
+
+  private runSlowly(ip: bigint): Stop | null {
+    const { core, counter } = this;
     const stop = this.enterPaused(ip);
     if (stop !== null) return stop;
     // A string instruction that has done its last repetition is entered once more to find that out.
@@ -145,13 +161,26 @@ export class Runner {
     return null;
   }
 
+  /** The core runs an instruction at which it was stopped. */
+  private pass(counter: Counter): Stop | null {
+    if (!this.core.window) return this.runSlowly(this.core.ip());
+    counter.pass();
+    const error = this.enterBounded(1);
+    if (counter.takeStopped()) return null;
+    const stop = this.stops.explain(error, this.declined);
+    return this.readAhead(stop) || (isFetch(stop) && counter.remaining <= 0) ? null : stop;
+  }
+
   /** Enters for the one instruction at `ip`, behind which translation ends: nothing is read ahead. */
   private enterPaused(ip: bigint): Stop | null {
     const hooks = this.counter ?? this.watcher;
     hooks?.pause();
-    this.core.endTranslationAt(ip + BigInt(this.core.code.instruction(ip).length));
+    const length = Math.max(this.core.code.instruction(ip).length, 1);
+    this.core.endTranslationAt(ip + BigInt(length));
     try {
-      return this.stops.explain(this.enter(1), this.declined);
+      const stop = this.stops.explain(this.enter(1), this.declined);
+      // The library stops only when it has looked at the next instruction, which may not be there.
+      return isFetch(stop) && stop.ip !== ip ? null : stop;
     } finally {
       this.core.endTranslationAt(null);
       hooks?.resume();
@@ -172,6 +201,7 @@ export class Runner {
 
   private enter(count: number): number {
     this.declined = null;
+    this.slow = count > 0;
     this.running = true;
     try {
       return this.core.enter(this.core.ip(), count);
@@ -185,8 +215,7 @@ export class Runner {
 
   /** True if `stop` may come from looking ahead for later instructions of a block, which may never be reached. */
   private readAhead(stop: Stop | null): boolean {
-    if (stop?.reason !== 'fault' || stop.kind !== FETCH) return false;
-    return stop.va >> 12n !== stop.ip >> 12n;
+    return isFetch(stop) && stop.va >> 12n !== stop.ip >> 12n;
   }
 
   /** A fault that nobody was asked about yet, and that the handler repairs. */
@@ -204,3 +233,6 @@ export class Runner {
     return false;
   };
 }
+
+const isFetch = (stop: Stop | null): stop is Extract<Stop, { reason: 'fault' }> =>
+  stop?.reason === 'fault' && stop.kind === FETCH;

@@ -48,7 +48,10 @@ export class StopReader {
       return { reason: 'exception', ip: virtAddr(ip), ...core.recipe.invalidInstruction };
     }
     if (error !== UC_ERR_OK) return this.cannot(ip, core.binding.errorText(error));
-    return core.code.fatal.has(ip) ? this.trap(ip) : null;
+    if (core.takeReconsidered()) return this.reconsider(ip);
+    if (core.stepping) return null;
+    if (core.code.fatal.has(ip)) return this.fatal(ip);
+    return this.cannot(ip, 'the core stopped and does not tell why');
   }
 
   /** The fault behind a refused fill inside the callback. @returns null if only a restart can tell */
@@ -113,14 +116,59 @@ export class StopReader {
     return { reason: 'engine', ip: virtAddr(ip), bytes: this.core.code.instruction(ip), why };
   }
 
-  /** Deals with an instruction that must not reach the core. @returns null if it was passed, or is none */
+  /** The instruction at `ip` is begun again, in newly judged blocks. */
+  private reconsider(ip: bigint): null {
+    this.counter?.leftAt(ip);
+    if (this.counter) this.counter.forgetBlocks();
+    else this.core.dropBlocks();
+    return null;
+  }
+
+  /** Translation ended before what the core would not survive, unless other code has been put there. */
+  private fatal(ip: bigint): Stop | null {
+    if (this.core.code.trap(ip) === null) this.core.flushCode();
+    return this.trap(ip);
+  }
+
+  /** What {@link trap} looked at last is to be run by the core. */
+  mayRun = false;
+
+  /**
+   * Deals with an instruction that must not reach the core, or that somebody wants to see first.
+   * @returns null if it was passed, or is none, or {@link mayRun}
+   */
   trap(ip: bigint): Stop | null {
     const { code } = this.core;
     const trap = code.trap(ip);
+    this.mayRun = false;
+    if (trap?.action === 'intercept') return this.intercept(virtAddr(ip));
     if (trap?.action === 'touch') return this.touch(ip);
     if (trap === null) return null;
     if (trap.action === 'halt') return { reason: 'halt', ip: virtAddr(ip), name: trap.name };
     return { reason: 'engine', ip: virtAddr(ip), bytes: code.instruction(ip), why: trap.why };
+  }
+
+  private intercept(ip: VirtAddr): Stop | null {
+    const { code } = this.core;
+    const made = code.interceptor!.intercept(ip, code.instruction(ip));
+    switch (made.action) {
+      case 'run':
+        this.mayRun = true;
+        return null;
+      case 'done':
+        return this.pass(ip);
+      case 'fault':
+        return { reason: 'fault', ip, va: made.va, kind: made.kind };
+      case 'exception':
+        return { reason: 'exception', ip, number: made.number, name: made.name };
+    }
+  }
+
+  private pass(ip: bigint): null {
+    const { core } = this;
+    core.setIp(ip + BigInt(core.code.instruction(ip).length));
+    this.counter?.charge(1);
+    return null;
   }
 
   /** Makes the accesses of an instruction that the core would leave out, and passes it. */
@@ -133,16 +181,16 @@ export class StopReader {
         return { reason: 'fault', ip: virtAddr(ip), va, kind: form.kind };
       }
     }
-    core.setIp(ip + BigInt(core.code.instruction(ip).length));
-    this.counter?.charge(1);
-    return null;
+    return this.pass(ip);
   }
 }
 
-const fetchFault = (core: Core): JudgedFault => ({
-  va: virtAddr(core.faultAddressNow() ?? core.refusedPage()),
-  kind: FETCH,
-});
+/** An instruction that begins before the refused page runs into it; any other is at its own first byte there. */
+function fetchFault(core: Core): JudgedFault {
+  const ip = core.ip();
+  const page = core.refusedPage();
+  return { va: virtAddr(ip >> 12n === page >> 12n ? ip : page), kind: FETCH };
+}
 
 /** General registers by a call of the library, where its memory cannot be looked at. */
 function halvesByCall(core: Core): GeneralHalves {
