@@ -23,6 +23,7 @@ export type DecodeTail = (tail: number) => { readonly type: number; readonly dat
 /**
  * Builds the table that will lie at `at` (4-byte aligned), sorted as sort_extable() does.
  * @throws RangeError if an instruction is named twice or lies more than 2 GiB away
+ * @kernel sort_extable lib/extable.c read
  */
 export function buildExtable(sources: readonly ExtableSource[], at: VirtAddr): Uint8Array {
   const sorted = [...sources].sort((a, b) => (a.insn < b.insn ? -1 : a.insn > b.insn ? 1 : 0));
@@ -53,6 +54,7 @@ function relative(target: bigint, field: bigint): number {
 /**
  * search_extable(): the entry of the instruction at `ip`, or null.
  * @param at address at which the bytes lie
+ * @kernel search_extable lib/extable.c read
  */
 export function searchExtable(
   bytes: Uint8Array,

@@ -26,6 +26,7 @@ export function oops(context: FaultContext, body: () => void, halted?: string): 
 /**
  * dump_stack_print_info(): the line that names CPU, task and kernel.
  * @param machineCheck TAINT_MACHINE_CHECK is set
+ * @kernel dump_stack_print_info lib/dump_stack.c read
  */
 export function dumpStackPrintInfo(context: FaultContext, machineCheck = false): void {
   const { kernel, current } = context;
@@ -44,15 +45,24 @@ export function dumpStackPrintInfo(context: FaultContext, machineCheck = false):
   }
 }
 
-/** print_modules(), of a kernel without modules. */
+/**
+ * print_modules(), of a kernel without modules.
+ * @kernel print_modules kernel/module/main.c unverified
+ */
 export const printModules = (context: FaultContext): void =>
   context.kernel.printk('Modules linked in:');
 
-/** oops_exit(): print_oops_end_marker(). */
+/**
+ * oops_exit(): print_oops_end_marker().
+ * @kernel oops_exit, print_oops_end_marker kernel/panic.c read
+ */
 export const oopsExit = (context: FaultContext): void =>
   context.kernel.printk('---[ end trace 0000000000000000 ]---');
 
-/** panic(): its first and last line, and between them what `dumpStack` prints (nothing after an oops). */
+/**
+ * panic(): its first and last line, and between them what `dumpStack` prints (nothing after an oops).
+ * @kernel panic kernel/panic.c read
+ */
 export function panic(context: FaultContext, message: string, dumpStack?: () => void): void {
   context.kernel.printk(`Kernel panic - not syncing: ${message}`);
   dumpStack?.();
@@ -62,6 +72,7 @@ export function panic(context: FaultContext, message: string, dumpStack?: () => 
 /**
  * %pB: the symbol of a return address, looked up one byte earlier so that a call at a function's end names the caller
  * (sprint_backtrace()).
+ * @kernel sprint_backtrace kernel/kallsyms.c unverified
  */
 export function formatBacktrace(context: FaultContext, returnAddress: VirtAddr): string {
   const text = context.formatSymbol(virtAddr(returnAddress - 1n));

@@ -39,6 +39,9 @@ export interface UnwindContext {
  */
 export type ConsumeEntry = (ip: VirtAddr, sp: VirtAddr, fp: VirtAddr) => boolean;
 
-/** on_stack(): all of [addr, addr + 8) lies on the task's stack. */
+/**
+ * on_stack(): all of [addr, addr + 8) lies on the task's stack.
+ * @kernel on_stack arch/x86/include/asm/stacktrace.h unverified
+ */
 export const onStack = (task: Task, addr: bigint): boolean =>
   addr >= task.stack && addr + 8n <= task.stackEnd;

@@ -19,6 +19,7 @@ export const batchSize = (pageSize: number): number => (2 * pageSize) / 8;
  * @param uaddr wanted user address, of which the low 32 bits count, or 0 for the best fit
  * @param pageCnt a u32, at least 1. @param sleepable false defers the frees of a roll-back
  * @returns user address of the first page, or 0 with everything given back
+ * @kernel arena_alloc_pages kernel/bpf/arena.c read
  */
 export function* arenaAllocPages(
   arena: BpfArena,
@@ -103,7 +104,10 @@ function* mapPages(arena: BpfArena, uaddr32: number, pageCnt: number): Activity<
   return mapped;
 }
 
-/** bpf_map_alloc_pages(): one page at a time, all or none. */
+/**
+ * bpf_map_alloc_pages(): one page at a time, all or none.
+ * @kernel bpf_map_alloc_pages kernel/bpf/syscall.c read - read in pieces
+ */
 function* bpfMapAllocPages(arena: BpfArena, count: number): Activity<Pfn[] | null> {
   const { kernel, pages } = arena.bpf;
   const taken: Pfn[] = [];
@@ -123,6 +127,7 @@ function* bpfMapAllocPages(arena: BpfArena, count: number): Activity<Pfn[] | nul
  * arena_reserve_pages(): takes slots out of the free tree without pages, so that nothing is allocated there.
  * @returns 0 (also, doing nothing, for an unaligned address), -EINVAL outside of the user mapping, -EBUSY if a slot is
  *   not free or the lock failed, -ENOMEM
+ * @kernel arena_reserve_pages kernel/bpf/arena.c read
  */
 export function* arenaReservePages(
   arena: BpfArena,

@@ -35,6 +35,7 @@ function* noBpf(): Activity<boolean> {
  * costs at most one more fault.
  * @param faultIp part of the kernel's signature, and unused there as well
  * @returns true if the instruction is to be run again
+ * @kernel bpf_arena_handle_page_fault kernel/bpf/arena.c read
  */
 export function* bpfArenaHandlePageFault(
   bpf: BpfContext,
@@ -87,6 +88,7 @@ export function* bpfArenaHandlePageFault(
 /**
  * bpf_prog_report_arena_violation(): the report of a BPF instruction that the exception table fixed up.
  * @param addr offset in the band as the instruction computed it, byte exact, modulo 2^64. @param faultIp the instruction
+ * @kernel bpf_prog_report_arena_violation kernel/bpf/arena.c read
  */
 export function* bpfProgReportArenaViolation(
   bpf: BpfContext,
@@ -107,6 +109,7 @@ const HEAD_READ = 'ERROR: Arena READ access at unmapped address 0x';
 /**
  * __bpf_prog_report_arena_violation(): one message with the trace of the last walk. A stream without room drops it
  * whole; then no text is made, unless somebody reads the events.
+ * @kernel __bpf_prog_report_arena_violation kernel/bpf/arena.c read
  */
 function reportArenaViolation(
   bpf: BpfContext,

@@ -13,6 +13,7 @@ import { zapVmaRange } from './user-mm.ts';
  * arena_free_pages(): frees what is mapped in the range; slots without a page become free as well. The range is cut at
  * user_vm_end but not at user_vm_start: below it, slot numbers wrap and enter the tree all the same.
  * @param uaddr of which the low 32 bits count. @param sleepable false defers everything to the worker
+ * @kernel arena_free_pages kernel/bpf/arena.c read
  */
 export function* arenaFreePages(
   arena: BpfArena,
@@ -73,13 +74,20 @@ function* flushSpan(arena: BpfArena, span: ArenaFreeSpan): Activity<void> {
   flushTlbKernelRange(kernel, tlb, start, u64(start + size) as VirtAddr);
 }
 
-/** As posted the test was page_mapped(), now it is a reference beyond the arena's own. */
+/**
+ * As posted the test was page_mapped(), now it is a reference beyond the arena's own.
+ * @kernel arena_free_pages kernel/bpf/arena.c read - zap of a single page: v2 asks page_mapped(), mainline
+ *   page_ref_count() > 1
+ */
 function maybeUserMapped(arena: BpfArena, pfn: Pfn): boolean {
   const { kernel, pages } = arena.bpf;
   return kernel.config.series === 'v2' ? pages.pageMapped(pfn) : pages.pageRefCount(pfn) > 1;
 }
 
-/** arena_free_worker(): does what frees in contexts that may not sleep left over. Without the lock it queues itself. */
+/**
+ * arena_free_worker(): does what frees in contexts that may not sleep left over. Without the lock it queues itself.
+ * @kernel arena_free_worker kernel/bpf/arena.c read
+ */
 export function* arenaFreeWorker(arena: BpfArena): Activity<void> {
   const { kernel, pages } = arena.bpf;
   arena.freeWorkQueued = false;
@@ -115,7 +123,10 @@ export function* flushFreeWork(arena: BpfArena): Activity<void> {
   if (arena.freeWorkQueued) yield* arenaFreeWorker(arena);
 }
 
-/** zap_pages(): takes the pages out of every live user mapping. */
+/**
+ * zap_pages(): takes the pages out of every live user mapping.
+ * @kernel zap_pages kernel/bpf/arena.c read - v2: all mappings under arena->lock; mainline: by generation
+ */
 function zapPages(arena: BpfArena, uaddr: bigint, pageCnt: number): Activity<void> {
   const zap = arena.bpf.kernel.config.series === 'v2' ? zapUnderLock : zapByGeneration;
   return zap(arena, uaddr, pageCnt);

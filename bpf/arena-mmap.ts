@@ -30,6 +30,7 @@ export interface MmapRequest {
  * arena_get_unmapped_area(): an address for a mapping that crosses no 4 GiB boundary.
  * @param find mm_get_unmapped_area(): an address for so many bytes, or a negative errno
  * @returns the address, or a negative errno
+ * @kernel arena_get_unmapped_area kernel/bpf/arena.c read
  */
 export function arenaGetUnmappedArea(
   arena: BpfArena,
@@ -85,13 +86,16 @@ export function* arenaMmap(
   return result;
 }
 
-/** bpf_map_mmap(): what every map asks of a mapping. */
+/**
+ * bpf_map_mmap(): what every map asks of a mapping.
+ * @kernel bpf_map_mmap kernel/bpf/syscall.c read - read in pieces
+ */
 function bpfMapMmap(shared: boolean, writesFrozen: boolean): number {
   if (!shared) return ERRNO.EINVAL;
   return writesFrozen ? ERRNO.EPERM : 0;
 }
 
-/** arena_map_mmap() */
+/** @kernel arena_map_mmap, remember_vma kernel/bpf/arena.c read */
 export function* arenaMapMmap(arena: BpfArena, vma: Vma, pgoff = 0): Activity<number> {
   const { kernel } = arena.bpf;
   yield* mutexLock(kernel, arena.lock);
@@ -113,16 +117,22 @@ export function* arenaMapMmap(arena: BpfArena, vma: Vma, pgoff = 0): Activity<nu
   return err;
 }
 
-/** arena_vm_open(): another VMA shares the entry. */
+/**
+ * arena_vm_open(): another VMA shares the entry.
+ * @kernel arena_vm_open kernel/bpf/arena.c read
+ */
 export function arenaVmOpen(vma: Vma): void {
   if (vma.vml) vma.vml.mmapCount++;
 }
 
-/** arena_vm_may_split(), arena_vm_mremap(): never allowed. */
+/**
+ * arena_vm_may_split(), arena_vm_mremap(): never allowed.
+ * @kernel arena_vm_may_split, arena_vm_mremap kernel/bpf/arena.c read
+ */
 export const arenaVmMaySplit = (): number => ERRNO.EINVAL;
 export const arenaVmMremap = (): number => ERRNO.EINVAL;
 
-/** arena_vm_close() */
+/** @kernel arena_vm_close kernel/bpf/arena.c read */
 export function* arenaVmClose(vma: Vma): Activity<void> {
   const { arena, vml } = vma;
   const { kernel } = arena.bpf;
@@ -153,6 +163,7 @@ export type VmFault = 'RETRY' | 'SIGSEGV' | 'SIGBUS';
  * arena_vm_fault(): the page for a user address, with a reference for the user PTE.
  * @param address in the VMA
  * @returns its frame, or why there is none
+ * @kernel arena_vm_fault kernel/bpf/arena.c read - no lock: VM_FAULT_RETRY; the newest kernels answer SIGBUS
  */
 export function* arenaVmFault(vma: Vma, address: bigint): Activity<Pfn | VmFault> {
   const { arena } = vma;
@@ -232,7 +243,10 @@ export function* userAccess(
   }
 }
 
-/** finish_fault(): the user PTE is set unless the mapping is gone or somebody was faster. */
+/**
+ * finish_fault(): the user PTE is set unless the mapping is gone or somebody was faster.
+ * @kernel finish_fault mm/memory.c unverified
+ */
 function finishFault(vma: Vma, addr: bigint, pfn: Pfn): void {
   const { kernel, pages } = vma.arena.bpf;
   const page = Math.floor(Number(addr - vma.start) / kernel.config.pageSize);

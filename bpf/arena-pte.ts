@@ -25,7 +25,10 @@ export class KernelStuck extends Error {}
 /** Rounds after which a loop that no other CPU can end counts as endless. */
 const ENDLESS = 64;
 
-/** populate_pgtable_except_pte(): tables for the recovery range; every PTE stays none. @returns 0, -EINVAL, -ENOMEM */
+/**
+ * populate_pgtable_except_pte(): tables for the recovery range; every PTE stays none. @returns 0, -EINVAL, -ENOMEM
+ * @kernel populate_pgtable_except_pte kernel/bpf/arena.c read
+ */
 export function populatePgtableExceptPte(arena: BpfArena): number {
   const { mm, kernel } = arena.bpf;
   return mm.populate(arena.kernVmStart, recoverySize(kernel.config.pageSize));
@@ -34,6 +37,7 @@ export function populatePgtableExceptPte(arena: BpfArena): number {
 /**
  * apply_to_page_range(start, size, apply_range_set_cb, data): maps data.pages from data.i on.
  * @returns 0, or the error at which it stopped with data.i pages mapped
+ * @kernel apply_range_set_cb kernel/bpf/arena.c read - v2: -EBUSY over any entry; mainline: replaces the scratch page
  */
 export function* applyRangeSet(
   arena: BpfArena,
@@ -108,6 +112,7 @@ function* setOverScratch(
 /**
  * apply_to_existing_page_range(start, size, apply_range_clear_cb, &free_pages): zeroes PTEs and collects their pages,
  * the first at the end as llist_add() leaves them. The scratch page is not collected.
+ * @kernel apply_range_clear_cb kernel/bpf/arena.c read
  */
 export function* applyRangeClear(
   arena: BpfArena,
@@ -133,6 +138,7 @@ export function* applyRangeClear(
 /**
  * apply_to_existing_page_range(recovery range, existing_page_cb): frees every data page that is still mapped. PTEs are
  * left as they are; free_vm_area() clears them.
+ * @kernel existing_page_cb kernel/bpf/arena.c read
  */
 export function* existingPages(arena: BpfArena): Activity<void> {
   const { kernel, mm, pages } = arena.bpf;

@@ -72,11 +72,17 @@ export class BpfArena {
   readonly maxEntries: number;
   readonly mapFlags: number;
   readonly kernVm: VmStruct;
-  /** bpf_arena_get_kern_vm_start(): kern_vm->addr + GUARD_SZ / 2. */
+  /**
+   * bpf_arena_get_kern_vm_start(): kern_vm->addr + GUARD_SZ / 2.
+   * @kernel bpf_arena_get_kern_vm_start kernel/bpf/arena.c read
+   */
   readonly kernVmStart: VirtAddr;
   /** First address behind kern_vm_start that is not recovered. */
   readonly recoveryEnd: VirtAddr;
-  /** bpf_arena_get_user_vm_start(): 0 until map_extra or the first mmap() sets it, and then for ever. */
+  /**
+   * bpf_arena_get_user_vm_start(): 0 until map_extra or the first mmap() sets it, and then for ever.
+   * @kernel bpf_arena_get_user_vm_start kernel/bpf/arena.c read
+   */
   userVmStart = 0n;
   userVmEnd = 0n;
   scratchPage = -1 as Pfn;
@@ -122,7 +128,10 @@ export class BpfArena {
     return Number(this.userVmEnd - this.userVmStart) / this.bpf.kernel.config.pageSize;
   }
 
-  /** compute_pgoff(): slot of a pointer, of which only the low 32 bits count. It wraps below user_vm_start. */
+  /**
+   * compute_pgoff(): slot of a pointer, of which only the low 32 bits count. It wraps below user_vm_start.
+   * @kernel compute_pgoff kernel/bpf/arena.c read
+   */
   pgoff(uaddr: number): number {
     return Math.floor(((uaddr - lo32(this.userVmStart)) >>> 0) / this.bpf.kernel.config.pageSize);
   }
@@ -137,12 +146,15 @@ export class BpfArena {
     return u64(this.kernVmStart + BigInt(offset)) as VirtAddr;
   }
 
-  /** bpf_map_memcg_enter(): until the exit, memory is charged to the map's owner. */
+  /**
+   * bpf_map_memcg_enter(): until the exit, memory is charged to the map's owner.
+   * @kernel bpf_map_memcg_enter kernel/bpf/syscall.c read
+   */
   memcgEnter(): void {
     this.memcgDepth++;
   }
 
-  /** bpf_map_memcg_exit() */
+  /** @kernel bpf_map_memcg_exit kernel/bpf/syscall.c read */
   memcgExit(): void {
     this.memcgDepth--;
   }
@@ -151,6 +163,7 @@ export class BpfArena {
 /**
  * arena_map_alloc()
  * @returns the arena, or the negative errno of the first check or step that fails, with everything given back
+ * @kernel arena_map_alloc kernel/bpf/arena.c read
  */
 export function arenaMapAlloc(
   bpf: BpfContext,
@@ -234,6 +247,7 @@ export interface FreedArena {
 /**
  * arena_map_free(). With a user mapping alive it warns and gives nothing back. The kernel calls it once, when the last
  * reference is gone.
+ * @kernel arena_map_free kernel/bpf/arena.c read
  */
 export function* arenaMapFree(arena: BpfArena): Activity<FreedArena> {
   const { kernel, pages, vmalloc } = arena.bpf;
@@ -257,19 +271,30 @@ export function* arenaMapFree(arena: BpfArena): Activity<FreedArena> {
   return { freed: held - arena.dataPages.outstanding, leaked };
 }
 
-/** arena_map_direct_value_addr(). @param off a u32. @returns the address, whatever `off` is, or -ERANGE */
+/**
+ * arena_map_direct_value_addr(). @param off a u32. @returns the address, whatever `off` is, or -ERANGE
+ * @kernel arena_map_direct_value_addr kernel/bpf/arena.c read
+ */
 export function arenaMapDirectValueAddr(arena: BpfArena, off: number): bigint | number {
   if (BigInt(off) >= u64(arena.userVmEnd - arena.userVmStart)) return ERRNO.ERANGE;
   return arena.userVmStart;
 }
 
-/** arena_map_mem_usage(): bytes. Only the newest kernels count data pages; the scratch page never counts. */
+/**
+ * arena_map_mem_usage(): bytes. Only the newest kernels count data pages; the scratch page never counts.
+ * @kernel arena_map_mem_usage kernel/bpf/arena.c read - v2: 0; mainline: data pages, known from a translation of a
+ *   newer file
+ */
 export function arenaMapMemUsage(arena: BpfArena): number {
   const { series, pageSize } = arena.bpf.kernel.config;
   return series === 'mainline' ? arena.nrPages * pageSize : 0;
 }
 
-/** Map operations that an arena refuses, with what they return. arena_map_check_btf() accepts everything. */
+/**
+ * Map operations that an arena refuses, with what they return. arena_map_check_btf() accepts everything.
+ * @kernel arena_map_check_btf, arena_map_lookup_elem, arena_map_update_elem, arena_map_get_next_key kernel/bpf/arena.c
+ *   read
+ */
 export const ARENA_MAP_OPS = {
   peekElem: ERRNO.EOPNOTSUPP,
   pushElem: ERRNO.EOPNOTSUPP,

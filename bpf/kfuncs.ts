@@ -16,6 +16,8 @@ const isArena = (map: BpfMap): map is BpfArena => map.mapType === BPF_MAP_TYPE_A
  * bpf_arena_alloc_pages(), also bpf_arena_alloc_pages_sleepable() of mainline's kernel callers.
  * @param addr wanted user address or 0. @param pageCnt a u32. @param nodeId -1 for any
  * @returns user address, or 0 (NULL)
+ * @kernel bpf_arena_alloc_pages, bpf_arena_alloc_pages_sleepable kernel/bpf/arena.c read - the _sleepable name is
+ *   mainline's
  */
 export function* bpfArenaAllocPages(
   map: BpfMap,
@@ -29,7 +31,7 @@ export function* bpfArenaAllocPages(
   return yield* arenaAllocPages(map, addr, pageCnt, nodeId, sleepable);
 }
 
-/** bpf_arena_alloc_pages_non_sleepable() */
+/** @kernel bpf_arena_alloc_pages_non_sleepable kernel/bpf/arena.c read */
 export const bpfArenaAllocPagesNonSleepable = (
   map: BpfMap,
   addr: bigint,
@@ -38,7 +40,10 @@ export const bpfArenaAllocPagesNonSleepable = (
   flags = 0n,
 ): Activity<bigint> => bpfArenaAllocPages(map, addr, pageCnt, nodeId, flags, false);
 
-/** bpf_arena_free_pages(). The whole 64-bit pointer is tested for NULL. @param pageCnt a u32 */
+/**
+ * bpf_arena_free_pages(). The whole 64-bit pointer is tested for NULL. @param pageCnt a u32
+ * @kernel bpf_arena_free_pages kernel/bpf/arena.c read
+ */
 export function* bpfArenaFreePages(
   map: BpfMap,
   ptr: bigint,
@@ -49,14 +54,17 @@ export function* bpfArenaFreePages(
   yield* arenaFreePages(map, ptr, pageCnt, sleepable);
 }
 
-/** bpf_arena_free_pages_non_sleepable() */
+/** @kernel bpf_arena_free_pages_non_sleepable kernel/bpf/arena.c read */
 export const bpfArenaFreePagesNonSleepable = (
   map: BpfMap,
   ptr: bigint,
   pageCnt: number,
 ): Activity<void> => bpfArenaFreePages(map, ptr, pageCnt, false);
 
-/** bpf_arena_reserve_pages(). @param pageCnt a u32. @returns 0 or a negative errno */
+/**
+ * bpf_arena_reserve_pages(). @param pageCnt a u32. @returns 0 or a negative errno
+ * @kernel bpf_arena_reserve_pages kernel/bpf/arena.c read
+ */
 export function* bpfArenaReservePages(map: BpfMap, ptr: bigint, pageCnt: number): Activity<number> {
   if (!isArena(map)) return ERRNO.EINVAL;
   if (!pageCnt) return 0;

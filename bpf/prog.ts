@@ -56,7 +56,10 @@ export class BpfKsyms {
   private lowest = 0n;
   private highest = -1n;
 
-  /** bpf_ksym_add(). @throws RangeError for an image that overlaps another, or is empty */
+  /**
+   * bpf_ksym_add(). @throws RangeError for an image that overlaps another, or is empty
+   * @kernel bpf_ksym_add kernel/bpf/core.c read
+   */
   add(ksym: BpfKsym): void {
     if (ksym.start >= ksym.end) throw new RangeError(`BPF image ${ksym.name} is empty`);
     const other = this.ksyms.find((k) => k.start < ksym.end && ksym.start < k.end);
@@ -66,7 +69,7 @@ export class BpfKsyms {
     this.changed();
   }
 
-  /** bpf_ksym_del() */
+  /** @kernel bpf_ksym_del kernel/bpf/core.c read */
   remove(ksym: BpfKsym): void {
     const at = this.ksyms.indexOf(ksym);
     if (at >= 0) this.ksyms.splice(at, 1);
@@ -76,6 +79,7 @@ export class BpfKsyms {
   /**
    * bpf_ksym_find(): start <= ip <= end. The end counts, so that the address behind a call that ends the image still
    * belongs to it. Where one image ends at another's start, the earlier one answers.
+   * @kernel bpf_ksym_find kernel/bpf/core.c read
    */
   find(ip: VirtAddr): BpfKsym | null {
     if (ip < this.lowest || ip > this.highest) return null;
@@ -83,12 +87,18 @@ export class BpfKsyms {
     return null;
   }
 
-  /** bpf_prog_ksym_find(): the same, for programs only. */
+  /**
+   * bpf_prog_ksym_find(): the same, for programs only.
+   * @kernel bpf_prog_ksym_find kernel/bpf/core.c read
+   */
   findProg(ip: VirtAddr): BpfProg | null {
     return this.find(ip)?.prog ?? null;
   }
 
-  /** search_bpf_extables(): the entry of the instruction at `ip` in its program's table. */
+  /**
+   * search_bpf_extables(): the entry of the instruction at `ip` in its program's table.
+   * @kernel search_bpf_extables kernel/bpf/core.c read
+   */
   searchExtables(ip: VirtAddr): ExtableEntry | null {
     return this.findProg(ip)?.extable.find((entry) => entry.insn === ip) ?? null;
   }
@@ -115,6 +125,7 @@ const ALL_RIGHTS: LoadRights = { capable: true, jitRequested: true, jitSupportsA
  * The verifier's check when a program refers to an arena (resolve_pseudo_ldimm64() and below); on success the program
  * has the arena.
  * @returns errno 0, or why the program is refused, with the verifier's message
+ * @kernel resolve_pseudo_ldimm64 kernel/bpf/verifier.c read - its check of arenas; read in pieces
  */
 export function resolveArena(
   prog: BpfProg,

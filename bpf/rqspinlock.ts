@@ -20,6 +20,7 @@ export class Lock {
 /**
  * raw_res_spin_lock_irqsave()
  * @returns 0; -EDEADLK if this CPU holds it; -ETIMEDOUT if another holds it and cannot run; an injected errno
+ * @kernel raw_res_spin_lock_irqsave kernel/bpf/rqspinlock.c unverified
  */
 export function* rawResSpinLock(kernel: KernelContext, lock: Lock): Activity<number> {
   if (kernel.stepping) yield { kind: 'lock', what: `acquire ${lock.name}` };
@@ -30,6 +31,7 @@ export function* rawResSpinLock(kernel: KernelContext, lock: Lock): Activity<num
 
 /**
  * mutex_lock(). @throws Error where it would sleep for ever: held by this CPU, or by one that cannot run
+ * @kernel mutex_lock kernel/locking/mutex.c unverified
  */
 export function* mutexLock(kernel: KernelContext, lock: Lock): Activity<void> {
   if (kernel.stepping) yield { kind: 'lock', what: `acquire ${lock.name}` };
@@ -37,7 +39,10 @@ export function* mutexLock(kernel: KernelContext, lock: Lock): Activity<void> {
   if (err) throw new Error(`mutex ${lock.name} is held and cannot be had`);
 }
 
-/** raw_res_spin_unlock_irqrestore(), mutex_unlock(). Its step is the caller's: a release is seen after it. */
+/**
+ * raw_res_spin_unlock_irqrestore(), mutex_unlock(). Its step is the caller's: a release is seen after it.
+ * @kernel raw_res_spin_unlock_irqrestore kernel/bpf/rqspinlock.c unverified
+ */
 export function unlock(kernel: KernelContext, lock: Lock): void {
   lock.holder = -1;
   tell(kernel, lock, 'release');

@@ -44,6 +44,7 @@ export class StackTrace {
   /**
    * bpf_prog_find_from_stack() on the last walk: the main program of the innermost BPF frame.
    * @returns null without a frame of a program
+   * @kernel bpf_prog_find_from_stack kernel/bpf/core.c read
    */
   findProg(): BpfProg | null {
     for (let i = 0; i < this.length; i++) {
@@ -53,7 +54,10 @@ export class StackTrace {
     return null;
   }
 
-  /** bpf_stream_stage_dump_stack() of the last walk. The result is shared: do not add to it. */
+  /**
+   * bpf_stream_stage_dump_stack() of the last walk. The result is shared: do not add to it.
+   * @kernel bpf_stream_stage_dump_stack kernel/bpf/stream.c read
+   */
   dumpStack(): BpfStreamStage {
     if (!this.dump || !this.sameAsDumped()) this.dump = this.makeDump();
     return this.dump;
@@ -95,7 +99,7 @@ export class StackTrace {
     return stage;
   }
 
-  /** dump_stack_cb() */
+  /** @kernel dump_stack_cb kernel/bpf/stream.c read */
   private frameText(ip: VirtAddr): string {
     const symbol = this.host.formatSymbol(ip);
     const info = this.ksyms.findProg(ip)?.lineInfo(ip);

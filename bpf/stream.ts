@@ -42,7 +42,10 @@ export class BpfStream {
     return this.capacity + length < BPF_STREAM_MAX_CAPACITY;
   }
 
-  /** bpf_stream_consume_capacity(). @returns 0 or -ENOSPC */
+  /**
+   * bpf_stream_consume_capacity(). @returns 0 or -ENOSPC
+   * @kernel bpf_stream_consume_capacity kernel/bpf/stream.c read
+   */
   consume(length: number): number {
     const full = this.capacity >= BPF_STREAM_MAX_CAPACITY;
     if (full || this.capacity + length >= BPF_STREAM_MAX_CAPACITY) return ERRNO.ENOSPC;
@@ -60,6 +63,8 @@ export class BpfStream {
    * @param length bytes wanted. @param writable bytes of the buffer that can be written; a copy past it faults
    * @param keepPartial what was copied before a fault counts (mainline); without, the element is put back (v2)
    * @returns the bytes read, or -EFAULT
+   * @kernel bpf_stream_read kernel/bpf/stream.c read - after a failed copy: v2 restores, mainline keeps what was
+   *   copied
    */
   read(length: number, writable: number, keepPartial: boolean): Uint8Array | number {
     const parts: Uint8Array[] = [];
@@ -113,6 +118,8 @@ export class BpfStreamStage {
   /**
    * bpf_stream_stage_printk(): adds one element.
    * @returns 0; -ENOMEM (v2 only) for text that does not fit the print buffer, which is charged all the same
+   * @kernel bpf_stream_stage_printk kernel/bpf/stream.c read - text past the print buffer: v2 charges and fails,
+   *   mainline cuts
    */
   printk(text: string): number {
     const length = byteLength(text);
@@ -145,6 +152,7 @@ export class BpfStreamStage {
 /**
  * bpf_stream_stage_commit(): the whole message goes into the stream, or nothing.
  * @returns 0, -ENOSPC without room, -EINVAL for an unknown stream
+ * @kernel bpf_stream_stage_commit kernel/bpf/stream.c read
  */
 export function bpfStreamStageCommit(
   kernel: KernelContext,
@@ -164,6 +172,7 @@ export function bpfStreamStageCommit(
  * bpf_stream_vprintk(): the program prints. Its text comes formatted.
  * @returns 0; -ENOENT for an unknown stream; -ENOSPC without room; text of 1024 bytes or more: -E2BIG (mainline), or
  *   above 1024 -ENOMEM with its bytes charged for ever (v2)
+ * @kernel bpf_stream_vprintk kernel/bpf/stream.c read - text past the print buffer: v2 -ENOMEM, mainline -E2BIG
  */
 export function bpfStreamVprintk(
   kernel: KernelContext,
@@ -190,6 +199,7 @@ export function bpfStreamVprintk(
  * @param length bytes wanted, a u32. @param writable bytes of the user's buffer that can be written
  * @returns the bytes read (none if the stream is empty); -ENOENT for an unknown stream; -EINVAL for a length above
  *   INT_MAX (mainline); -EFAULT
+ * @kernel bpf_prog_stream_read kernel/bpf/stream.c read - mainline refuses lengths above INT_MAX
  */
 export function bpfProgStreamRead(
   kernel: KernelContext,
@@ -205,7 +215,10 @@ export function bpfProgStreamRead(
   return stream.read(length, writable, mainline);
 }
 
-/** bpf_stream_get(): the streams of the main program. */
+/**
+ * bpf_stream_get(): the streams of the main program.
+ * @kernel bpf_stream_get kernel/bpf/stream.c read
+ */
 export function bpfStreamGet(prog: BpfProg, id: number): BpfStream | null {
   return id === BPF_STDOUT || id === BPF_STDERR ? prog.mainProg.streams[id - 1] : null;
 }

@@ -41,7 +41,10 @@ export class UserMm {
     this.mmapBase = mmapBase;
   }
 
-  /** vma_lookup(): the mapping that holds `addr`. */
+  /**
+   * vma_lookup(): the mapping that holds `addr`.
+   * @kernel vma_lookup include/linux/mm.h unverified
+   */
   findVma(addr: bigint): Vma | null {
     return this.vmas.find((vma) => addr >= vma.start && addr < vma.end) ?? null;
   }
@@ -50,6 +53,7 @@ export class UserMm {
    * mm_get_unmapped_area(): the hint if it is free, else the highest gap below mmap_base.
    * @param hint address wanted or 0. @param len bytes. @param fixed MAP_FIXED: the hint and nothing else
    * @returns an address, or -ENOMEM
+   * @kernel mm_get_unmapped_area mm/mmap.c unverified
    */
   getUnmappedArea(hint: bigint, len: bigint, fixed: boolean): bigint {
     if (hint && (fixed || this.isFree(hint, len))) return hint;
@@ -69,7 +73,10 @@ export class UserMm {
   }
 }
 
-/** zap_vma_range(): removes the user PTEs of the range that lies in the VMA, and drops their references. */
+/**
+ * zap_vma_range(): removes the user PTEs of the range that lies in the VMA, and drops their references.
+ * @kernel zap_vma_range mm/memory.c unverified
+ */
 export function zapVmaRange(
   kernel: KernelContext,
   pages: PageAllocator,

@@ -114,12 +114,18 @@ export class PteCursor {
 /** pte_fn_t: 0 to go on; anything else ends the walk and is its result. */
 export type PteFn = (ptep: Ptep, addr: VirtAddr) => number;
 
-/** apply_to_page_range(&init_mm, start, size, fn): calls `fn` for every PTE. @returns 0, fn's result, -EINVAL, -ENOMEM */
+/**
+ * apply_to_page_range(&init_mm, start, size, fn): calls `fn` for every PTE. @returns 0, fn's result, -EINVAL, -ENOMEM
+ * @kernel apply_to_page_range mm/memory.c read
+ */
 export function applyToPageRange(mm: InitMm, start: VirtAddr, size: number, fn: PteFn): number {
   return apply(new PteCursor(mm, start, size, true), fn);
 }
 
-/** apply_to_existing_page_range(): the same for PTEs that are not none. */
+/**
+ * apply_to_existing_page_range(): the same for PTEs that are not none.
+ * @kernel apply_to_existing_page_range mm/memory.c read
+ */
 export function applyToExistingPageRange(
   mm: InitMm,
   start: VirtAddr,

@@ -145,7 +145,10 @@ export class InitMm {
     return 0;
   }
 
-  /** vmalloc_to_page(), of huge mappings nothing. @returns the page's first frame, or -1 if none is mapped */
+  /**
+   * vmalloc_to_page(), of huge mappings nothing. @returns the page's first frame, or -1 if none is mapped
+   * @kernel vmalloc_to_page mm/vmalloc.c unverified
+   */
   vmallocToPage(addr: VirtAddr): Pfn | -1 {
     const table = this.pteTable(hi32(addr), lo32(addr), LOOK);
     if (table <= 0) return -1;

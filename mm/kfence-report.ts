@@ -16,7 +16,10 @@ export interface KfenceFinding {
 
 const LINE = '='.repeat(66);
 
-/** kfence_report_error(): prints one finding to the kernel log. */
+/**
+ * kfence_report_error(): prints one finding to the kernel log.
+ * @kernel kfence_report_error mm/kfence/report.c read
+ */
 export function kfenceReportError(kernel: KernelContext, finding: KfenceFinding): void {
   const { where, meta } = finding;
   const [title, message] = headline(finding);
@@ -46,7 +49,10 @@ function headline({ error, addr, isWrite, meta }: KfenceFinding): [string, strin
   }
 }
 
-/** kfence_print_object(): an object that was never used has no more to tell. */
+/**
+ * kfence_print_object(): an object that was never used has no more to tell.
+ * @kernel kfence_print_object mm/kfence/report.c read
+ */
 function printObject({ index, state, addr, size, cache }: KfenceMetadata): string {
   if (state === 'unused') return `kfence-#${index} unused`;
   const last = u64(addr + BigInt(size) - 1n);

@@ -69,6 +69,7 @@ export class Kfence {
    * kfence_init_pool(): maps the pool and takes its guards away.
    * @param pool page boundary of free kernel addresses. @param objects number of objects, at least 1
    * @throws RangeError if pages or tables run out
+   * @kernel kfence_init_pool mm/kfence/core.c read
    */
   constructor(host: KfenceHost, pool: VirtAddr, objects = KFENCE_NUM_OBJECTS) {
     const { mm } = host;
@@ -90,7 +91,7 @@ export class Kfence {
     }
   }
 
-  /** is_kfence_address() */
+  /** @kernel is_kfence_address include/linux/kfence.h unverified */
   isKfenceAddress(addr: bigint): boolean {
     return u64(addr - this.pool) < BigInt(this.poolSize);
   }
@@ -100,6 +101,7 @@ export class Kfence {
    * @param size bytes, 1 to a page. @param right puts it at the end of its page, by chance in the kernel
    * @param align alignment of the cache in bytes, a power of two
    * @returns the address, or null without a free object
+   * @kernel kfence_guarded_alloc mm/kfence/core.c read
    */
   alloc(size: number, cache: string, right = false, align = 8): VirtAddr | null {
     const { pageSize } = this.host.mm;
@@ -112,7 +114,10 @@ export class Kfence {
     return meta.addr;
   }
 
-  /** __kfence_free(). A free of what is not allocated is reported and does nothing. */
+  /**
+   * __kfence_free(). A free of what is not allocated is reported and does nothing.
+   * @kernel __kfence_free, kfence_guarded_free mm/kfence/core.c read
+   */
   free(addr: VirtAddr, ip: VirtAddr): void {
     const meta = this.addrToMetadata(addr);
     if (meta?.state !== 'allocated' || meta.addr !== addr) {
@@ -134,7 +139,10 @@ export class Kfence {
     this.freelist.push(meta);
   }
 
-  /** kfence_handle_page_fault(). @returns true, with the page made present, for any address of the pool */
+  /**
+   * kfence_handle_page_fault(). @returns true, with the page made present, for any address of the pool
+   * @kernel kfence_handle_page_fault mm/kfence/core.c read
+   */
   *handlePageFault(
     addr: VirtAddr,
     isWrite: boolean,
@@ -210,7 +218,10 @@ export class Kfence {
     }
   }
 
-  /** kfence_protect(), kfence_unprotect(): takes the page of `addr` away or gives it back. */
+  /**
+   * kfence_protect(), kfence_unprotect(): takes the page of `addr` away or gives it back.
+   * @kernel kfence_protect, kfence_unprotect mm/kfence/core.c read
+   */
   private protect(addr: bigint, away: boolean): void {
     const { mm, kernel, ram, tlb } = this.host;
     const page = Math.floor(Number(u64(addr - this.pool)) / mm.pageSize);

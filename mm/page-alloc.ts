@@ -87,7 +87,10 @@ export class PageAllocator {
     return byPurpose;
   }
 
-  /** alloc_page(__GFP_ZERO). @returns a zeroed page with one reference, or -1 if none is left */
+  /**
+   * alloc_page(__GFP_ZERO). @returns a zeroed page with one reference, or -1 if none is left
+   * @kernel alloc_page include/linux/gfp.h unverified - one range of frames
+   */
   allocPage(owner: PageOwner): Pfn | -1 {
     let page = this.freed.pop();
     // A page that allocPageAt() took out of the middle of the list is passed over.
@@ -122,7 +125,10 @@ export class PageAllocator {
     return this.pfnOf(first);
   }
 
-  /** __free_page(), put_page(): drops one reference; the last one gives the page back. @returns true if it did */
+  /**
+   * __free_page(), put_page(): drops one reference; the last one gives the page back. @returns true if it did
+   * @kernel __free_page, put_page mm/page_alloc.c unverified
+   */
   freePage(pfn: Pfn): boolean {
     const page = this.pageOf(pfn);
     if (page < 0 || this.refs[page] === 0) {
@@ -139,13 +145,19 @@ export class PageAllocator {
     return true;
   }
 
-  /** page_ref_add(page, 1) */
+  /**
+   * page_ref_add(page, 1)
+   * @kernel page_ref_add include/linux/page_ref.h unverified
+   */
   pageRefAdd(pfn: Pfn): void {
     const page = this.pageOf(pfn);
     if (page >= 0) this.refs[page]++;
   }
 
-  /** page_ref_count(); 0 for a free page and for frames that are not the allocator's. */
+  /**
+   * page_ref_count(); 0 for a free page and for frames that are not the allocator's.
+   * @kernel page_ref_count include/linux/page_ref.h unverified
+   */
   pageRefCount(pfn: Pfn): number {
     const page = this.pageOf(pfn);
     return page < 0 ? 0 : this.refs[page];
@@ -157,13 +169,19 @@ export class PageAllocator {
     if (page >= 0) this.mapCount[page] += by;
   }
 
-  /** page_mapped(): some user PTE maps the page. */
+  /**
+   * page_mapped(): some user PTE maps the page.
+   * @kernel page_mapped include/linux/mm.h unverified
+   */
   pageMapped(pfn: Pfn): boolean {
     const page = this.pageOf(pfn);
     return page >= 0 && this.mapCount[page] > 0;
   }
 
-  /** pfn_valid(): the frame begins a page of this allocator. */
+  /**
+   * pfn_valid(): the frame begins a page of this allocator.
+   * @kernel pfn_valid include/linux/mmzone.h unverified
+   */
   pfnValid(pfn: number): boolean {
     return this.pageOf(pfn) >= 0;
   }

@@ -41,10 +41,13 @@ export interface PteFormat {
 /** A pointer to a PTE: the physical address of the entry. */
 export type Ptep = PhysAddr;
 
-/** ptep_get() */
+/** @kernel ptep_get include/linux/pgtable.h read */
 export const ptepGet = (ram: Ram, ptep: Ptep): bigint => ram.read64(ptep);
 
-/** set_pte_at(&init_mm, addr, ptep, pte) */
+/**
+ * set_pte_at(&init_mm, addr, ptep, pte)
+ * @kernel set_pte_at include/linux/pgtable.h read
+ */
 export function setPteAt(
   context: KernelContext,
   ram: Ram,
@@ -55,7 +58,10 @@ export function setPteAt(
   change(context, ram, addr, ptep, pte, 'set_pte_at');
 }
 
-/** ptep_get_and_clear(&init_mm, addr, ptep): an atomic exchange with 0. @returns the old entry */
+/**
+ * ptep_get_and_clear(&init_mm, addr, ptep): an atomic exchange with 0. @returns the old entry
+ * @kernel ptep_get_and_clear include/linux/pgtable.h read - contiguous entries are not modelled
+ */
 export function ptepGetAndClear(
   context: KernelContext,
   ram: Ram,
@@ -69,6 +75,7 @@ export function ptepGetAndClear(
  * ptep_try_set(ptep, pte): an atomic compare-and-exchange from exactly 0. The generic version, where the architecture
  * defines none, never installs.
  * @returns true if the entry was 0 and now is `pte`
+ * @kernel ptep_try_set include/linux/pgtable.h read - arm64 with CONFIG_ARM64_CONTPTE only; barriers are not modelled
  */
 export function ptepTrySet(
   context: KernelContext,

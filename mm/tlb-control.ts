@@ -17,7 +17,10 @@ export interface TlbControl {
 /** For models without TLBs. */
 export const NO_TLB: TlbControl = { flushKernelRange() {}, flushBeforeSet() {} };
 
-/** flush_tlb_kernel_range(start, end) */
+/**
+ * flush_tlb_kernel_range(start, end)
+ * @kernel flush_tlb_kernel_range arch/x86/mm/tlb.c unverified
+ */
 export function flushTlbKernelRange(
   context: KernelContext,
   tlb: TlbControl,
@@ -31,7 +34,11 @@ export function flushTlbKernelRange(
   }
 }
 
-/** flush_tlb_before_set(addr) */
+/**
+ * flush_tlb_before_set(addr)
+ * @kernel flush_tlb_before_set include/linux/pgtable.h unverified - mainline; the body of arm64's was not seen, x86
+ *   has none
+ */
 export function flushTlbBeforeSet(context: KernelContext, tlb: TlbControl, addr: VirtAddr): void {
   tlb.flushBeforeSet(addr);
   if (context.events.on) {

@@ -37,7 +37,7 @@ export class Vmalloc {
     this.end = end;
   }
 
-  /** is_vmalloc_addr() */
+  /** @kernel is_vmalloc_addr mm/vmalloc.c unverified */
   isVmallocAddr(addr: VirtAddr): boolean {
     return addr >= this.start && addr < this.end;
   }
@@ -69,6 +69,7 @@ export class Vmalloc {
    * free_vm_area(): clears every PTE of the area, flushes the TLBs and gives the addresses back. Pages are the
    * caller's to free.
    * @throws Error for an area that is not in use
+   * @kernel free_vm_area mm/vmalloc.c unverified
    */
   *freeVmArea(area: VmStruct): Activity<void> {
     const { mm } = this;

@@ -7,6 +7,7 @@ const seen = new WeakMap<KernelContext, Set<string>>();
 /**
  * WARN_ON_ONCE(1) of `fn`.
  * @param fn kernel function that warns. @param why the condition, in the kernel's terms
+ * @kernel WARN_ON_ONCE include/asm-generic/bug.h unverified - its line only
  */
 export function warnOnce(context: KernelContext, fn: string, why: string): void {
   const places = seen.get(context) ?? new Set();

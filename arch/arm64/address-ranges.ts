@@ -8,14 +8,23 @@ import type { FaultContext } from '../arch.ts';
 export const vaBits = (context: FaultContext): number =>
   context.pte.shifts[0] + context.pte.topBits;
 
-/** is_ttbr0_addr(): below TASK_SIZE. `addr` is untagged. */
+/**
+ * is_ttbr0_addr(): below TASK_SIZE. `addr` is untagged.
+ * @kernel is_ttbr0_addr arch/arm64/mm/fault.c read
+ */
 export const isTtbr0Addr = (context: FaultContext, addr: bigint): boolean =>
   hi32(addr) >>> (vaBits(context) - 32) === 0;
 
-/** is_ttbr1_addr(): at or above PAGE_OFFSET. */
+/**
+ * is_ttbr1_addr(): at or above PAGE_OFFSET.
+ * @kernel is_ttbr1_addr arch/arm64/mm/fault.c read
+ */
 export const isTtbr1Addr = (context: FaultContext, addr: bigint): boolean =>
   hi32(addr) >> (vaBits(context) - 32) === -1;
 
-/** untagged_addr(): a user address (VA[55] = 0) without its tag; kernel addresses keep theirs. */
+/**
+ * untagged_addr(): a user address (VA[55] = 0) without its tag; kernel addresses keep theirs.
+ * @kernel untagged_addr arch/arm64/include/asm/memory.h unverified
+ */
 export const untaggedAddr = (addr: VirtAddr): VirtAddr =>
   hi32(addr) & 0x0080_0000 ? addr : (BigInt.asUintN(56, addr) as VirtAddr);

@@ -63,7 +63,10 @@ export function buildArm64Extable(
   return buildExtable(sources.map(encode), at);
 }
 
-/** search_extable() in a table at `at`. */
+/**
+ * search_extable() in a table at `at`.
+ * @kernel search_extable lib/extable.c read
+ */
 export const searchArm64Extable = (
   bytes: Uint8Array,
   at: VirtAddr,
@@ -107,6 +110,7 @@ function bpfWord({ dst, arenaReg, offset = 0 }: Arm64ExtableSource): number {
  * fixup_exception(): the handler of the entry for the interrupted instruction.
  * @param esr ESR_EL1[31:0]
  * @returns the path of the handler, or null where there is no entry or it declines
+ * @kernel fixup_exception arch/arm64/mm/extable.c read
  */
 export function fixupException(
   context: FaultContext,
@@ -134,6 +138,7 @@ export function fixupException(
 /**
  * insn_may_access_user(): true if the instruction at `pc` has an entry that allows it user memory: any but that of a
  * copy whose other side faulted.
+ * @kernel insn_may_access_user arch/arm64/mm/extable.c read
  */
 export function insnMayAccessUser(context: FaultContext, pc: VirtAddr, esr: number): boolean {
   const entry = context.searchExceptionTables(pc);
@@ -141,7 +146,10 @@ export function insnMayAccessUser(context: FaultContext, pc: VirtAddr, esr: numb
   return entry.type !== ARM64_EX_TYPE.uaccess_cpy || cpyFaultedOnUaccess(entry, esr);
 }
 
-/** cpy_faulted_on_uaccess(): the side that faulted is the user's. */
+/**
+ * cpy_faulted_on_uaccess(): the side that faulted is the user's.
+ * @kernel cpy_faulted_on_uaccess arch/arm64/mm/extable.c read
+ */
 const cpyFaultedOnUaccess = (entry: ExtableEntry, esr: number): boolean =>
   ((entry.data & 1) !== 0) === esrWnr(esr);
 
@@ -150,14 +158,17 @@ function goOnAtFixup(entry: ExtableEntry, regs: Arm64PtRegs): FaultPath {
   return settled(FIXED_UP);
 }
 
-/** ex_handler_uaccess_err_zero() */
+/** @kernel ex_handler_uaccess_err_zero arch/arm64/mm/extable.c read */
 function exHandlerUaccessErrZero(entry: ExtableEntry, regs: Arm64PtRegs): FaultPath {
   regs.writeReg(entry.data & 31, -EFAULT);
   regs.writeReg((entry.data >> 5) & 31, 0n);
   return goOnAtFixup(entry, regs);
 }
 
-/** ex_handler_load_unaligned_zeropad(): the aligned word that is there, with zeroes for what lies beyond it. */
+/**
+ * ex_handler_load_unaligned_zeropad(): the aligned word that is there, with zeroes for what lies beyond it.
+ * @kernel ex_handler_load_unaligned_zeropad arch/arm64/mm/extable.c read
+ */
 function exHandlerLoadUnalignedZeropad(
   context: FaultContext,
   entry: ExtableEntry,
@@ -175,6 +186,7 @@ function exHandlerLoadUnalignedZeropad(
 /**
  * ex_handler_bpf(): reports an access to an arena, then clears the destination of a load and goes on behind the
  * instruction. Nothing is mapped, so the next access reports again.
+ * @kernel ex_handler_bpf arch/arm64/net/bpf_jit_comp.c read
  */
 function* exHandlerBpf(context: FaultContext, entry: ExtableEntry, regs: Arm64PtRegs): FaultPath {
   const word = entry.fixupWord;

@@ -58,7 +58,10 @@ const levels = (make: (name: string) => FaultInfo, text: (level: number) => stri
 const unknown = (from: number, to: number): FaultInfo[] =>
   Array.from({ length: to - from + 1 }, (_, i) => bad(`unknown ${from + i}`));
 
-/** fault_info[], by ESR_EL1.{DFSC,IFSC}. */
+/**
+ * fault_info[], by ESR_EL1.{DFSC,IFSC}.
+ * @kernel fault_info arch/arm64/mm/fault.c read
+ */
 export const FAULT_INFO: readonly FaultInfo[] = [
   bad('ttbr address size fault'),
   bad('level 1 address size fault'),
@@ -99,5 +102,8 @@ export const FAULT_INFO: readonly FaultInfo[] = [
   ...unknown(63, 63),
 ];
 
-/** esr_to_fault_info(). @param fsc 0 to 63 */
+/**
+ * esr_to_fault_info(). @param fsc 0 to 63
+ * @kernel esr_to_fault_info arch/arm64/mm/fault.c read
+ */
 export const faultInfo = (fsc: number): FaultInfo => FAULT_INFO[fsc];

@@ -50,6 +50,7 @@ const HANDLERS: Readonly<Record<FaultHandlerName, Handler>> = {
  * The exception entry of an abort from EL1 (el1h_64_sync, el1_abort()): the registers go onto the stack, and
  * do_mem_abort() runs; without room for them the kernel panics.
  * @param fault FAR_EL1 and ESR_EL1
+ * @kernel el1_abort arch/arm64/kernel/entry-common.c read
  */
 export function el1Abort(
   context: FaultContext,
@@ -81,6 +82,7 @@ function canSaveRegisters(context: FaultContext, regs: Arm64PtRegs): boolean {
 /**
  * do_mem_abort()
  * @throws RangeError for a user-mode abort, which ends in a signal: not modelled here
+ * @kernel do_mem_abort arch/arm64/mm/fault.c read
  */
 export function doMemAbort(
   context: FaultContext,
@@ -107,14 +109,17 @@ const dead = (
   { addr, fault }: Abort,
 ): FaultPath => settled(dieKernelFault(context, message, addr, fault.code, regs));
 
-/** do_translation_fault() */
+/** @kernel do_translation_fault arch/arm64/mm/fault.c read */
 function doTranslationFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
   if (context.kernel.events.on) announce(context, 'do_translation_fault', abort);
   if (isTtbr0Addr(context, abort.addr)) return doPageFault(context, regs, abort);
   return doBadArea(context, regs, abort);
 }
 
-/** do_page_fault(), the parts that kernel-mode code reaches; the task's mm maps nothing. */
+/**
+ * do_page_fault(), the parts that kernel-mode code reaches; the task's mm maps nothing.
+ * @kernel do_page_fault arch/arm64/mm/fault.c read
+ */
 function doPageFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
   const { kernel, current } = context;
   const { addr, esr } = abort;
@@ -135,25 +140,31 @@ function doPageFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): Fa
   return doKernelFault(context, regs, abort);
 }
 
-/** do_bad_area() */
+/** @kernel do_bad_area arch/arm64/mm/fault.c read */
 function doBadArea(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
   if (context.kernel.events.on) announce(context, 'do_bad_area', abort);
   return doKernelFault(context, regs, abort);
 }
 
-/** do_alignment_fault() */
+/** @kernel do_alignment_fault arch/arm64/mm/fault.c read */
 function doAlignmentFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
   if (context.kernel.events.on) announce(context, 'do_alignment_fault', abort);
   return doBadArea(context, regs, abort);
 }
 
-/** do_tag_check_fault(): without FEAT_MTE_TAGGED_FAR bits 63:60 of FAR_EL1 are unknown; bit 55 says what they were. */
+/**
+ * do_tag_check_fault(): without FEAT_MTE_TAGGED_FAR bits 63:60 of FAR_EL1 are unknown; bit 55 says what they were.
+ * @kernel do_tag_check_fault arch/arm64/mm/fault.c read
+ */
 function doTagCheckFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
   if (context.kernel.events.on) announce(context, 'do_tag_check_fault', abort);
   return doBadArea(context, regs, abort);
 }
 
-/** do_sea(): an external abort, which the kernel cannot outlive. */
+/**
+ * do_sea(): an external abort, which the kernel cannot outlive.
+ * @kernel do_sea arch/arm64/mm/fault.c read
+ */
 function doSea(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
   if (context.kernel.events.on) announce(context, 'do_sea', abort);
   const { name } = faultInfo(esrFsc(abort.esr));
@@ -164,6 +175,7 @@ function doSea(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPat
  * is_spurious_el1_translation_fault(): the address translates by now, or faults for another reason. AT S1E1R asks as
  * a privileged read would, and changes no table.
  * @param esr ESR_EL1[31:0]
+ * @kernel is_spurious_el1_translation_fault arch/arm64/mm/fault.c read
  */
 function isSpuriousEl1TranslationFault(
   context: FaultContext,
@@ -178,6 +190,7 @@ function isSpuriousEl1TranslationFault(
 /**
  * __do_kernel_fault(): exception table, spurious faults, tag checks; permission faults and null pointers are fatal;
  * KFENCE and the arena are asked for translation faults; then the oops.
+ * @kernel __do_kernel_fault arch/arm64/mm/fault.c read - without mainline's branch for protected KVM
  */
 function* doKernelFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
   const { kernel } = context;

@@ -13,7 +13,10 @@ import type { Arm64Paging } from './paging.ts';
 import type { Arm64PtRegs } from './registers.ts';
 import { dumpBacktrace, dumpKernelInstr, showRegsOnly } from './show-regs.ts';
 
-/** die_kernel_fault(): the whole report of a fault that nobody could handle. */
+/**
+ * die_kernel_fault(): the whole report of a fault that nobody could handle.
+ * @kernel die_kernel_fault arch/arm64/mm/fault.c read
+ */
 export function dieKernelFault(
   context: FaultContext,
   message: string,
@@ -31,7 +34,7 @@ export function dieKernelFault(
   });
 }
 
-/** mem_abort_decode() */
+/** @kernel mem_abort_decode arch/arm64/mm/fault.c read */
 export function memAbortDecode(context: FaultContext, esr: bigint): void {
   const print = (text: string) => context.kernel.printk(text);
   const b = (at: number) => (bit(esr, at) ? 1 : 0);
@@ -47,7 +50,10 @@ export function memAbortDecode(context: FaultContext, esr: bigint): void {
   if (isDataAbort(low)) dataAbortDecode(print, esr);
 }
 
-/** data_abort_decode(). ISS2 is ESR_EL1[55:32]. */
+/**
+ * data_abort_decode(). ISS2 is ESR_EL1[55:32].
+ * @kernel data_abort_decode arch/arm64/mm/fault.c read
+ */
 function dataAbortDecode(print: (text: string) => void, esr: bigint): void {
   const b = (at: number) => (bit(esr, at) ? 1 : 0);
   const hex8 = (value: bigint) => `0x${value.toString(16).padStart(8, '0')}`;
@@ -64,7 +70,10 @@ function dataAbortDecode(print: (text: string) => void, esr: bigint): void {
   print(`  GCS = ${b(40)}, Overlay = ${b(38)}, ${rest}`);
 }
 
-/** show_pte(): the entries for `addr` in the tables of the mm that translates it. */
+/**
+ * show_pte(): the entries for `addr` in the tables of the mm that translates it.
+ * @kernel show_pte arch/arm64/mm/fault.c read
+ */
 export function showPte(context: FaultContext, addr: VirtAddr): void {
   const print = (text: string) => context.kernel.printk(text);
   const user = isTtbr0Addr(context, addr);
@@ -115,6 +124,7 @@ function entriesLine(context: FaultContext, pgd: PhysAddr | null, addr: VirtAddr
 /**
  * die(): header, modules, registers, trace and code.
  * @param machineCheck TAINT_MACHINE_CHECK is set
+ * @kernel die arch/arm64/kernel/traps.c read
  */
 export function die(
   context: FaultContext,
@@ -137,7 +147,10 @@ export function die(
 /** ESR_EL1 of the BRK instruction that BUG() is: EC 0x3c, IL, BUG_BRK_IMM 0x800. */
 const ESR_BUG = 0xf200_0800n;
 
-/** BUG() in the kernel's own code. */
+/**
+ * BUG() in the kernel's own code.
+ * @kernel bug_brk_handler arch/arm64/kernel/traps.c read
+ */
 export function bug(context: FaultContext, fn: string, regs: Arm64PtRegs): FaultOutcome {
   return oops(context, () => {
     context.kernel.printk('------------[ cut here ]------------');
@@ -146,7 +159,10 @@ export function bug(context: FaultContext, fn: string, regs: Arm64PtRegs): Fault
   });
 }
 
-/** panic_bad_stack(): the entry code found no room on the stack for the registers. */
+/**
+ * panic_bad_stack(): the entry code found no room on the stack for the registers.
+ * @kernel panic_bad_stack arch/arm64/kernel/traps.c read
+ */
 export function panicBadStack(
   context: FaultContext,
   regs: Arm64PtRegs,

@@ -43,11 +43,14 @@ const LEVELS: Readonly<Record<number, Pick<PteFormat, 'pageShift' | 'shifts' | '
 
 const has = (entry: bigint, bits: bigint): boolean => (entry & bits) !== 0n;
 const none = (entry: bigint): boolean => entry === 0n;
-/** pte_present(): PTE_VALID, or PTE_PRESENT_INVALID without it. */
+/**
+ * pte_present(): PTE_VALID, or PTE_PRESENT_INVALID without it.
+ * @kernel pte_present arch/arm64/include/asm/pgtable.h read
+ */
 const present = (entry: bigint): boolean => has(entry, PTE_VALID | PTE_PRESENT_INVALID);
-/** pmd_table() */
+/** @kernel pmd_table arch/arm64/include/asm/pgtable.h read */
 const table = (entry: bigint): boolean => (entry & TYPE_MASK) === TYPE_TABLE;
-/** pmd_leaf() */
+/** @kernel pmd_leaf arch/arm64/include/asm/pgtable.h read */
 const leaf = (entry: bigint): boolean => present(entry) && !table(entry);
 
 /**

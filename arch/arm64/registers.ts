@@ -88,12 +88,18 @@ export class Arm64PtRegs implements PtRegs {
     return this.words[PSTATE];
   }
 
-  /** pt_regs_read_reg(): register `n`, 0 to 31; 31 reads as zero. */
+  /**
+   * pt_regs_read_reg(): register `n`, 0 to 31; 31 reads as zero.
+   * @kernel pt_regs_read_reg arch/arm64/include/asm/ptrace.h unverified
+   */
   readReg(n: number): bigint {
     return n === XZR ? 0n : this.words[n];
   }
 
-  /** pt_regs_write_reg(): register `n`, 0 to 31; 31 discards. */
+  /**
+   * pt_regs_write_reg(): register `n`, 0 to 31; 31 discards.
+   * @kernel pt_regs_write_reg arch/arm64/include/asm/ptrace.h unverified
+   */
   writeReg(n: number, value: bigint): void {
     if (n !== XZR) this.words[n] = value;
   }

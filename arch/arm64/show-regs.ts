@@ -7,7 +7,10 @@ import { dumpStackPrintInfo } from '../oops.ts';
 import type { Arm64PtRegs } from './registers.ts';
 import { KunwindState, stripKernelInsnPac } from './unwind.ts';
 
-/** __show_regs(). @param machineCheck TAINT_MACHINE_CHECK is set */
+/**
+ * __show_regs(). @param machineCheck TAINT_MACHINE_CHECK is set
+ * @kernel __show_regs arch/arm64/kernel/process.c read
+ */
 export function showRegsOnly(context: FaultContext, regs: Arm64PtRegs, machineCheck = false): void {
   const print = (text: string) => context.kernel.printk(text);
   dumpStackPrintInfo(context, machineCheck);
@@ -26,7 +29,7 @@ export function showRegsOnly(context: FaultContext, regs: Arm64PtRegs, machineCh
 // PSTATE bits as SPSR_EL1 holds them. DDI 0487, C5.2.20.
 const BTYPES = ['--', 'jc', '-c', 'j-'];
 
-/** print_pstate() */
+/** @kernel print_pstate arch/arm64/kernel/process.c read */
 function pstateLine(pstate: bigint): string {
   const letter = (name: string, at: number) => (bit(pstate, at) ? name : name.toLowerCase());
   const sign = (name: string, at: number) => `${bit(pstate, at) ? '+' : '-'}${name}`;
@@ -43,7 +46,10 @@ function pstateLine(pstate: bigint): string {
   return `pstate: ${pstate.toString(16).padStart(8, '0')} (${nzcv} ${daif} ${rest.join(' ')})`;
 }
 
-/** dump_backtrace(): (P) marks a program counter from an exception's registers. */
+/**
+ * dump_backtrace(): (P) marks a program counter from an exception's registers.
+ * @kernel dump_backtrace arch/arm64/kernel/stacktrace.c read
+ */
 export function dumpBacktrace(context: FaultContext, regs: Arm64PtRegs): void {
   if (regs.userMode) return;
   context.kernel.printk('Call trace:');
@@ -54,7 +60,10 @@ export function dumpBacktrace(context: FaultContext, regs: Arm64PtRegs): void {
   } while (state.next());
 }
 
-/** dump_kernel_instr(): the instruction in parentheses and the four before it. */
+/**
+ * dump_kernel_instr(): the instruction in parentheses and the four before it.
+ * @kernel dump_kernel_instr arch/arm64/kernel/traps.c read
+ */
 export function dumpKernelInstr(context: FaultContext, regs: Arm64PtRegs): void {
   if (regs.userMode) return;
   let text = '';

@@ -23,7 +23,7 @@ export class KunwindState {
   /** Records must lie above all that were used before: this ends loops. */
   private low: bigint;
 
-  /** kunwind_init_from_regs() */
+  /** @kernel kunwind_init_from_regs arch/arm64/kernel/stacktrace.c read */
   constructor(context: UnwindContext, regs: Arm64PtRegs) {
     this.context = context;
     this.pc = regs.ip;
@@ -31,7 +31,10 @@ export class KunwindState {
     this.low = context.current.stack;
   }
 
-  /** kunwind_next(). @returns false at the final record and at a bad one */
+  /**
+   * kunwind_next(). @returns false at the final record and at a bad one
+   * @kernel kunwind_next arch/arm64/kernel/stacktrace.c read
+   */
   next(): boolean {
     const { fp, context } = this;
     if (fp & 7n || !this.fits(fp, RECORD_SIZE)) return false;
@@ -46,7 +49,10 @@ export class KunwindState {
     return true;
   }
 
-  /** kunwind_next_frame_record_meta(): only the record of an exception frame leads on. */
+  /**
+   * kunwind_next_frame_record_meta(): only the record of an exception frame leads on.
+   * @kernel kunwind_next_frame_record_meta arch/arm64/kernel/stacktrace.c read
+   */
   private nextMeta(): boolean {
     const { fp, context } = this;
     if (!this.fits(fp, META_SIZE) || context.readWord(fp + 16n) !== META_TYPE_PT_REGS) return false;
@@ -76,11 +82,15 @@ const LOWEST_CANONICAL = 0xffff_0000_0000_0000n;
 
 /**
  * ptrauth_strip_kernel_insn_pac(): puts bit 55 into the bits that hold a PAC. 48-bit addresses keep 54:48 and 63:56.
+ * @kernel ptrauth_strip_kernel_insn_pac arch/arm64/include/asm/pointer_auth.h unverified
  */
 export const stripKernelInsnPac = (addr: bigint): bigint =>
   bit(addr, 55) ? addr | LOWEST_CANONICAL : addr & ~LOWEST_CANONICAL;
 
-/** arch_bpf_stack_walk() from a fault handler: offers the interrupted pc, then return addresses; sp is always 0. */
+/**
+ * arch_bpf_stack_walk() from a fault handler: offers the interrupted pc, then return addresses; sp is always 0.
+ * @kernel arch_bpf_stack_walk arch/arm64/kernel/stacktrace.c read
+ */
 export function archBpfStackWalk(
   context: UnwindContext,
   regs: Arm64PtRegs,

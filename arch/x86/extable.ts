@@ -82,7 +82,10 @@ export function buildX86Extable(sources: readonly X86ExtableSource[], at: VirtAd
   return buildExtable(sources.map(encode), at);
 }
 
-/** search_extable() in a table at `at`. */
+/**
+ * search_extable() in a table at `at`.
+ * @kernel search_extable lib/extable.c read
+ */
 export const searchX86Extable = (
   bytes: Uint8Array,
   at: VirtAddr,
@@ -132,6 +135,7 @@ function s16(value: number): number {
  * @param trapnr vector of the exception: 14 for a page fault, 13 for #GP
  * @param faultAddr CR2, or the address of a #GP where it is known
  * @returns the path of the handler, or null where there is no entry or it declines
+ * @kernel fixup_exception arch/x86/mm/extable.c read
  */
 export function fixupException(
   context: FaultContext,
@@ -184,7 +188,7 @@ export function fixupException(
   }
 }
 
-/** ex_handler_default() */
+/** @kernel ex_handler_default arch/x86/mm/extable.c read */
 function exHandlerDefault(entry: ExtableEntry, regs: X86PtRegs): FaultPath {
   if (entry.data & FLAG_CLEAR_AX) regs.words[RAX] = 0n;
   if (entry.data & FLAG_CLEAR_DX) regs.words[RDX] = 0n;
@@ -192,7 +196,10 @@ function exHandlerDefault(entry: ExtableEntry, regs: X86PtRegs): FaultPath {
   return settled(FIXED_UP);
 }
 
-/** ex_handler_fault(), ex_handler_sgx(): rax tells what happened. */
+/**
+ * ex_handler_fault(), ex_handler_sgx(): rax tells what happened.
+ * @kernel ex_handler_fault, ex_handler_sgx arch/x86/mm/extable.c read
+ */
 function exHandlerFault(entry: ExtableEntry, regs: X86PtRegs, what: bigint): FaultPath {
   regs.words[RAX] = what;
   return exHandlerDefault(entry, regs);
@@ -201,7 +208,10 @@ function exHandlerFault(entry: ExtableEntry, regs: X86PtRegs, what: bigint): Fau
 /** USER_PTR_MAX of valid_user_address(): the lower half, and with it one page of slop at its end. */
 const USER_PTR_MAX = 0x0000_7fff_ffff_f000n;
 
-/** ex_handler_uaccess(): a #GP at an address beyond user space and its non-canonical border tells of a missing check. */
+/**
+ * ex_handler_uaccess(): a #GP at an address beyond user space and its non-canonical border tells of a missing check.
+ * @kernel ex_handler_uaccess arch/x86/mm/extable.c read
+ */
 function exHandlerUaccess(
   context: FaultContext,
   entry: ExtableEntry,
@@ -215,7 +225,7 @@ function exHandlerUaccess(
   return exHandlerDefault(entry, regs);
 }
 
-/** ex_handler_fprestore() */
+/** @kernel ex_handler_fprestore arch/x86/mm/extable.c read */
 function exHandlerFprestore(
   context: FaultContext,
   entry: ExtableEntry,
@@ -226,7 +236,10 @@ function exHandlerFprestore(
   return exHandlerDefault(entry, regs);
 }
 
-/** ex_handler_msr(). @param safeReg encoding of the register that gets -EIO; null for the unchecked forms */
+/**
+ * ex_handler_msr(). @param safeReg encoding of the register that gets -EIO; null for the unchecked forms
+ * @kernel ex_handler_msr arch/x86/mm/extable.c read
+ */
 function exHandlerMsr(
   context: FaultContext,
   entry: ExtableEntry,
@@ -254,7 +267,7 @@ function warnUncheckedMsr(context: FaultContext, regs: X86PtRegs, wrmsr: boolean
   showTraceLogLvl(context, regs);
 }
 
-/** ex_handler_imm_reg() */
+/** @kernel ex_handler_imm_reg arch/x86/mm/extable.c read */
 function exHandlerImmReg(
   entry: ExtableEntry,
   regs: X86PtRegs,
@@ -268,6 +281,7 @@ function exHandlerImmReg(
 /**
  * ex_handler_bpf(): reports an access to an arena, then clears the destination of a load and goes on behind the
  * instruction. Nothing is mapped, so the next access reports again.
+ * @kernel ex_handler_bpf arch/x86/net/bpf_jit_comp.c read
  */
 function* exHandlerBpf(context: FaultContext, entry: ExtableEntry, regs: X86PtRegs): FaultPath {
   const word = entry.fixupWord;

@@ -39,7 +39,7 @@ export function deliverPageFault(
   return excPageFault(context, regs, fault);
 }
 
-/** exc_page_fault() */
+/** @kernel exc_page_fault arch/x86/mm/fault.c read - registers and CR2 come with the call */
 export function excPageFault(
   context: FaultContext,
   regs: X86PtRegs,
@@ -52,7 +52,7 @@ export function excPageFault(
   return handlePageFault(context, regs, fault);
 }
 
-/** handle_page_fault() */
+/** @kernel handle_page_fault arch/x86/mm/fault.c read */
 function handlePageFault(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultPath {
   const { kernel } = context;
   const kernelSpace = faultInKernelSpace(context, fault.addr);
@@ -65,7 +65,10 @@ function handlePageFault(context: FaultContext, regs: X86PtRegs, fault: Hardware
     : doUserAddrFault(context, regs, fault);
 }
 
-/** fault_in_kernel_space(): at or above TASK_SIZE_MAX, the vsyscall page excepted. */
+/**
+ * fault_in_kernel_space(): at or above TASK_SIZE_MAX, the vsyscall page excepted.
+ * @kernel fault_in_kernel_space arch/x86/mm/fault.c read
+ */
 export function faultInKernelSpace(context: FaultContext, addr: VirtAddr): boolean {
   if (addr >= VSYSCALL_ADDR && addr < VSYSCALL_ADDR + 4096n) return false;
   return addr >= (context.kernel.config.la57 ? TASK_SIZE_MAX_LA57 : TASK_SIZE_MAX);
@@ -75,7 +78,7 @@ export function faultInKernelSpace(context: FaultContext, addr: VirtAddr): boole
 const TASK_SIZE_MAX = 0x0000_7fff_ffff_f000n;
 const TASK_SIZE_MAX_LA57 = 0x00ff_ffff_ffff_f000n;
 
-/** do_kern_addr_fault() */
+/** @kernel do_kern_addr_fault arch/x86/mm/fault.c read */
 function doKernAddrFault(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultPath {
   const { kernel } = context;
   if (kernel.events.on) announce(context, 'do_kern_addr_fault', fault);
@@ -91,6 +94,7 @@ function doKernAddrFault(context: FaultContext, regs: X86PtRegs, fault: Hardware
 /**
  * spurious_kernel_fault(): the TLB held fewer rights than the tables of init_mm grant by now. Only a write to, or a
  * fetch from, a page that was present can be one; accessed, dirty and user bits do not count.
+ * @kernel spurious_kernel_fault arch/x86/mm/fault.c read
  */
 function spuriousKernelFault(context: FaultContext, fault: HardwareFault): boolean {
   const code = lo32(fault.code);
@@ -106,13 +110,16 @@ function spuriousKernelFault(context: FaultContext, fault: HardwareFault): boole
   return false;
 }
 
-/** spurious_kernel_fault_check() */
+/** @kernel spurious_kernel_fault_check arch/x86/mm/fault.c read */
 function spuriousKernelFaultCheck(context: FaultContext, code: number, entry: bigint): boolean {
   if (code & PF_W && !context.pte.pteWrite(entry)) return false;
   return !(code & PF_I) || context.pte.pteExec(entry);
 }
 
-/** do_user_addr_fault(), the parts that kernel-mode code reaches; the task's mm maps nothing. */
+/**
+ * do_user_addr_fault(), the parts that kernel-mode code reaches; the task's mm maps nothing.
+ * @kernel do_user_addr_fault arch/x86/mm/fault.c read
+ */
 function doUserAddrFault(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultPath {
   const { kernel } = context;
   const code = lo32(fault.code);
@@ -142,7 +149,10 @@ function doUserAddrFault(context: FaultContext, regs: X86PtRegs, fault: Hardware
   return badAreaNosemaphore(context, regs, fault);
 }
 
-/** pgtable_bad(): a reserved bit is set in an entry for a user address. */
+/**
+ * pgtable_bad(): a reserved bit is set in an entry for a user address.
+ * @kernel pgtable_bad arch/x86/mm/fault.c read
+ */
 function pgtableBad(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultOutcome {
   const { kernel, current } = context;
   if (kernel.events.on) announce(context, 'pgtable_bad', fault);
@@ -158,6 +168,7 @@ function pgtableBad(context: FaultContext, regs: X86PtRegs, fault: HardwareFault
 /**
  * bad_area_nosemaphore() and __bad_area_nosemaphore() with SEGV_MAPERR.
  * @throws RangeError for a user-mode access, which ends in a signal: not modelled here
+ * @kernel bad_area_nosemaphore, __bad_area_nosemaphore arch/x86/mm/fault.c read
  */
 function badAreaNosemaphore(
   context: FaultContext,
@@ -170,7 +181,7 @@ function badAreaNosemaphore(
   throw new RangeError(`a user-mode fault at ${hex(fault.addr)} is not the kernel's own`);
 }
 
-/** kernelmode_fixup_or_oops() */
+/** @kernel kernelmode_fixup_or_oops arch/x86/mm/fault.c read */
 function kernelmodeFixupOrOops(
   context: FaultContext,
   regs: X86PtRegs,
@@ -185,7 +196,10 @@ function kernelmodeFixupOrOops(
   return fixed ?? pageFaultOops(context, regs, fault);
 }
 
-/** page_fault_oops(): stack guard pages, then KFENCE and the arena for not-present faults, then the oops. */
+/**
+ * page_fault_oops(): stack guard pages, then KFENCE and the arena for not-present faults, then the oops.
+ * @kernel page_fault_oops arch/x86/mm/fault.c read
+ */
 function* pageFaultOops(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultPath {
   const { kernel } = context;
   if (kernel.events.on) announce(context, 'page_fault_oops', fault);

@@ -12,7 +12,7 @@ import { CR4_SMEP } from './paging-state.ts';
 import type { X86PtRegs } from './registers.ts';
 import { controlRegisters, showAllRegs, showRegs } from './show-regs.ts';
 
-/** show_fault_oops() */
+/** @kernel show_fault_oops arch/x86/mm/fault.c read */
 export function showFaultOops(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): void {
   const print = (text: string) => context.kernel.printk(text);
   const code = lo32(fault.code);
@@ -69,7 +69,10 @@ function showFetch(context: FaultContext, addr: VirtAddr): void {
 
 const LEVEL_NAMES = ['PTE', 'PMD', 'PUD', 'P4D', 'PGD'];
 
-/** dump_pagetable(): the entries for `addr`, down to the first that names no table. */
+/**
+ * dump_pagetable(): the entries for `addr`, down to the first that names no table.
+ * @kernel dump_pagetable arch/x86/mm/fault.c read
+ */
 export function dumpPagetable(context: FaultContext, addr: VirtAddr): void {
   const entries = tableEntries(context, context.swapperPgDir, addr, hasTable);
   let line = '';
@@ -91,7 +94,10 @@ export function dumpPagetable(context: FaultContext, addr: VirtAddr): void {
 /** Registers of each kernel's first oops, which every later one repeats at its end. */
 const execSummaryRegs = new WeakMap<KernelContext, X86PtRegs>();
 
-/** __die() of dumpstack.c: header, registers, trace and modules. @param err only the low 16 bits are printed */
+/**
+ * __die() of dumpstack.c: header, registers, trace and modules. @param err only the low 16 bits are printed
+ * @kernel __die arch/x86/kernel/dumpstack.c read
+ */
 export function die(
   context: FaultContext,
   text: string,
@@ -113,6 +119,7 @@ export function die(
 /**
  * oops_end(): the end marker and the registers of the first oops once more.
  * @param inInterrupt the report was made in an interrupt or NMI-like context, which is fatal for the whole kernel
+ * @kernel oops_end arch/x86/kernel/dumpstack.c read
  */
 export function oopsEnd(context: FaultContext, cr2: VirtAddr, inInterrupt = false): void {
   oopsExit(context);

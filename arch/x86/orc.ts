@@ -138,7 +138,10 @@ function branchTarget(operands: string): bigint | null {
   return /^(0x[0-9a-f]+|[0-9]+)$/.test(operands) ? BigInt(operands) : null;
 }
 
-/** The state behind one instruction, after objtool's update_cfi_state(). */
+/**
+ * The state behind one instruction, after objtool's update_cfi_state().
+ * @kernel update_cfi_state tools/objtool/check.c unverified - done on demand, for code under test
+ */
 function follow(state: FrameState, insn: DecodedInsn): FrameState {
   const [first = '', second = ''] = insn.operands.split(/,(?![^[]*\])/).map((part) => part.trim());
   const { sp, bp } = state;

@@ -31,9 +31,12 @@ const PROTECTION: Readonly<Record<Pgprot, bigint>> = {
 };
 
 const has = (entry: bigint, bits: bigint): boolean => (entry & bits) !== 0n;
-/** pte_none(), pmd_none(), pud_none(), ... */
+/**
+ * pte_none(), pmd_none(), pud_none(), ...
+ * @kernel pte_none, pmd_none, pud_none arch/x86/include/asm/pgtable.h read
+ */
 const none = (entry: bigint): boolean => (entry & ~PAGE_KNL_ERRATUM_MASK) === 0n;
-/** pmd_leaf() */
+/** @kernel pmd_leaf arch/x86/include/asm/pgtable.h read */
 const leaf = (entry: bigint): boolean => has(entry, PAGE_PSE);
 
 /** The format of a kernel with this configuration: LA57 adds a level, PTI takes the global bit away. */

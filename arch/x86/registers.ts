@@ -129,7 +129,10 @@ export class X86PtRegs implements PtRegs {
     this.words[BY_OFFSET[offset >> 3]] = value;
   }
 
-  /** pt_regs_nr(): the register with encoding `nr`, 0 to 15. */
+  /**
+   * pt_regs_nr(): the register with encoding `nr`, 0 to 15.
+   * @kernel pt_regs_nr arch/x86/mm/extable.c read
+   */
   byNumber(nr: number): bigint {
     return this.words[BY_ENCODING[nr]];
   }

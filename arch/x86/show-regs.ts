@@ -22,6 +22,7 @@ export const controlRegisters = (context: FaultContext): X86PagingState =>
 /**
  * show_regs(): the line of dump_stack_print_info(), all registers and the call trace.
  * @param cr2 what CR2 holds
+ * @kernel show_regs arch/x86/kernel/dumpstack.c read
  */
 export function showRegs(context: FaultContext, regs: X86PtRegs, cr2: VirtAddr): void {
   dumpStackPrintInfo(context);
@@ -29,7 +30,10 @@ export function showRegs(context: FaultContext, regs: X86PtRegs, cr2: VirtAddr):
   if (!regs.userMode) showTraceLogLvl(context, regs);
 }
 
-/** __show_regs(regs, SHOW_REGS_ALL) */
+/**
+ * __show_regs(regs, SHOW_REGS_ALL)
+ * @kernel __show_regs arch/x86/kernel/process_64.c read
+ */
 export function showAllRegs(context: FaultContext, regs: X86PtRegs, cr2: VirtAddr): void {
   const print = (text: string) => context.kernel.printk(text);
   const r = (...names: string[]) =>
@@ -61,7 +65,7 @@ const LABELS: Readonly<Record<string, string>> = Object.fromEntries([
   ...Array.from({ length: 8 }, (_, i) => [`r${i + 8}`, `R${String(i + 8).padStart(2, '0')}`]),
 ]);
 
-/** show_opcodes() */
+/** @kernel show_opcodes arch/x86/kernel/dumpstack.c read */
 function showOpcodes(context: FaultContext, ip: VirtAddr): string {
   const prologue = virtAddr(ip - BigInt(PROLOGUE_SIZE));
   const bytes = context.readMemory(prologue, PROLOGUE_SIZE + 1 + EPILOGUE_SIZE);
@@ -74,6 +78,7 @@ function showOpcodes(context: FaultContext, ip: VirtAddr): string {
 /**
  * show_trace_log_lvl(): every kernel-text address on the stack, with "? " before those that the unwinder did not come
  * by. Only the task's stack is shown.
+ * @kernel show_trace_log_lvl arch/x86/kernel/dumpstack.c read - the task's stack only
  */
 export function showTraceLogLvl(context: FaultContext, regs: X86PtRegs): void {
   const { kernel, current } = context;

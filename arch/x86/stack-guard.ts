@@ -32,13 +32,17 @@ function writable(context: FaultContext, va: bigint): boolean {
   return context.paging.walk(hi32(va), lo32(va), WRITE, false);
 }
 
-/** get_stack_guard_info(): `addr` lies in the page below the task's stack. */
+/**
+ * get_stack_guard_info(): `addr` lies in the page below the task's stack.
+ * @kernel get_stack_guard_info arch/x86/include/asm/stacktrace.h unverified
+ */
 export const getStackGuardInfo = (task: Task, addr: bigint): boolean =>
   addr < task.stack && addr >= task.stack - 4096n;
 
 /**
  * handle_stack_overflow()
  * @param inInterrupt true on the double fault's way, which is NMI-like
+ * @kernel handle_stack_overflow arch/x86/kernel/traps.c read
  */
 export function handleStackOverflow(
   context: FaultContext,
@@ -59,6 +63,7 @@ export function handleStackOverflow(
 /**
  * exc_double_fault(), after a fault that could not be delivered (see {@link canDeliver}): CR2 names the first byte of
  * the frame that could not be pushed. Off the stack's guard page the kernel reports what it can and halts.
+ * @kernel exc_double_fault arch/x86/kernel/traps.c read
  */
 export function excDoubleFault(context: FaultContext, regs: X86PtRegs): FaultOutcome {
   const { kernel, current } = context;

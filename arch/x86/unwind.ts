@@ -23,7 +23,10 @@ export class UnwindState {
   private readonly context: UnwindContext;
   private readonly orc: boolean;
 
-  /** unwind_start() at an exception frame. */
+  /**
+   * unwind_start() at an exception frame.
+   * @kernel unwind_start arch/x86/kernel/unwind_orc.c read
+   */
   constructor(context: UnwindContext, regs: X86PtRegs) {
     this.context = context;
     this.ip = regs.ip;
@@ -33,7 +36,10 @@ export class UnwindState {
     if (regs.userMode || context.kernel.config.unwinder === 'none') this.done = true;
   }
 
-  /** unwind_next_frame(). @returns false if the walk ended */
+  /**
+   * unwind_next_frame(). @returns false if the walk ended
+   * @kernel unwind_next_frame arch/x86/kernel/unwind_orc.c read
+   */
   next(): boolean {
     const task = this.context.current;
     const entry = this.entry();
@@ -55,12 +61,18 @@ export class UnwindState {
     return true;
   }
 
-  /** unwind_get_return_address(): 0 if the walk ended or `ip` is no kernel text. */
+  /**
+   * unwind_get_return_address(): 0 if the walk ended or `ip` is no kernel text.
+   * @kernel unwind_get_return_address arch/x86/kernel/unwind_orc.c read
+   */
   returnAddress(): bigint {
     return this.done || !this.context.kernelTextAddress(this.ip) ? 0n : this.ip;
   }
 
-  /** unwind_get_return_address_ptr(): the slot `ip` was read from; 0 at the exception frame or if the walk ended. */
+  /**
+   * unwind_get_return_address_ptr(): the slot `ip` was read from; 0 at the exception frame or if the walk ended.
+   * @kernel unwind_get_return_address_ptr arch/x86/kernel/unwind_orc.c read
+   */
   returnAddressPtr(): bigint {
     return this.done || this.signal ? 0n : this.sp - 8n;
   }
@@ -82,6 +94,7 @@ export class UnwindState {
  * arch_bpf_stack_walk() from a fault handler: offers the interrupted instruction, then return addresses. It offers
  * nothing unless CONFIG_UNWINDER_ORC is set, and stops at the first address that is not kernel text, which after a
  * jump into data is already the interrupted one.
+ * @kernel arch_bpf_stack_walk arch/x86/net/bpf_jit_comp.c read
  */
 export function archBpfStackWalk(
   context: UnwindContext,
