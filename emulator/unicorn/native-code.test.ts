@@ -1,0 +1,135 @@
+// Our machine code for both hosts, run in emulation on data of its own, against what the JavaScript does in its place.
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { arm64Description } from '../../arch/arm64/registers.ts';
+import { x86Description } from '../../arch/x86/registers.ts';
+import { virtAddr } from '../address.ts';
+import { HOST_CODE } from './native-code.ts';
+import { CODE, CODE_PA, DATA, DATA_PA, TestMachine } from './test-machine.ts';
+
+const HOSTS = [
+  {
+    host: 'x64',
+    description: x86Description,
+    parameters: ['rdi', 'rsi', 'rdx', 'rcx', 'r8', 'r9'],
+    ip: 'rip',
+    stack: 'rsp',
+  },
+  {
+    host: 'arm64',
+    description: arm64Description,
+    parameters: ['x0', 'x1', 'x2', 'x3', 'x4', 'x5'],
+    ip: 'pc',
+    stack: 'sp',
+  },
+] as const;
+
+const RETURN = virtAddr(0xffff_ffff_a000_0000n);
+const CALLBACK = virtAddr(0xffff_ffff_a000_1000n);
+const EMU_STOP = virtAddr(0xffff_ffff_a000_2000n);
+const COUNTER = DATA + 0x10_000n;
+const COUNTER_PA = DATA_PA + 0x10_000;
+const GARBAGE = 0xdead_beefn << 32n;
+
+describe.each(HOSTS)('$host', ({ host, description, parameters, ip, stack }) => {
+  const code = HOST_CODE[host];
+  const m = new TestMachine(description, '');
+  m.load(CODE_PA, code.hex);
+  for (let page = 0; page < 0x40; page++) m.mapData(page);
+  m.cpu.setExits([RETURN, CALLBACK, EMU_STOP]);
+
+  /** @returns where it left to */
+  const call = (entry: number, ...args: bigint[]): bigint => {
+    args.forEach((value, i) => void m.set({ [parameters[i]]: value }));
+    m.set({ [stack]: DATA + 0x800n, [ip]: CODE + BigInt(entry) });
+    m.ram.write64(DATA_PA + 0x800, RETURN);
+    if (host === 'arm64') m.set({ x30: RETURN });
+    const stop = m.cpu.run(1000);
+    expect(stop.reason).toBe('exit');
+    return stop.ip;
+  };
+
+  it('counts blocks as counter.ts does', () => {
+    const word = (offset: number) => m.ram.read64(COUNTER_PA + offset);
+    const block = fc.record({
+      address: fc.constantFrom(0x40_0010n, 0xffff_ffff_8100_0ff8n, 0x40_0018n),
+      size: fc.constantFrom(2, 3, 11),
+      known: fc.constantFrom('no', 'block', 'repeated'),
+      icount: fc.integer({ min: 1, max: 5 }),
+      remaining: fc.constantFrom(0n, 1n, 4n, 1n << 40n),
+      lastIsThis: fc.boolean(),
+      repeats: fc.constantFrom(0n, 3n),
+    });
+    fc.assert(
+      fc.property(block, ({ address, size, known, icount, remaining, lastIsThis, repeats }) => {
+        m.ram.bytes.fill(0, COUNTER_PA, COUNTER_PA + 0x11_000);
+        const lastSize = 4n;
+        const last = lastIsThis ? address + BigInt(size) - lastSize : 0x1234n;
+        m.ram.write64(COUNTER_PA, remaining);
+        m.ram.write64(COUNTER_PA + 8, last);
+        m.ram.write64(COUNTER_PA + 16, lastSize);
+        m.ram.write64(COUNTER_PA + 24, DATA + 0x100n);
+        m.ram.write64(DATA_PA + 0x100, repeats);
+        m.ram.write64(COUNTER_PA + 32, CALLBACK);
+        m.ram.write64(COUNTER_PA + 40, EMU_STOP);
+        const entry = 0x1000 + ((Number(address & 0xfffn) + size * 8) & 0xfff) * 16;
+        if (known !== 'no') {
+          const key = BigInt(known === 'repeated' ? size | 0x10000 : size);
+          const count = known === 'repeated' ? 1 : icount;
+          m.ram.write64(COUNTER_PA + entry, address);
+          m.ram.write64(COUNTER_PA + entry + 8, (BigInt(count) << 32n) | key);
+        }
+        const left = call(code.block, 0x99n, address, GARBAGE | BigInt(size), COUNTER);
+
+        if (known === 'no') {
+          expect([left, word(0), word(8)]).toEqual([CALLBACK, remaining, last]);
+          return;
+        }
+        const cost = known === 'repeated' ? 1n : BigInt(icount);
+        if (known === 'repeated' && repeats === 0n && lastIsThis) {
+          expect([left, word(0), word(8)]).toEqual([RETURN, remaining, last]);
+        } else if (cost > remaining) {
+          expect([left, word(0), word(8)]).toEqual([EMU_STOP, remaining, last]);
+          expect(word(16)).toBe((1n << 32n) | lastSize);
+          expect(m.get(parameters[0])).toBe(0x99n);
+        } else {
+          expect([left, word(0), word(8)]).toEqual([RETURN, remaining - cost, address]);
+          expect(word(16)).toBe(BigInt(size));
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('notes stores as journal.ts does', () => {
+    const store = fc.record({
+      offset: fc.integer({ min: 0xde0, max: 0xfff }),
+      size: fc.constantFrom(1, 2, 4, 8),
+      head: fc.constantFrom(0, 5, 127, 128, 300),
+    });
+    fc.assert(
+      fc.property(store, ({ offset, size, head }) => {
+        m.ram.bytes.fill(0, COUNTER_PA, COUNTER_PA + 0x2000);
+        for (let i = 0; i < 0x1010; i++) m.ram.bytes[DATA_PA + 0x2000 + i] = i * 3;
+        m.ram.write64(COUNTER_PA, BigInt(head));
+        m.ram.write64(COUNTER_PA + 8, DATA - 0x7000n);
+        const pa = 0x7000 + 0x2000 + offset;
+        call(code.store, 0n, 17n, BigInt(pa), GARBAGE | BigInt(size), 0x55n, COUNTER);
+        const entry = COUNTER_PA + 64 + (head % 128) * 32;
+        const noted = offset >= 0xe00;
+        expect(m.ram.read64(COUNTER_PA)).toBe(BigInt(head + (noted ? 1 : 0)));
+        if (!noted) {
+          expect(m.ram.read64(entry)).toBe(0n);
+          return;
+        }
+        const first = DATA_PA + pa - 0x7000;
+        const last = first + size - 1;
+        expect(m.ram.read64(entry)).toBe(BigInt(pa));
+        expect(m.ram.read64(entry + 8)).toBe(BigInt(size));
+        expect(m.ram.read64(entry + 16)).toBe(m.ram.read64(first - (first % 8)));
+        expect(m.ram.read64(entry + 24)).toBe(m.ram.read64(last - (last % 8)));
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
