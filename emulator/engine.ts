@@ -68,7 +68,34 @@ export type Trap =
   /** The run stops with `halt`. */
   | { readonly action: 'halt'; readonly name: string }
   /** Its accesses are asked of the translator and nothing else happens. */
-  | { readonly action: 'touch' };
+  | { readonly action: 'touch' }
+  /** The vCPU's {@link Interceptor} decides. */
+  | { readonly action: 'intercept' };
+
+/** What an {@link Interceptor} made of an instruction. */
+export type Intercepted =
+  /** The core runs it. */
+  | { readonly action: 'run' }
+  /** All that it does is done, the instruction pointer aside, which the engine moves behind it. */
+  | { readonly action: 'done' }
+  /** One of its accesses faults, at `va`. */
+  | { readonly action: 'fault'; readonly va: VirtAddr; readonly kind: AccessKind }
+  /** It raises another exception, as in {@link Stop}. */
+  | { readonly action: 'exception'; readonly number: number; readonly name: string };
+
+/**
+ * Takes instructions away from the core, before they run: those that change how addresses are translated, and those
+ * with checks that the core does not make. Virtualisation calls it an intercept.
+ */
+export interface Interceptor {
+  /**
+   * True if the instruction at the start of `code` (up to 16 bytes) is to be shown to {@link intercept}. It may answer
+   * otherwise for the same bytes only after {@link Cpu.interceptsChanged}.
+   */
+  wants(code: Uint8Array): boolean;
+  /** The instruction at `ip` is next; registers may be read and written, the instruction pointer aside. */
+  intercept(ip: VirtAddr, code: Uint8Array): Intercepted;
+}
 
 /** What the engine asks of an architecture about instructions that it cannot ask of the core. */
 export interface InstructionSet {
@@ -164,6 +191,15 @@ export interface Cpu {
   flushTlbPage(va: VirtAddr): void;
   /** Drops translated code: call it after somebody else wrote into a page that code may have run from. */
   flushCode(): void;
+  /** Asked about every instruction before it runs for the first time; null: nobody is. */
+  interceptor: Interceptor | null;
+  /**
+   * {@link Interceptor.wants} answers otherwise from now on. May be called within a translation: the instruction under
+   * way is then begun again.
+   */
+  interceptsChanged(): void;
+  /** The code at `va`, up to 16 bytes, as the fetches saw it; empty where nothing was fetched. */
+  code(va: VirtAddr): Uint8Array;
   /** Frames that instructions were fetched from: a write by somebody else into one of them needs {@link flushCode}. */
   readonly executedFrames: ReadonlySet<number>;
 
