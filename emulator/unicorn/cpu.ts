@@ -14,6 +14,7 @@ import { type Binding, viewNative } from './binding.ts';
 import { Core, type Means } from './core.ts';
 import { Counter } from './counter.ts';
 import { EngineError } from './error.ts';
+import { readCpl, writeCpl } from './privilege.ts';
 import { Runner } from './runner.ts';
 import { Watcher } from './watcher.ts';
 
@@ -75,10 +76,15 @@ export class UnicornCpu implements Cpu {
   }
 
   readRegister(name: string): bigint {
+    if (name === 'cpl') return BigInt(readCpl(this.core));
     return this.core.registers.read(name);
   }
 
   writeRegister(name: string, value: bigint): void {
+    if (name === 'cpl') {
+      writeCpl(this.core, Number(value));
+      return;
+    }
     this.core.registers.write(name, value);
     if (name === this.description.instructionPointer) this.counter?.forgetLast();
   }
