@@ -249,15 +249,28 @@ export class Debugger {
   }
 }
 
-/** Events since the last look, one stop each. */
+/** Events since the last look, one stop each; lines of the kernel log in a row are one. */
 function* told(events: Event[]): Generator<FaultStep, void, void> {
+  let printed: string[] = [];
   for (let event = events.shift(); event !== undefined; event = events.shift()) {
+    if (event.type === 'printk') {
+      printed.push(event.text);
+      continue;
+    }
+    if (printed.length > 0) yield tellPrinted(printed);
+    printed = [];
     const step = tellEvent(event);
     if (step !== null) yield step;
   }
+  if (printed.length > 0) yield tellPrinted(printed);
 }
 
-function tellEvent(event: Event): FaultStep | null {
+const tellPrinted = ([first, ...more]: readonly string[]): FaultStep => ({
+  title: 'printk',
+  detail: more.length === 0 ? first : `${first} (and ${more.length} more lines)`,
+});
+
+function tellEvent(event: Exclude<Event, { type: 'printk' }>): FaultStep | null {
   switch (event.type) {
     case 'call': {
       const args = Object.entries(event.args).map(([name, value]) => `${name}=${value}`);
@@ -277,8 +290,6 @@ function tellEvent(event: Event): FaultStep | null {
       };
     case 'tlb':
       return { title: event.op, detail: event.start === null ? '' : hex(event.start) };
-    case 'printk':
-      return { title: 'printk', detail: event.text };
     case 'retry':
       return { title: 'retry', detail: `${event.resolution}: goes on at ${hex(event.ip)}` };
     case 'oops':
