@@ -67,7 +67,7 @@ export interface CycleDependencies {
 const RUN_INSTRUCTIONS = 600;
 /** Instructions of all copies of an unrolled block in the measurements. */
 const COPIED = 1200;
-const TRACED = { passages: 12, steps: 100 } as const;
+const TRACED = { passages: 8, steps: 64 } as const;
 const WARM_CALLS = 12;
 const MEASURED_CALLS = 8;
 /** Microcode and memory-renaming effects, reported apart. */

@@ -57,7 +57,10 @@ export class Ports {
     this.taken[at] |= 1 << port;
     if (bank >= 0) this.banks[at] += 1 << (COUNTER_BITS * bank);
     if (unit >= 0) {
-      this.unitFree[unit] = Math.max(this.unitFree[unit], at * TICKS_PER_CYCLE) + uop.busy;
+      // A job that starts at once when the last one ends keeps the fraction of a cycle that rounding up has lost.
+      const free = this.unitFree[unit];
+      const began = free > (at - 1) * TICKS_PER_CYCLE ? free : at * TICKS_PER_CYCLE;
+      this.unitFree[unit] = began + uop.busy;
     }
     this.load[port]++;
     this.schedule(this.schedulerOf[port], at);

@@ -16,7 +16,7 @@ export interface TracedCpu {
 export interface TraceLimits {
   /** Times through the program. */
   readonly passages: number;
-  /** Instructions in all, after which no fifth or later passage is begun. */
+  /** Instructions in all, after which no fourth or later passage is begun. */
   readonly steps: number;
 }
 
@@ -104,7 +104,7 @@ export function tracePassages(
   const first = BigInt(program[0].address);
   const passages: Passage[] = [];
   let steps = 0;
-  while (passages.length < limits.passages && (steps < limits.steps || passages.length < 4)) {
+  while (passages.length < limits.passages && (steps < limits.steps || passages.length < 3)) {
     cpu.writeRegister(cpu.description.instructionPointer, first);
     const passage = tracer.passage(first, BigInt(end));
     if (passage === null) break;

@@ -1,0 +1,82 @@
+// Cycles of a run, block by block: each edge (the block before, the block) is costed once, by what the block adds
+// behind the other. Approximate: it sees no further back than one block, takes branches for predicted and data for
+// cached; what faults, walks and flushes cost is counted elsewhere.
+
+import type { CostedInstruction } from './instruction.ts';
+import { placeProgram } from './program.ts';
+import { type CoreModel, CostRun } from './run.ts';
+import { SymbolicAddresses } from './symbols.ts';
+import { TICKS_PER_CYCLE } from './units.ts';
+
+/** Times the two blocks are gone through before the figure is taken, so that the core is full. */
+const SETTLE = 8;
+const MEASURED = 8;
+
+/** A straight piece of code that is entered at its start and left at its end. */
+export interface CostBlock {
+  /** Address of the first instruction, which names the block. */
+  readonly address: number;
+  readonly insns: readonly CostedInstruction[];
+}
+
+export class BlockCosts {
+  private readonly model: CoreModel;
+  private readonly blocks = new Map<number, number>();
+  private readonly edges = new Map<string, number>();
+
+  constructor(model: CoreModel) {
+    this.model = model;
+  }
+
+  /**
+   * @param previous the block that ran before, or null at the start
+   * @returns ticks that the block adds, at least those of its slots at the core's full width
+   */
+  ticks(previous: CostBlock | null, block: CostBlock): number {
+    if (previous === null) return this.alone(block);
+    const key = `${previous.address} ${block.address}`;
+    const known = this.edges.get(key) ?? this.edge(previous, block);
+    this.edges.set(key, known);
+    return known;
+  }
+
+  /** Forgets everything: the code has changed. */
+  clear(): void {
+    this.blocks.clear();
+    this.edges.clear();
+  }
+
+  private edge(previous: CostBlock, block: CostBlock): number {
+    const own = this.alone(block);
+    if (previous.address === block.address) return own;
+    const pair = this.steady([...previous.insns, ...block.insns]);
+    const rest = pair - this.alone(previous);
+    // Blocks that overlap whole cost what they take of the width; those that wait for each other no more than a chain.
+    return Math.max(this.slotTicks(block), rest);
+  }
+
+  private alone(block: CostBlock): number {
+    const known = this.blocks.get(block.address) ?? this.steady(block.insns);
+    this.blocks.set(block.address, known);
+    return known;
+  }
+
+  private slotTicks({ insns }: CostBlock): number {
+    const slots = insns.reduce((sum, insn) => sum + insn.slots, 0);
+    return Math.ceil((slots * TICKS_PER_CYCLE) / this.model.core.width);
+  }
+
+  /** Ticks a time if the code is gone through again and again. */
+  private steady(insns: readonly CostedInstruction[]): number {
+    if (insns.length === 0) return 0;
+    const program = placeProgram(insns, 0);
+    const run = new CostRun(this.model, program, true, 0);
+    const addresses = new SymbolicAddresses(this.model.core.values);
+    const pass = (times: number) => {
+      for (let n = 0; n < times; n++) run.pass(addresses.passage(program));
+      return run.cycle;
+    };
+    const before = pass(SETTLE);
+    return Math.round(((pass(MEASURED) - before) * TICKS_PER_CYCLE) / MEASURED);
+  }
+}
