@@ -164,6 +164,8 @@ export interface Architecture {
   buildExtable(lines: readonly ExtableLine[], at: VirtAddr): Uint8Array;
   searchExtable(table: Uint8Array, at: VirtAddr, ip: VirtAddr): ExtableEntry | null;
   archBpfStackWalk(context: UnwindContext, regs: PtRegs, consume: ConsumeEntry): void;
+  /** Register that holds the faulting address: CR2, FAR_EL1. */
+  readonly faultAddressRegister: string;
   /** A fault code in one phrase. */
   describeCode(code: bigint): string;
 }

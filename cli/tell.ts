@@ -4,7 +4,7 @@ import { hex } from '../emulator/bits.ts';
 import type { CallSeen } from '../testbed/call.ts';
 import { formatErrno } from '../testbed/errno.ts';
 import { arenaAt, pageAt } from '../testbed/places.ts';
-import { ARCHITECTURES, type StepRun, type WorldRun } from '../testbed/run.ts';
+import type { StepRun, WorldRun } from '../testbed/run.ts';
 import type { StorySource } from '../testbed/story.ts';
 
 /** GUARD_SZ / 2: what lies below kern_vm_start. */
@@ -34,7 +34,8 @@ export function storySource(run: WorldRun): StorySource {
     instruction: (ip: VirtAddr) => kernel.instructionAt(ip)?.text ?? null,
     formatSymbol: (ip) => kernel.symbols.format(ip),
     place: (va) => placeText(run, va),
-    describeCode: (code) => ARCHITECTURES[run.world.arch].describeCode(code),
+    describeCode: (code) => kernel.arch.describeCode(code),
+    faultAddressRegister: kernel.arch.faultAddressRegister,
   };
 }
 

@@ -12,6 +12,8 @@ export interface StorySource {
   place(va: VirtAddr): string;
   /** A fault's code in one line: "error code 0x2: supervisor write, not-present page". */
   describeCode(code: bigint): string;
+  /** Register that holds the address: CR2, FAR_EL1. */
+  readonly faultAddressRegister: string;
 }
 
 /** What is told beyond one line a fault. */
@@ -35,6 +37,8 @@ export class Story {
   private walk: WalkStepEvent[] = [];
   /** The last line opened a list of kernel functions. */
   private inPath = false;
+  /** Arguments of the kernel's path so far. */
+  private readonly told = new Map<string, string>();
   private inFault = false;
   /** Lines of the kernel log since the last other step: an oops shows its whole report elsewhere. */
   private printed: string[] = [];
@@ -84,6 +88,7 @@ export class Story {
   private fault(event: FaultEvent): void {
     this.faults++;
     this.inPath = false;
+    this.told.clear();
     this.printed = [];
     this.inFault = this.faults <= this.parts.full;
     const head = `fault ${this.faults}: ${event.access} at ${hex(event.va)}, ${this.source.place(event.va)}`;
@@ -95,7 +100,8 @@ export class Story {
     this.write(head);
     this.write(`  ${this.instructionLine(event.ip)}`);
     if (!this.parts.walks) this.tellWalk();
-    this.write(`  ${this.source.describeCode(event.code)}`);
+    const { describeCode, faultAddressRegister } = this.source;
+    this.write(`  ${describeCode(event.code)}; ${faultAddressRegister} ${hex(event.va)}`);
   }
 
   private walkStep(event: WalkStepEvent): void {
@@ -139,7 +145,7 @@ export class Story {
     this.tellPrinted();
     switch (event.type) {
       case 'call':
-        this.pathLine(event.fn, argumentText(event.args));
+        this.pathLine(event.fn, this.newArguments(event.args));
         return;
       case 'decision':
         this.pathLine('', event.text);
@@ -184,9 +190,11 @@ export class Story {
   private instructionLine(ip: VirtAddr): string {
     return `${this.source.formatSymbol(ip)}: ${this.source.instruction(ip) ?? 'not readable'}`;
   }
-}
 
-const argumentText = (args: Readonly<Record<string, string>>): string =>
-  Object.entries(args)
-    .map(([name, value]) => `${name}=${value}`)
-    .join(' ');
+  /** Arguments that no earlier function of this path had with the same value: the others only repeat. */
+  private newArguments(args: Readonly<Record<string, string>>): string {
+    const told = Object.entries(args).filter(([name, value]) => this.told.get(name) !== value);
+    for (const [name, value] of told) this.told.set(name, value);
+    return told.map(([name, value]) => `${name}=${value}`).join(' ');
+  }
+}

@@ -48,6 +48,7 @@ export const arm64: Architecture = {
   framePointer: 'x29',
   linkRegister: 'x30',
   arenaBaseRegister: 'x28',
+  faultAddressRegister: 'FAR_EL1',
   tlb: NEOVERSE_N1_L2TLB,
   layout: arm64Layout,
   pteFormat: arm64PteFormat,

@@ -51,6 +51,7 @@ export const x86: Architecture = {
   framePointer: 'rbp',
   linkRegister: null,
   arenaBaseRegister: 'r12',
+  faultAddressRegister: 'CR2',
   tlb: GOLDEN_COVE_STLB,
   layout: x86Layout,
   pteFormat: x86PteFormat,
