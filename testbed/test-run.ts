@@ -1,0 +1,49 @@
+// Runs scenarios written into tests, and keeps what happened.
+import { loadAssembler } from '../emulator/assembler.ts';
+import { loadDisassembler } from '../emulator/disassembler.ts';
+import { type Event, EventSink } from '../emulator/events.ts';
+import { unicornEngine } from '../emulator/unicorn/engine.ts';
+import { Machines } from './machines.ts';
+import { type RunHost, type StepRun, WorldRun } from './run.ts';
+import { type ArchName, parseScenario } from './scenario.ts';
+
+export async function loadTestHost(): Promise<RunHost> {
+  const [assembler, disassembler] = await Promise.all([loadAssembler(), loadDisassembler()]);
+  return { machines: new Machines(unicornEngine()), assembler, disassembler };
+}
+
+export interface TestRun {
+  readonly steps: readonly StepRun[];
+  /** Kernel log, one entry a line. */
+  readonly log: readonly string[];
+  /** By step. */
+  readonly events: readonly (readonly Event[])[];
+  /** Lines `key: wanted, got` of every step. */
+  readonly failures: readonly string[];
+}
+
+/** Runs every step of a scenario's text. @throws what a command would tell the user */
+export function runYaml(host: RunHost, text: string, arch: ArchName): TestRun {
+  const scenario = parseScenario(text, 'test.yaml', () => {
+    throw new Error('no files in tests');
+  });
+  const sink = new EventSink();
+  const run = new WorldRun(host, scenario.worlds[arch]!, sink);
+  try {
+    const events: Event[][] = [];
+    const steps = run.steps.map((step) => {
+      const seen: Event[] = [];
+      const stop = sink.read((event) => seen.push(event));
+      const done = run.runStep(step);
+      stop();
+      events.push(seen);
+      return done;
+    });
+    const failures = steps.flatMap((step) =>
+      step.failures.map(({ expect, wanted, got }) => `${expect}: ${wanted}, ${got}`),
+    );
+    return { steps, log: [...run.kernel.context.log], events, failures };
+  } finally {
+    run.close();
+  }
+}
