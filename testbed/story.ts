@@ -37,6 +37,8 @@ export class Story {
   private walk: WalkStepEvent[] = [];
   /** The last line opened a list of kernel functions. */
   private inPath = false;
+  /** Whose line was told last. */
+  private label = '';
   /** Arguments of the kernel's path so far. */
   private readonly told = new Map<string, string>();
   private inFault = false;
@@ -89,6 +91,7 @@ export class Story {
     this.faults++;
     this.inPath = false;
     this.told.clear();
+    this.label = '';
     this.printed = [];
     this.inFault = this.faults <= this.parts.full;
     const head = `fault ${this.faults}: ${event.access} at ${hex(event.va)}, ${this.source.place(event.va)}`;
@@ -148,7 +151,7 @@ export class Story {
         this.pathLine(event.fn, this.newArguments(event.args));
         return;
       case 'decision':
-        this.pathLine('', event.text);
+        this.pathLine(event.fn, event.text);
         return;
       case 'pteChange':
         this.pathLine(
@@ -184,7 +187,10 @@ export class Story {
   private pathLine(label: string, text: string): void {
     if (!this.inPath) this.write("  the kernel's path");
     this.inPath = true;
-    this.write(`    ${`${label.padEnd(LABEL)}  ${text}`.trimEnd()}`);
+    // What a function decided stands below its name.
+    const name = label === this.label ? '' : label;
+    this.label = label;
+    this.write(`    ${`${name.padEnd(LABEL)}  ${text}`.trimEnd()}`);
   }
 
   private instructionLine(ip: VirtAddr): string {
