@@ -27,4 +27,3 @@ export function physAddr(value: number): PhysAddr {
 }
 
 export const pfnToPhys = (pfn: Pfn): PhysAddr => (pfn * FRAME_SIZE) as PhysAddr;
-export const physToPfn = (pa: PhysAddr): Pfn => Math.floor(pa / FRAME_SIZE) as Pfn;

@@ -1,7 +1,5 @@
 // Masks, wraps and sign extensions of machine words. Every 64-bit wrap of the project is made here.
 
-export const U64_MASK = 0xffff_ffff_ffff_ffffn;
-
 /** The low 64 bits of `value`, as unsigned. */
 export const u64 = (value: bigint): bigint => BigInt.asUintN(64, value);
 
