@@ -3,7 +3,8 @@ import { AssemblyError } from '../emulator/assembler.ts';
 import { hex } from '../emulator/bits.ts';
 import { parseWord } from './decode.ts';
 import { CliError, EXIT } from './errors.ts';
-import { loadNamedAssembler, readText } from './host.ts';
+import { nameOf, readText } from './files.ts';
+import { loadNamedAssembler } from './host.ts';
 import type { Io } from './io.ts';
 
 export interface AsmOptions {
@@ -51,8 +52,7 @@ function source(words: readonly string[], options: AsmOptions, io: Io): [string,
   if (options.file !== undefined && words.length > 0) {
     throw new CliError('asm: text and --file are both given', 'give one of them');
   }
-  if (options.file === '-') return ['standard input', new TextDecoder().decode(io.readStdin())];
-  if (options.file !== undefined) return [options.file, readText(options.file, io)];
+  if (options.file !== undefined) return [nameOf(options.file), readText(options.file, io)];
   if (words.length === 0) {
     throw new CliError(
       'asm: nothing to assemble',

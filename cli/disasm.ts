@@ -2,7 +2,8 @@
 import { hex } from '../emulator/bits.ts';
 import { loadDisassembler } from '../emulator/disassembler.ts';
 import { parseWord } from './decode.ts';
-import { CliError, cannotRead, EXIT } from './errors.ts';
+import { CliError, EXIT } from './errors.ts';
+import { readBytes } from './files.ts';
 import type { Io } from './io.ts';
 
 export interface DisasmOptions {
@@ -37,11 +38,7 @@ export async function disasmCommand(words: readonly string[], options: DisasmOpt
 function source(words: readonly string[], options: DisasmOptions, io: Io): Uint8Array {
   if (options.file !== undefined) {
     if (words.length > 0) throw new CliError('disasm: bytes and --file are both given', 'give one');
-    try {
-      return options.file === '-' ? io.readStdin() : io.readFile(options.file);
-    } catch (error) {
-      throw cannotRead(options.file, error);
-    }
+    return readBytes(options.file, io);
   }
   const digits = words.join('').replaceAll(/\s|0x|,|:/g, '');
   if (digits === '' || digits.length % 2 !== 0 || !/^[0-9a-f]*$/i.test(digits)) {

@@ -7,7 +7,7 @@ import { Machines } from '../testbed/machines.ts';
 import { rememberAssembler, rememberDisassembler } from '../testbed/remembered.ts';
 import type { RunHost } from '../testbed/run.ts';
 import { parseScenario, type Scenario } from '../testbed/scenario.ts';
-import { CliError, cannotRead } from './errors.ts';
+import { readText } from './files.ts';
 import type { Io } from './io.ts';
 
 /** Our assembler, or GNU as (`gnu`), whose absence shows when it is used. */
@@ -28,26 +28,6 @@ export async function loadHost(assemblerName?: string): Promise<RunHost> {
     assembler: rememberAssembler(assembler),
     disassembler: rememberDisassembler(disassembler),
   };
-}
-
-/** The text of a UTF-8 file. @throws CliError if it cannot be read or is no text */
-export function readText(path: string, io: Io): string {
-  let bytes: Uint8Array;
-  try {
-    bytes = io.readFile(path);
-  } catch (error) {
-    throw cannotRead(path, error);
-  }
-  try {
-    // Neither format has a use for a zero byte; files that are no text are full of them.
-    if (!bytes.includes(0)) return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch {
-    // Not UTF-8.
-  }
-  throw new CliError(
-    `${path}: is not UTF-8 text`,
-    'give a scenario (.yaml, .json) or assembly (.S, .s)',
-  );
 }
 
 /** Reads and checks a scenario file. @throws CliError, ScenarioError */

@@ -2,9 +2,10 @@
 import { extname } from 'node:path';
 import { type Code, parseScenario, type Scenario } from '../testbed/scenario.ts';
 import { ScenarioError } from '../testbed/scenario-error.ts';
-import { CliError, cannotRead } from './errors.ts';
+import { CliError } from './errors.ts';
 import { shellWord } from './execute.ts';
-import { isScenarioFile, loadScenario, readText, withSeries } from './host.ts';
+import { readBytes, readText } from './files.ts';
+import { isScenarioFile, loadScenario, withSeries } from './host.ts';
 import type { Io } from './io.ts';
 
 export interface ProgramOptions {
@@ -42,11 +43,8 @@ export function scenarioFrom(file: string, options: ProgramOptions, io: Io): Sce
     return withSeries(loadScenario(file, io), options.series);
   }
   if (['.S', '.s'].includes(extname(file))) return scenarioOfAssembly(file, options, io);
-  try {
-    io.readFile(file);
-  } catch (error) {
-    throw cannotRead(file, error);
-  }
+  // A file that is not there, or no file, is told first.
+  readBytes(file, io);
   if (extname(file) === '.o') {
     throw new CliError(
       `${file}: compiled objects cannot be run yet`,

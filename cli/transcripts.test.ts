@@ -140,7 +140,7 @@ describe('colours', () => {
   });
 
   it('never get into JSON', async () => {
-    for (const argv of [['run', FIRST], SUITE, ['decode', 'pf', '2'], ['doctor']]) {
+    for (const argv of [['run', FIRST], SUITE, ['decode', 'pf', '2']]) {
       const run = await faultline([...argv, '--json'], { colour: true });
       expect(run.stdout).not.toContain('\x1b');
     }

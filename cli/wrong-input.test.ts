@@ -97,7 +97,7 @@ const CASES: readonly Case[] = [
   ],
   ['test-folder-missing', ['test', 'fixtures/no-such']],
   ['test-of-assembly', ['test', 'fixtures/asm/x86_64.s']],
-  ['test-of-nothing', ['test', 'fixtures/golden']],
+  ['test-of-nothing', ['test', 'fixtures/asm']],
   ['shard-impossible', ['test', FIRST, '--shard', '3/2']],
   ['shard-word', ['test', FIRST, '--shard', 'first']],
   ['reporter-unknown', ['test', FIRST, '--reporter', 'tap']],
