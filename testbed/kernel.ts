@@ -15,8 +15,7 @@ import type { BpfArena } from '../bpf/arena.ts';
 import { arenaRecoverer, bpfProgReportArenaViolation } from '../bpf/arena-fault.ts';
 import { type BpfContext, createBpf } from '../bpf/context.ts';
 import { UserMm } from '../bpf/user-mm.ts';
-import { FRAME_SIZE, type Pfn, type VirtAddr, virtAddr } from '../emulator/address.ts';
-import { u64 } from '../emulator/bits.ts';
+import { FRAME_SIZE, type VirtAddr, virtAddr } from '../emulator/address.ts';
 import type { Disassembler, Insn } from '../emulator/disassembler.ts';
 import type { EventSink } from '../emulator/events.ts';
 import type { Ram } from '../emulator/ram.ts';
@@ -24,18 +23,13 @@ import { type KernelConfig, KernelContext } from '../mm/context.ts';
 import { InitMm } from '../mm/init-mm.ts';
 import { PageAllocator, type PageOwner } from '../mm/page-alloc.ts';
 import type { Paging } from '../mm/paging.ts';
-import type { Pgprot } from '../mm/pte.ts';
 import type { TlbControl } from '../mm/tlb-control.ts';
 import { VM_NO_GUARD, VM_USERMAP, Vmalloc } from '../mm/vmalloc.ts';
+import { KernelMemory, OutOfMemory } from './kernel-memory.ts';
 import type { Machine } from './machines.ts';
 import { StackWalker } from './stack-walk.ts';
 import { SymbolTable } from './symbols.ts';
 import { Vcpu } from './vcpu.ts';
-
-/** The modelled machine has no room for what it is asked to hold. */
-export class OutOfMemory extends RangeError {
-  readonly remedy = 'ask for less: fewer or smaller pages, buffers and pieces of code';
-}
 
 /** What a kernel is built on. */
 export interface KernelParts {
@@ -47,6 +41,8 @@ export interface KernelParts {
   readonly events: EventSink;
   /** THREAD_SIZE in bytes, rounded up to pages. */
   readonly stackSize: number;
+  /** Where the task's stack lies, a multiple of its size; the layout's own place by default. */
+  readonly stackAt?: VirtAddr;
 }
 
 /** Frames below this are the firmware's: the allocator starts here. */
@@ -69,6 +65,8 @@ export class Kernel {
   readonly ram: Ram;
   readonly pages: PageAllocator;
   readonly mm: InitMm;
+  /** Kernel memory by its addresses. */
+  readonly memory: KernelMemory;
   readonly vmalloc: Vmalloc;
   readonly bpf: BpfContext;
   readonly layout: KernelLayout;
@@ -91,7 +89,6 @@ export class Kernel {
   private readonly extable: { readonly at: VirtAddr; readonly table: Uint8Array }[] = [];
   private readonly decoded = new Map<bigint, Insn>();
   private readonly stackWalker: StackWalker;
-  private readonly pageMask: bigint;
 
   constructor(parts: KernelParts) {
     const { arch, config, machine } = parts;
@@ -104,12 +101,12 @@ export class Kernel {
     this.context = new KernelContext(parts.events, config);
     this.ram = ram;
     this.pageSize = config.pageSize;
-    this.pageMask = BigInt(config.pageSize - 1);
     this.stackWalker = new StackWalker(arch, ram);
     this.layout = arch.layout(config);
     const format = arch.pteFormat(config);
     this.pages = new PageAllocator(this.context, ram, FIRST_PFN, ram.size / FRAME_SIZE - FIRST_PFN);
     this.mm = new InitMm({ kernel: this.context, ram, pages: this.pages, format });
+    this.memory = new KernelMemory(this.mm, (pa) => this.stackWalker.note(pa));
     const tlb = this.tlbControl();
     this.vmalloc = new Vmalloc(this.mm, tlb, this.layout.vmallocStart, this.layout.vmallocEnd);
     this.text = this.pages.owner('kernel text');
@@ -117,7 +114,7 @@ export class Kernel {
     this.nextCode = this.layout.text + CODE_OFFSET;
     this.nextImage = this.layout.bpfText;
     this.reserveText();
-    this.task = this.createTask(parts.stackSize);
+    this.task = this.createTask(parts.stackSize, parts.stackAt ?? this.layout.stack);
     this.bpf = createBpf({
       kernel: this.context,
       ram,
@@ -158,8 +155,8 @@ export class Kernel {
       reportArenaViolation: (isWrite, addr, ip) =>
         bpfProgReportArenaViolation(this.bpf, isWrite, addr, ip),
       formatSymbol: (ip) => this.symbols.format(ip),
-      readMemory: (va, length) => this.readMemory(va, length),
-      readWord: (va) => this.readWord(virtAddr(va)),
+      readMemory: (va, length) => this.memory.read(va, length),
+      readWord: (va) => this.memory.readWord(virtAddr(va)),
       kernelTextAddress: (ip) =>
         this.symbols.find(virtAddr(ip)) !== null || this.bpf.ksyms.find(virtAddr(ip)) !== null,
       isVmallocAddr: (addr) => this.vmalloc.isVmallocAddr(addr),
@@ -177,9 +174,9 @@ export class Kernel {
     const padding = Number(CODE_PADDING);
     const padded = new Uint8Array(padding + bytes.length).fill(this.trapByte, 0, padding);
     padded.set(bytes, padding);
-    this.mapBytes(virtAddr(this.nextCode), padded, 'PAGE_KERNEL_ROX', this.text);
+    this.memory.mapBytes(virtAddr(this.nextCode), padded, 'PAGE_KERNEL_ROX', this.text);
     // One unmapped page between two pieces of code: running off an end is a fault.
-    this.nextCode += BigInt((this.pagesFor(padded.length) + 1) * this.pageSize);
+    this.nextCode += BigInt((this.memory.pagesFor(padded.length) + 1) * this.pageSize);
     this.codeChanged();
     return at;
   }
@@ -197,9 +194,9 @@ export class Kernel {
    * that is never run.
    */
   mapBlankText(at: VirtAddr): void {
-    if (this.physOf(at) !== null) return;
+    if (this.memory.physOf(at) !== null) return;
     const traps = new Uint8Array(this.pageSize).fill(this.trapByte);
-    this.mapBytes(at, traps, 'PAGE_KERNEL_ROX', this.text);
+    this.memory.mapBytes(at, traps, 'PAGE_KERNEL_ROX', this.text);
   }
 
   /** Fills text that is never run: int3, udf. */
@@ -209,10 +206,10 @@ export class Kernel {
 
   /** Maps zeroed kernel memory of its own with `bytes` at its start. @returns its page-aligned address */
   allocBuffer(bytes: Uint8Array): VirtAddr {
-    const count = this.pagesFor(Math.max(bytes.length, 1));
+    const count = this.memory.pagesFor(Math.max(bytes.length, 1));
     const area = this.vmalloc.getVmArea(count * this.pageSize, VM_USERMAP);
     if (area === null) throw new OutOfMemory('no addresses are left for a buffer');
-    this.mapBytes(area.addr, bytes, 'PAGE_KERNEL', this.data);
+    this.memory.mapBytes(area.addr, bytes, 'PAGE_KERNEL', this.data);
     return area.addr;
   }
 
@@ -232,49 +229,13 @@ export class Kernel {
     return this.bpf.ksyms.searchExtables(ip);
   }
 
-  /** Physical address behind a kernel address by init_mm's tables, whatever the rights; null where nothing is mapped. */
-  physOf(va: VirtAddr): number | null {
-    const pfn = this.mm.vmallocToPage(va);
-    return pfn < 0 ? null : pfn * FRAME_SIZE + Number(va & this.pageMask);
-  }
-
-  /** The 8 bytes at an address, aligned or not; null where something is not mapped. */
-  readWord(va: VirtAddr): bigint | null {
-    const pa = this.physOf(va);
-    if (pa === null) return null;
-    if (pa % 8 === 0 && this.ram.contains(pa, 8)) {
-      this.stackWalker.note(this.mm.ptepOffset(va)!);
-      this.stackWalker.note(pa);
-      return this.ram.read64(pa);
-    }
-    const bytes = this.readMemory(va, 8);
-    return bytes === null ? null : new DataView(bytes.buffer).getBigUint64(0, true);
-  }
-
-  /** Kernel memory as a debugger reads it; null where a page is not mapped or lies outside RAM. */
-  readMemory(va: VirtAddr, length: number): Uint8Array | null {
-    const bytes = new Uint8Array(length);
-    return this.eachPage(va, length, (pa, offset, count) => {
-      bytes.set(this.ram.read(pa, count), offset);
-    })
-      ? bytes
-      : null;
-  }
-
-  /** Writes kernel memory whatever its rights. @returns false, with part of it written, where a page is not mapped */
-  writeMemory(va: VirtAddr, bytes: Uint8Array): boolean {
-    return this.eachPage(va, bytes.length, (pa, offset, count) => {
-      this.ram.write(pa, bytes.subarray(offset, offset + count));
-    });
-  }
-
   /** The instruction at `ip`; null where nothing can be read. */
   instructionAt(ip: VirtAddr): Insn | null {
     const known = this.decoded.get(ip);
     if (known !== undefined) return known;
     // An instruction may end at the last mapped byte: try the longest first.
     for (const length of this.arch.linkRegister === null ? [15, 8, 4, 2, 1] : [4]) {
-      const bytes = this.readMemory(ip, length);
+      const bytes = this.memory.read(ip, length);
       if (bytes === null) continue;
       const [insn] = this.disassembler.disassemble(bytes, { arch: this.arch.name, address: ip });
       this.decoded.set(ip, insn);
@@ -300,11 +261,11 @@ export class Kernel {
     this.vmalloc.getVmArea(Number(stack - text) - this.pageSize, VM_NO_GUARD | VM_USERMAP, text);
   }
 
-  private createTask(stackSize: number): Task {
-    const count = this.pagesFor(stackSize);
-    const area = this.vmalloc.getVmArea(count * this.pageSize, VM_USERMAP, this.layout.stack);
+  private createTask(stackSize: number, at: VirtAddr): Task {
+    const count = this.memory.pagesFor(stackSize);
+    const area = this.vmalloc.getVmArea(count * this.pageSize, VM_USERMAP, at);
     if (area === null) throw new OutOfMemory('no addresses for the kernel stack');
-    this.mapPages(area.addr, count, 'PAGE_KERNEL', this.pages.owner('kernel stack'));
+    this.memory.map(area.addr, count, 'PAGE_KERNEL', this.pages.owner('kernel stack'));
     return {
       comm: 'faultline',
       pid: 1000,
@@ -351,41 +312,5 @@ export class Kernel {
         for (const { mmu, paging } of this.cpus) mmu.invalidatePage(addr, paging.space, true);
       },
     };
-  }
-
-  private pagesFor(bytes: number): number {
-    return Math.ceil(bytes / this.pageSize);
-  }
-
-  private mapPages(at: VirtAddr, count: number, prot: Pgprot, owner: PageOwner): void {
-    for (let i = 0; i < count; i++) {
-      const pfn = this.pages.allocPage(owner);
-      const va = u64(at + BigInt(i * this.pageSize)) as VirtAddr;
-      if (pfn < 0 || this.mm.mapRange(va, pfn as Pfn, 1, prot) < 0) {
-        throw new OutOfMemory('no memory is left');
-      }
-    }
-  }
-
-  private mapBytes(at: VirtAddr, bytes: Uint8Array, prot: Pgprot, owner: PageOwner): void {
-    this.mapPages(at, this.pagesFor(Math.max(bytes.length, 1)), prot, owner);
-    this.writeMemory(at, bytes);
-  }
-
-  /** Calls `visit` for each stretch of [va, va + length) within a page. @returns false at the first unmapped page */
-  private eachPage(
-    va: VirtAddr,
-    length: number,
-    visit: (pa: number, offset: number, count: number) => void,
-  ): boolean {
-    for (let offset = 0; offset < length; ) {
-      const at = virtAddr(va + BigInt(offset));
-      const pa = this.physOf(at);
-      const count = Math.min(length - offset, this.pageSize - Number(at & this.pageMask));
-      if (pa === null || !this.ram.contains(pa, count)) return false;
-      visit(pa, offset, count);
-      offset += count;
-    }
-    return true;
   }
 }

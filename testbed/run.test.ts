@@ -201,3 +201,58 @@ describe('a call that cannot be made', () => {
     expect(failing(text('0x10000'), arch)).toBe('nothing');
   });
 });
+
+describe('kernel options', () => {
+  const run = (arch: ArchName, kernel: string, page = 16) =>
+    runYaml(
+      host,
+      world(`
+kernel: {${kernel}}
+arena: {alloc: [[0, 1]]}
+steps:
+  - call:
+      code:
+        x86_64: "mov [rdi], rsi; mov [rdi + 0x10000], rsi; ret"
+        arm64: "str x1, [x0]; add x0, x0, #0x10000; str x1, [x0]; ret"
+      args: [{arena: 0x0}, 42]
+    expect: {faults: [{access: write, resolution: scratch, page: ${page}}]}
+  - pte: {page: ${page}}
+  - user: {page: 0, access: read}
+    expect: {value: 42}
+  - destroy: {}
+    expect: {leaked: 0, freed: 1}
+`),
+      arch,
+    );
+
+  it.each<[ArchName, string, bigint, number?]>([
+    ['x86_64', 'la57: true', 0x8000000001234163n],
+    ['x86_64', 'pti: true', 0x8000000001234063n],
+    ['x86_64', 'erms: false', 0x8000000001234163n],
+    ['x86_64', 'stack: 0x100000, scratch_pfn: 0xabcde', 0x80000000abcde163n],
+    ['x86_64', 'la57: true, vm_start: {x86_64: 0xffa0000001e69000}', 0x8000000001234163n],
+    // Where the stack lies otherwise.
+    ['x86_64', 'vm_start: {x86_64: 0xffffc90000008000}', 0x8000000001234163n],
+    ['x86_64', 'vm_start: {x86_64: 0xffffc90000108000}', 0x8000000001234163n],
+    ['arm64', 'pti: true', 0x0068000001234f03n],
+    ['arm64', 'hafdbs: true', 0x0068000001234703n],
+    ['arm64', 'page_size: 16384', 0x00680000048d0703n, 4],
+    ['arm64', 'page_size: 65536', 0x0068000012340703n, 1],
+  ])('%s {%s}: the scratch PTE is %x', (arch, kernel, pte, page) => {
+    const { steps, failures } = run(arch, kernel, page);
+    expect(failures).toEqual([]);
+    expect(steps[1].seen).toMatchObject({ value: pte, pteKind: 'scratch' });
+  });
+
+  it('bpf_syscall: false leaves only the stub, which recovers nothing', () => {
+    for (const arch of ARCHS) {
+      expect(run(arch, 'bpf_syscall: false').steps[0].seen).toMatchObject({ outcome: 'oops' });
+    }
+  });
+
+  it('refuse places that cannot be', () => {
+    const place = (kernel: string) => failing(`kernel: {${kernel}}\nsteps: [{worker: {}}]`);
+    expect(place('vm_start: {x86_64: 0xffff888000001000}')).toMatch(/cannot be made: -ENOMEM/);
+    expect(place('scratch_pfn: 0x80')).toMatch(/cannot be made: -ENOMEM/);
+  });
+});

@@ -4,16 +4,16 @@
 import type { Architecture } from '../arch/arch.ts';
 import { arm64 } from '../arch/arm64/index.ts';
 import { x86 } from '../arch/x86/index.ts';
-import { arenaMapAlloc, BpfArena } from '../bpf/arena.ts';
+import { arenaMapAlloc, BpfArena, guardSize, kernVmSize } from '../bpf/arena.ts';
 import { KernelStuck } from '../bpf/arena-pte.ts';
 import { bpfArenaAllocPages } from '../bpf/kfuncs.ts';
 import type { BpfProg } from '../bpf/prog.ts';
-import { FRAME_SIZE, virtAddr } from '../emulator/address.ts';
+import { FRAME_SIZE, type VirtAddr, virtAddr } from '../emulator/address.ts';
 import type { Assembler } from '../emulator/assembler.ts';
 import { hex, u64 } from '../emulator/bits.ts';
 import type { Disassembler } from '../emulator/disassembler.ts';
 import { EventSink } from '../emulator/events.ts';
-import { finish } from '../mm/context.ts';
+import { ERRNO, finish } from '../mm/context.ts';
 import { Call, CallError, type CallSeen } from './call.ts';
 import { formatErrno } from './errno.ts';
 import { checkStep, type Failure } from './expect.ts';
@@ -98,9 +98,23 @@ export class WorldRun {
       disassembler: this.host.disassembler,
       events,
       stackSize: stack,
+      stackAt: this.stackPlace(),
     });
     kernel.addCpu();
     return kernel;
+  }
+
+  /** The stack's own place, or behind the first arena where a scenario puts that over it. */
+  private stackPlace(): VirtAddr | undefined {
+    const { vmStart, stack, pageSize } = this.world.kernel;
+    if (vmStart === null) return undefined;
+    const { layout } = ARCHITECTURES[this.world.arch];
+    const { stack: usual } = layout({ ...this.world.kernel, series: this.world.series });
+    const guard = BigInt(guardSize(pageSize));
+    const end = vmStart + BigInt(kernVmSize(pageSize)) + guard;
+    if (usual >= end || usual + BigInt(stack) < vmStart - guard) return undefined;
+    const size = BigInt(stack);
+    return virtAddr(end + size - (end % size));
   }
 
   /** Does one step to its end and compares. @throws AssemblyError, CallError */
@@ -195,7 +209,7 @@ export class WorldRun {
     if (!(arena instanceof BpfArena)) {
       throw new CallError(
         `${this.world.name}: arena ${options.name} cannot be made: ${formatErrno(arena)}`,
-        'check its pages, user_vm_start, and kernel.vm_start and scratch_pfn',
+        this.remedyFor(arena, first),
       );
     }
     kernel.arenas.set(options.name, arena);
@@ -205,6 +219,14 @@ export class WorldRun {
       userVmStart: options.userVmStart,
       pageSize: kernel.pageSize,
     };
+  }
+
+  /** The loader has checked what arena_map_alloc() checks: what is left is room. */
+  private remedyFor(errno: number, first: boolean): string {
+    const { vmallocStart, vmallocEnd } = this.kernel.layout;
+    if (errno !== ERRNO.ENOMEM || !first) return 'give fewer arenas';
+    const range = `${hex(vmallocStart)} to ${hex(vmallocEnd)}`;
+    return `kernel.vm_start must leave 4 GiB and the guards in ${range}, off the kernel's text and stack, and kernel.scratch_pfn name a free page of at most 4 GiB of memory`;
   }
 
   private fill(options: ArenaOptions, place: ArenaPlace): void {
@@ -220,7 +242,7 @@ export class WorldRun {
     }
     for (const { offset, contents } of options.init) {
       const at = virtAddr(place.kbase + offset);
-      if (!this.kernel.writeMemory(at, this.bytesOf(contents))) {
+      if (!this.kernel.memory.write(at, this.bytesOf(contents))) {
         throw new CallError(
           `${this.world.name}: arena ${options.name}: init at ${hex(offset)} is not in allocated pages`,
           'allocate the pages with `alloc:` first',

