@@ -206,7 +206,8 @@ describe('kernel options', () => {
   const run = (arch: ArchName, kernel: string, page = 16) =>
     runYaml(
       host,
-      world(`
+      `
+arch: ${arch}
 kernel: {${kernel}}
 arena: {alloc: [[0, 1]]}
 steps:
@@ -221,7 +222,7 @@ steps:
     expect: {value: 42}
   - destroy: {}
     expect: {leaked: 0, freed: 1}
-`),
+`,
       arch,
     );
 
@@ -238,7 +239,7 @@ steps:
     ['arm64', 'hafdbs: true', 0x0068000001234703n],
     ['arm64', 'page_size: 16384', 0x00680000048d0703n, 4],
     ['arm64', 'page_size: 65536', 0x0068000012340703n, 1],
-  ])('%s {%s}: the scratch PTE is %x', (arch, kernel, pte, page) => {
+  ])('%s {%s}', (arch, kernel, pte, page) => {
     const { steps, failures } = run(arch, kernel, page);
     expect(failures).toEqual([]);
     expect(steps[1].seen).toMatchObject({ value: pte, pteKind: 'scratch' });
