@@ -42,7 +42,7 @@ export function examine(kernel: Kernel, at: VirtAddr, format: ExamineFormat): st
 }
 
 function read(kernel: Kernel, at: VirtAddr, length: number): Uint8Array {
-  const bytes = kernel.readMemory(at, length);
+  const bytes = kernel.memory.read(at, length);
   if (bytes !== null) return bytes;
   throw new CliError(`Cannot access memory at address ${hex(at)}`, "'info walk' tells why");
 }

@@ -6,7 +6,7 @@ import { AssemblyError } from '../emulator/assembler.ts';
 import type { EventSink } from '../emulator/events.ts';
 import { CallError } from '../testbed/call.ts';
 import { documentOf, type RunDocument } from '../testbed/document.ts';
-import { OutOfMemory } from '../testbed/kernel.ts';
+import { OutOfMemory } from '../testbed/kernel-memory.ts';
 import { type RunHost, type StepRun, WorldRun } from '../testbed/run.ts';
 import type { ArchName, Scenario, Step, World } from '../testbed/scenario.ts';
 import { CliError } from './errors.ts';

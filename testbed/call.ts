@@ -139,11 +139,11 @@ export class Call {
       readRegister: (name) => registers.get(name) ?? vcpu.cpu.readRegister(name),
       readArena: (arena, offset, length) => {
         const base = kernel.arenas.get(arena)?.kernVmStart ?? 0n;
-        return kernel.readMemory(virtAddr(base + offset), length);
+        return kernel.memory.read(virtAddr(base + offset), length);
       },
       readBuffer: (arg, length) => {
         const at = this.buffers[arg] ?? null;
-        return at === null ? null : kernel.readMemory(at, length);
+        return at === null ? null : kernel.memory.read(at, length);
       },
       ...streams,
     };
@@ -288,7 +288,7 @@ export class Call {
       }
       const word = new Uint8Array(8);
       new DataView(word.buffer).setBigUint64(0, value, true);
-      kernel.writeMemory(va, word);
+      kernel.memory.write(va, word);
     });
   }
 

@@ -64,7 +64,7 @@ function checkPlace(kernel: Kernel, pool: bigint, objects: number): void {
     );
   }
   for (let at = pool; at < pool + size; at += BigInt(pageSize)) {
-    if (kernel.physOf(virtAddr(at)) === null) continue;
+    if (kernel.memory.physOf(virtAddr(at)) === null) continue;
     const what = kernel.symbols.find(virtAddr(at))?.name ?? 'something else';
     throw new CallError(
       `${where}: a pool of ${hex(size)} bytes there would lie over ${what} at ${hex(at)}`,
