@@ -22,11 +22,12 @@ import { dataAbort, FSC_ALIGNMENT, pcAlignmentFault } from './fault-code.ts';
 import { type Arm64Paging, SCTLR_A } from './paging.ts';
 
 /** How an instruction's address must be aligned. */
-const SCTLR = 0;
+export const SCTLR = 0;
 /** Whatever SCTLR_EL1.A says: atomics, exclusives and acquire/release without FEAT_LSE2 (DDI 0487, B2.8.2). */
-const ALWAYS = 1;
+export const ALWAYS = 1;
 
-interface DataInstruction {
+/** What a load, store or atomic asks of the paging unit. */
+export interface DataInstruction {
   readonly how: 'data';
   /** Accesses in order: two for a Load-Exclusive with its Store-Exclusive. */
   readonly types: readonly AccessType[];
@@ -149,7 +150,8 @@ export function performAccess(
   }
 }
 
-function dataAccess(
+/** {@link performAccess} of a load, store or atomic that no mnemonic of {@link Arm64Instruction} stands for. */
+export function dataAccess(
   pages: PageTranslator,
   paging: Arm64Paging,
   insn: DataInstruction,

@@ -97,6 +97,14 @@ export class Arm64Paging implements Paging, EntryRules {
    * loads, stores and fetches.
    */
   access: AccessType | null = null;
+  /**
+   * Tells PSTATE.PAN where a program can change it without anybody noticing. It is asked when it matters: at an access of
+   * EL1 to what EL0 can reach. null: {@link state} holds what is true.
+   */
+  livePan: (() => boolean) | null = null;
+  /** The last translation that was granted is of Device memory. */
+  device = false;
+
   /** The next accesses are not aligned to their size, which Device memory refuses. */
   unaligned = false;
 
@@ -192,7 +200,7 @@ export class Arm64Paging implements Paging, EntryRules {
       return this.refuse(FSC_ALIGNMENT, access);
     }
     const allowed = allowedAt(rights, el0, this.regime.wxn);
-    const shown = this.regime.pan && !el0 && hiddenByPan(rights) ? allowed & PERM_X : allowed;
+    const shown = !el0 && hiddenByPan(rights) && this.panNow() ? allowed & PERM_X : allowed;
     const needs = access.needsAtEl0Only && !el0 ? 0 : access.needs;
     const missing = needs & ~(access.pan ? shown : allowed);
     if (missing !== 0) {
@@ -200,7 +208,13 @@ export class Arm64Paging implements Paging, EntryRules {
       return this.refuse(status, access, access.WnR || (missing & PERM_R) === 0);
     }
     this.perms = (rights & RIGHTS_DIRTY) !== 0 ? shown : shown & ~PERM_W;
+    this.device = device;
     return true;
+  }
+
+  private panNow(): boolean {
+    if (this.livePan === null) return this.regime.pan;
+    return this.state.features.pan && this.livePan();
   }
 
   grant(rights: number, hi: number, _lo: number, kind: AccessKind): Grant {
@@ -297,6 +311,7 @@ export class Arm64Paging implements Paging, EntryRules {
     }
     this.found = true;
     this.memAttr = 0;
+    this.device = true;
     this.shareability = OUTER_SHAREABLE;
     this.pa = (hi & 0xf_ffff) * TWO_32 + lo;
     this.perms = PERM_R | PERM_W | PERM_X;

@@ -112,6 +112,11 @@ export class X86Paging implements Paging, EntryRules {
 
   /** The entries that the last walk read. */
   readonly record = new WalkRecord();
+  /**
+   * Tells EFLAGS.AC where a program can change it without anybody noticing. It is asked when it matters: at an access to
+   * a user-mode address. null: {@link state} holds what is true.
+   */
+  liveAc: (() => boolean) | null = null;
   private geometry = FOUR_LEVELS;
   private root = 0;
   private reservedHi = 0;
@@ -240,6 +245,12 @@ export class X86Paging implements Paging, EntryRules {
     return this.state.cpl === 3 && !this.state.implicit;
   }
 
+  private takeAc(ac: boolean): void {
+    if (ac === this.state.ac) return;
+    this.state.ac = ac;
+    this.prepareRights();
+  }
+
   grant(rights: number, _hi: number, _lo: number, kind: AccessKind): Grant {
     if ((rights & RIGHT_PRESENT) === 0) {
       this.faultVector = VECTOR_PF;
@@ -253,6 +264,7 @@ export class X86Paging implements Paging, EntryRules {
 
   /** @returns true with `perms` set, or false with the fault set */
   private permit(rights: number, kind: AccessKind): boolean {
+    if (this.liveAc !== null && (rights & RIGHT_U) !== 0) this.takeAc(this.liveAc());
     const denied = this.denied[((rights >>> KEY_SHIFT) & 15) | ((rights & RIGHT_U) << 3)];
     const perms = this.allowed[rights & 7] & ~denied;
     const wanted = 1 << kind;

@@ -23,9 +23,11 @@ export const x86Description: CpuDescription = {
 export const RAX = 0;
 export const RCX = 2;
 export const RDX = 3;
-const RBP = 6;
+export const RSI = 4;
+export const RDI = 5;
+export const RBP = 6;
 export const RSP = 7;
-const RIP = 16;
+export const RIP = 16;
 const RFLAGS = 17;
 
 // SDM Vol. 1, 3.4.3.
@@ -49,6 +51,9 @@ const INDEX = new Map<string, number>(GENERAL.map((name, at) => [name, at]));
 const indexOf = (name: string): number => INDEX.get(name) ?? -1;
 const BY_OFFSET = PT_REGS_ORDER.map(indexOf);
 const BY_ENCODING = ENCODING_ORDER.map(indexOf);
+
+/** Index into {@link X86PtRegs.words} of a register's number in encodings, 0 to 15. */
+export const generalIndex = (number: number): number => BY_ENCODING[number];
 
 /** Byte offset of a 64-bit register in struct pt_regs, 0 (r15) to 112 (rdi). @throws RangeError for any other name */
 export function ptRegsOffset(name: string): number {
