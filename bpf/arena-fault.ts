@@ -12,7 +12,10 @@ import { BPF_STDERR, BpfStreamStage, bpfStreamGet, bpfStreamStageCommit } from '
 
 const FN = 'bpf_arena_handle_page_fault';
 
-/** bpf_arena_handle_page_fault() as the fault paths call it; the stub without CONFIG_BPF_SYSCALL. */
+/**
+ * bpf_arena_handle_page_fault() as the fault paths call it; the stub without CONFIG_BPF_SYSCALL.
+ * @kernel bpf_arena_handle_page_fault kernel/bpf/core.c read - the weak stub
+ */
 export function arenaRecoverer(bpf: BpfContext): Recoverer {
   const { bpfSyscall } = bpf.kernel.config;
   return {

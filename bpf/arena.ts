@@ -136,7 +136,10 @@ export class BpfArena {
     return Math.floor(((uaddr - lo32(this.userVmStart)) >>> 0) / this.bpf.kernel.config.pageSize);
   }
 
-  /** clear_lo32(user_vm_start) + offset: the full user address of an offset in the band. */
+  /**
+   * clear_lo32(user_vm_start) + offset: the full user address of an offset in the band.
+   * @kernel clear_lo32 kernel/bpf/arena.c read
+   */
   fullUaddr(offset: number): bigint {
     return (BigInt(hi32(this.userVmStart)) << 32n) + BigInt(offset);
   }

@@ -128,7 +128,10 @@ export class RangeTree {
     return 0;
   }
 
-  /** kmalloc_nolock() of a node. */
+  /**
+   * kmalloc_nolock() of a node.
+   * @kernel kmalloc_nolock mm/slub.c unverified - only that it can fail
+   */
   private allocNode(): boolean {
     return this.kernel.failure('range_node') === 0;
   }

@@ -42,6 +42,7 @@ export function* mutexLock(kernel: KernelContext, lock: Lock): Activity<void> {
 /**
  * raw_res_spin_unlock_irqrestore(), mutex_unlock(). Its step is the caller's: a release is seen after it.
  * @kernel raw_res_spin_unlock_irqrestore kernel/bpf/rqspinlock.c unverified
+ * @kernel mutex_unlock kernel/locking/mutex.c unverified
  */
 export function unlock(kernel: KernelContext, lock: Lock): void {
   lock.holder = -1;

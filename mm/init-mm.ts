@@ -177,7 +177,10 @@ export class InitMm {
     return 0;
   }
 
-  /** pte_none(ptep_get(ptep)), without a bigint for an entry of 0. */
+  /**
+   * pte_none(ptep_get(ptep)), without a bigint for an entry of 0.
+   * @kernel pte_none include/linux/pgtable.h read
+   */
   pteNone(ptep: number): boolean {
     const word = this.ram.wordIndex(ptep);
     const zero = (this.ram.word(word) | this.ram.word(word + 1)) === 0;

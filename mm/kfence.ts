@@ -44,9 +44,15 @@ export interface KfenceHost {
   formatSymbol(ip: VirtAddr): string;
 }
 
-/** x86 (asm/kfence.h): every bit is inverted, so that no frame stands in an absent entry for L1TF to read. */
+/**
+ * x86 (asm/kfence.h): every bit is inverted, so that no frame stands in an absent entry for L1TF to read.
+ * @kernel kfence_protect_page arch/x86/include/asm/kfence.h unverified
+ */
 export const kfenceProtectedPteX86 = (entry: bigint): bigint => u64(~entry);
-/** arm64 (asm/kfence.h, set_memory_valid()): PTE_VALID goes and PTE_PRESENT_INVALID, bit 11, comes. */
+/**
+ * arm64 (asm/kfence.h, set_memory_valid()): PTE_VALID goes and PTE_PRESENT_INVALID, bit 11, comes.
+ * @kernel kfence_protect_page arch/arm64/include/asm/kfence.h unverified
+ */
 export const kfenceProtectedPteArm64 = (entry: bigint): bigint => (entry & ~1n) | (1n << 11n);
 
 export class Kfence {

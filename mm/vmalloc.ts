@@ -51,6 +51,7 @@ export class Vmalloc {
    * get_vm_area(size, flags): reserves addresses, and a guard page behind them unless VM_NO_GUARD is set.
    * @param size bytes, rounded up to pages. @param at the address wanted, a page boundary
    * @returns null if no gap fits, or if `at` is outside the range or taken
+   * @kernel get_vm_area mm/vmalloc.c unverified
    */
   getVmArea(size: number, flags: number, at?: VirtAddr): VmStruct | null {
     const { pageSize } = this.mm;

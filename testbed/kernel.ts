@@ -220,7 +220,10 @@ export class Kernel {
     return () => void this.extable.splice(this.extable.indexOf(entry), 1);
   }
 
-  /** search_exception_tables(): the kernel's, then those of BPF images. */
+  /**
+   * search_exception_tables(): the kernel's, then those of BPF images.
+   * @kernel search_exception_tables kernel/extable.c read - no modules
+   */
   searchExceptionTables(ip: VirtAddr): ExtableEntry | null {
     for (const { at, table } of this.extable) {
       const entry = this.arch.searchExtable(table, at, ip);

@@ -50,7 +50,10 @@ const present = (entry: bigint): boolean => (entry & PRESENT) !== 0n;
 /** p?d_present() && !p?d_leaf(): there is a table below. PSE in the top level is reserved and no leaf. */
 export const hasTable = (entry: bigint): boolean => present(entry) && (entry & PSE) === 0n;
 
-/** The lines of show_fault_oops() that tell why a fetch was refused (lookup_address_in_pgd_attr()). */
+/**
+ * The lines of show_fault_oops() that tell why a fetch was refused (lookup_address_in_pgd_attr()).
+ * @kernel lookup_address_in_pgd_attr arch/x86/mm/pat/set_memory.c unverified
+ */
 function showFetch(context: FaultContext, addr: VirtAddr): void {
   const entries = tableEntries(context, context.swapperPgDir, addr, hasTable).map(
     ({ value }) => value,
