@@ -41,6 +41,18 @@ describe('disassemble', () => {
     ]);
   });
 
+  it.each([
+    ['000840f8', 'ldtr x0, [x0]'],
+    ['210840b8', 'ldtr w1, [x1]'],
+    ['42885fb8', 'ldtr w2, [x2, #-8]'],
+    ['639880b8', 'ldtrsw x3, [x3, #9]'],
+    ['84f80f38', 'sttrb w4, [x4, #0xff]'],
+    ['ffcbdf38', 'ldtrsb wzr, [sp, #-4]'],
+    ['200840f8', 'ldtr x0, [x1]'],
+  ])('knows unprivileged accesses through their own target: %s', (hex, text) => {
+    expect(disassemble(from(hex), { arch: 'arm64', address: 0n })[0].text).toBe(text);
+  });
+
   it('gives nothing for nothing', () => {
     expect(disassemble(new Uint8Array(0), { arch: 'x86_64', address: 0n })).toEqual([]);
   });

@@ -91,12 +91,42 @@ function decode(capstone: Capstone, bytes: Uint8Array, address: bigint): Raw[] {
 
 const hexByte = (byte: number) => `0x${byte.toString(16).padStart(2, '0')}`;
 
-/** `udf` is the one instruction that Capstone 5 takes for data (Arm ARM C6.2: bits 31 to 16 are zero). */
+/** Bytes that Capstone takes for data; two kinds of AArch64 instructions are among them. */
 function asData(bytes: Uint8Array, arch: 'x86_64' | 'arm64'): [string, string] {
   if (arch === 'x86_64' || bytes.length !== 4) return ['.byte', [...bytes].map(hexByte).join(', ')];
   const word = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  // Arm ARM C6.2 UDF: bits 31 to 16 are zero.
   if (word <= 0xffff) return ['udf', `#${word}`];
+  const unprivileged = asUnprivileged(word);
+  if (unprivileged !== null) return unprivileged;
   return ['.word', `0x${word.toString(16).padStart(8, '0')}`];
+}
+
+/** By size (bits 31 and 30) and opc (bits 23 and 22); the letter is the register's. */
+const UNPRIVILEGED = [
+  ['sttrb w', 'ldtrb w', 'ldtrsb x', 'ldtrsb w'],
+  ['sttrh w', 'ldtrh w', 'ldtrsh x', 'ldtrsh w'],
+  ['sttr w', 'ldtr w', 'ldtrsw x'],
+  ['sttr x', 'ldtr x'],
+];
+
+/**
+ * LDTR and STTR with equal registers, as in get_user(): Capstone refuses them as if they wrote the base back (Arm ARM
+ * C4.1.88, Load/store register (unprivileged)).
+ */
+function asUnprivileged(word: number): [string, string] | null {
+  if ((word & 0x3f20_0c00) >>> 0 !== 0x3800_0800) return null;
+  const form = UNPRIVILEGED[word >>> 30][(word >>> 22) & 3];
+  if (form === undefined) return null;
+  const [mnemonic, file] = form.split(' ');
+  const [rt, rn] = [word & 31, (word >>> 5) & 31];
+  const offset = ((word >>> 12) << 23) >> 23;
+  const target = rt === 31 ? `${file}zr` : file + rt;
+  const base = rn === 31 ? 'sp' : `x${rn}`;
+  const magnitude = Math.abs(offset);
+  const shown = magnitude > 9 ? `0x${magnitude.toString(16)}` : `${magnitude}`;
+  const address = offset === 0 ? `[${base}]` : `[${base}, #${offset < 0 ? '-' : ''}${shown}]`;
+  return [mnemonic, `${target}, ${address}`];
 }
 
 const tail = (bytes: Uint8Array, address: bigint): Insn[] => [

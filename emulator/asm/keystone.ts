@@ -1,6 +1,8 @@
 // Keystone, used for one thing: to encode a single instruction whose operands are registers and numbers. Labels,
-// directives, comments and expressions are ours, so nothing of what makes Keystone hang or trap ever reaches it, and a
-// refusal has a line. Encodings do not depend on the address (branches are ours too), so they are kept for good.
+// directives, comments and expressions are ours, so nothing of what makes Keystone hang or trap reaches it, and a
+// refusal has a line. That was tried: of every word in its binary, alone and with operands, only the x86 prefixes hang
+// (ours, too), and only a high byte register with a REX prefix traps (refused before). What may be left costs the
+// statement and not the process: see keystone-worker.ts. Encodings do not depend on the address, so they are kept.
 import type { Keystone } from 'keystone-wasm';
 import type { Disassembler, Insn } from '../disassembler.ts';
 import { AssemblyError } from './error.ts';

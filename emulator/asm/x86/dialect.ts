@@ -57,7 +57,10 @@ class Reading {
     const insn = parseX86(reader);
     const prefix = insn.prefixes.map((name) => PREFIXES[name]);
     const waits = WAITING.test(insn.mnemonic);
-    this.insn = waits ? { ...insn, mnemonic: `fn${insn.mnemonic.slice(1)}` } : insn;
+    this.insn = {
+      ...insn,
+      mnemonic: waits ? `fn${insn.mnemonic.slice(1)}` : knownName(insn.mnemonic),
+    };
     this.prefix = Uint8Array.from(waits ? [WAIT, ...prefix] : prefix);
     checkPrefixes(this.insn, this.statement);
   }
@@ -205,6 +208,10 @@ class Reading {
     );
   }
 }
+
+/** Names that the encoder does not know of instructions that it does. */
+const knownName = (mnemonic: string) =>
+  mnemonic === 'retn' ? 'ret' : mnemonic === 'lret' ? 'retf' : mnemonic;
 
 /** SDM Vol. 2A 2.1.1 and LOCK: other combinations are undefined or raise #UD. */
 function checkPrefixes({ prefixes, mnemonic, operands }: X86Insn, statement: Statement): void {

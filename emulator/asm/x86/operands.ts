@@ -92,6 +92,10 @@ export function parseX86(reader: TokenReader): X86Insn {
       throw reader.error(`"${token.text}" is no instruction`, 'begin with a mnemonic', token);
     }
     mnemonic = token.text.toLowerCase();
+    if (mnemonic === 'rex64') {
+      // It makes the encoder loop, as all prefixes do; the others are handled here.
+      throw reader.error('rex64 is chosen by the operands', 'write .byte 0x48 if you must', token);
+    }
     if (!(mnemonic in PREFIXES)) break;
     prefixes.push(mnemonic);
     mnemonic = '';
