@@ -13,7 +13,6 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { env } from 'node:process';
-import { unzipSync } from 'fflate';
 import koffi from 'koffi';
 import { EngineError } from './error.ts';
 import { BY_HAND, downloadWheel, findPip } from './pip.ts';
@@ -26,6 +25,7 @@ import {
   wheelForHost,
   wheelName,
 } from './platform.ts';
+import { unzipMember } from './unzip.ts';
 
 /** A library that can be loaded. */
 export interface Found {
@@ -205,7 +205,7 @@ function unpack(wheel: Uint8Array, name: string, file: WheelFile): Found {
       `${other}; download it again`,
     );
   }
-  const library = unzipSync(wheel, { filter: (entry) => entry.name === file.member })[file.member];
+  const library = unzipMember(wheel, file.member);
   if (!library) throw new EngineError(`${name}: has no ${file.member}`, wanted);
   if (file.librarySha256 !== null && sha256(library) !== file.librarySha256) {
     throw new EngineError(

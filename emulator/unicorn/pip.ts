@@ -1,6 +1,5 @@
 // Has the wheel downloaded by whatever form of pip there is. The user's pip configuration (index, mirror, proxy,
 // certificates) is left to work as it does elsewhere: no index is named here. Every form is held to the pinned hash.
-import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { platform } from 'node:process';
 import { EngineError } from './error.ts';
@@ -28,6 +27,8 @@ interface Outcome {
 
 function call(form: readonly string[], args: readonly string[], timeout: number): Outcome {
   const [command, ...rest] = form;
+  // Loaded when pip is wanted: it takes as long to load as the engine's library does.
+  const { spawnSync } = process.getBuiltinModule('node:child_process');
   const result = spawnSync(command, [...rest, ...args], { encoding: 'utf8', timeout });
   const code = (result.error as NodeJS.ErrnoException | undefined)?.code;
   return {
