@@ -19,6 +19,9 @@ function importsOf(file: string): string[] {
   return [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map((match) => match[1]);
 }
 
+/** Comments may name what code may not use: kernel files are called process.c. */
+const withoutComments = (text: string) => text.replaceAll(/\/\*[^]*?\*\/|\/\/.*$/gm, '');
+
 const floorOf = (file: string) => FLOORS.indexOf(file.split('/')[0]);
 
 describe('the house', () => {
@@ -54,7 +57,7 @@ describe('the house', () => {
     const impure = sources
       .filter((file) => PURE.includes(file.split('/')[0]) && !file.startsWith('emulator/unicorn/'))
       .flatMap((file) => {
-        const text = readFileSync(join(ROOT, file), 'utf8');
+        const text = withoutComments(readFileSync(join(ROOT, file), 'utf8'));
         const hits = text.match(
           /node:(fs|child_process|net|http|os|process)'|\bconsole\.|\bprocess\.|Math\.random|Date\.now|performance\.now|new Date\(/g,
         );

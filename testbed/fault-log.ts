@@ -1,5 +1,5 @@
 // Every fault of a run, kept in typed arrays: a run may take a million of them.
-import { virtAddr, type VirtAddr } from '../emulator/address.ts';
+import { type VirtAddr, virtAddr } from '../emulator/address.ts';
 import type { AccessName, Resolution } from '../emulator/events.ts';
 
 /** One fault as a run reports it. */
@@ -38,9 +38,7 @@ export class FaultLog {
     this.words[at + 1] = fault.addr;
     this.words[at + 2] = fault.code;
     this.words[at + 3] = BigInt(
-      fault.cpu * 256 +
-        ACCESSES.indexOf(fault.access) * 16 +
-        RESOLUTIONS.indexOf(fault.resolution),
+      fault.cpu * 256 + ACCESSES.indexOf(fault.access) * 16 + RESOLUTIONS.indexOf(fault.resolution),
     );
   }
 
