@@ -76,10 +76,17 @@ describe('cycles against the measured core', () => {
   });
 
   it('says why a case has no answer', () => {
-    const line = { id: 'x', cycles_per_iter: 1 };
-    expect(cycleOracle([line], deps).unanswered).toEqual([
+    const { unanswered } = cycleOracle([{ id: 'x' }, { id: 'y', bytes: '' }], deps);
+    expect(unanswered).toEqual([
       { id: 'x', why: 'neither bytes nor code' },
+      { id: 'y', why: 'neither bytes nor code' },
     ]);
+  });
+
+  it('answers a case that nobody measured, and does not score it', () => {
+    const { answers, summary } = cycleOracle([{ id: 'nop', bytes: '90', mode: 'unroll' }], deps);
+    expect(answers).toHaveLength(1);
+    expect(summary).toEqual([]);
   });
 });
 
@@ -95,7 +102,7 @@ describe('a block', () => {
 
   it('takes the count of a repetition from the register', () => {
     // mov ecx, N; mov rdi, r8; mov rsi, r9; rep movsb
-    const copy = (count: string) => cyclesOf(`b9${count}0000` + '4c89c74c89cef3a4');
+    const copy = (count: string) => cyclesOf(`b9${count}00004c89c74c89cef3a4`);
     expect(copy('4000')).toBeLessThan(12);
     expect(copy('0010')).toBeGreaterThan(60);
   });
@@ -115,6 +122,20 @@ describe('a block', () => {
   it('costs the same with displacements moved by a line', () => {
     // add rax, [rdi+8]; mov [rsi+16], rax
     expect(cyclesOf('4803470848894610')).toBe(cyclesOf('4803474848894650'));
+  });
+
+  it.each([
+    ['jmp $', 'ebfe'],
+    ['ud2', '0f0b'],
+    ['hlt', 'f4'],
+    ['rep movsb with a count of half a thousand million', 'f3a4'],
+    ['a load at the top of the address space', '488b0425f8ffffff'],
+    ['bytes that are no instruction', '06'],
+    ['a call out of the block', 'e8fb0f0000'],
+  ])('may be %s', (_, bytes) => {
+    for (const mode of ['unroll', 'loop']) {
+      expect(cyclesOf(bytes, mode)).toBeGreaterThanOrEqual(0);
+    }
   });
 
   it('is costed as it stands where the engine cannot run it', () => {

@@ -29,7 +29,8 @@ export interface CycleCase {
   readonly bytes?: string;
   readonly mode?: string;
   readonly insns?: number;
-  readonly cycles_per_iter: number;
+  /** What was measured; a case without it is answered and not scored. */
+  readonly cycles_per_iter?: number;
   readonly code?: string;
   readonly code_addr?: string;
   readonly mem?: string;
@@ -95,7 +96,7 @@ class CycleRunner {
   /** @throws UnanswerableError if the line lacks what its kind needs */
   answer(line: CycleCase): { readonly ticks: number; readonly instructions: number } {
     if (line.code !== undefined) return this.function(line);
-    if (line.bytes === undefined) throw new UnanswerableError('neither bytes nor code');
+    if (!line.bytes) throw new UnanswerableError('neither bytes nor code');
     return line.arch === 'arm64' ? this.arm64Block(line.bytes) : this.x86Block(line, line.bytes);
   }
 
@@ -233,7 +234,9 @@ export function cycleOracle(lines: readonly CycleCase[], deps: CycleDependencies
         const predicted = cycles(ticks);
         answers.push({ id: line.id, cycles: predicted });
         const { width } = (line.arch === 'arm64' ? arm64Costs : x86Costs).model.core;
-        const row = { measured: line.cycles_per_iter, predicted, instructions, width };
+        const row = { measured: line.cycles_per_iter ?? 0, predicted, instructions, width };
+        // Without a measured figure there is an answer and nothing to compare.
+        if (!(row.measured > 0)) continue;
         for (const group of groupsOf(line)) groups.set(group, [...(groups.get(group) ?? []), row]);
       } catch (error) {
         if (!(error instanceof UnanswerableError)) throw error;

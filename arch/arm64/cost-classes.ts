@@ -46,11 +46,11 @@ divide: m 12 1 5: udiv sdiv
 divideWide: m 20 1 5: udiv.x sdiv.x
 branch: b 1 1 1: b br ret cbz cbnz tbz tbnz
 call: b 1 2 1: bl blr
-vector: v 2 1 1: add.v sub.v and.v orr.v eor.v bic.v mov.v movi mvni cmeq cmgt cmge cmhi cmhs ext zip1 zip2 uzp1 uzp2 trn1 trn2 dup cnt tbl fadd fsub fabs fneg fmax fmin fmaxnm fminnm shl ushr sshr umin umax smin smax abs neg.v not ushll sshll uaddlp addp ins rev64 fcsel
-across: v1 5 1 1: addv uaddlv
-vectorMultiply: v0 5 2 2: mul.v mla mls
+vector: v 2 1 1: add.v sub.v and.v orr.v eor.v bic.v mov.v movi mvni cmeq cmgt cmge cmhi cmhs ext zip1 zip2 uzp1 uzp2 trn1 trn2 dup cnt tbl fadd fsub fabs fneg fmax fmin fmaxnm fminnm shl ushr sshr umin umax smin smax abs neg.v not ushll sshll uaddlp addp ins rev64 fcsel mvn.v cls.v clz.v rbit.v rev16.v rev32.v faddp fmaxp fminp sabd uabd saba uaba shadd uhadd sqadd uqadd sqsub uqsub xtn xtn2 sqxtn uqxtn saddl uaddl ssubl usubl saddw uaddw bif bit bsl sri sli ssra usra fcmeq fcmge fcmgt facge facgt frecpe frsqrte fcvtl fcvtn sxtl uxtl tbx
+across: v1 5 1 1: addv uaddlv saddlv umaxv uminv smaxv sminv fmaxv fminv
+vectorMultiply: v0 5 2 2: mul.v mla mls smull.v umull.v smlal umlal smlsl umlsl sqdmulh
 pmull: v0 2 1 1: pmull pmull2 aese aesd aesmc aesimc
-fmul: v 3 1 1: fmul fnmul
+fmul: v 3 1 1: fmul fnmul fmulx
 fma: v 4 1 1: fmadd fmsub fnmadd fnmsub fmla fmls
 fcmp: v0 2 1 1: fcmp fcmpe
 fdiv: v0 10 1 7: fdiv fsqrt

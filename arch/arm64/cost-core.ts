@@ -31,7 +31,6 @@ export const neoverseN1FrontEnd: FrontEndDescription = {
   windowBytes: 32,
   windowInstructions: 8,
   decoders: 8,
-  decodersWithComplex: 8,
   decodedSlots: 8,
   fullGroupTicks: 60,
   slowLengthCycles: 0,

@@ -67,6 +67,18 @@ describe('AArch64 classes', () => {
   });
 });
 
+describe('AArch64 atomics', () => {
+  it('load one register and store the other', () => {
+    // ldadd x1, x2, [x0]
+    const added = decode(0xf8210002);
+    expect(added.accesses).toMatchObject([{ base: 0, width: 8 }]);
+    expect(added.uops[0]).toMatchObject({ reads: [0], writes: [2], load: 0 });
+    expect(added.uops.at(-1)).toMatchObject({ reads: [1], store: 0 });
+    // ldar x1, [x0] only loads
+    expect(decode(0xc8dffc01).uops).toHaveLength(1);
+  });
+});
+
 it('takes any word', () => {
   for (const word of [0, 0xffffffff, 0xd503201f, 0xd4000001, 0x00000010]) {
     expect(() => decode(word)).not.toThrow();

@@ -27,6 +27,8 @@ const COMPARES = /^(cmp|cmn|tst|ccmp|ccmn|fcmpe?)$/;
 /** The destination is an operand too. */
 const ACCUMULATES = /^(movk|bfi|bfxil|bfm|fmla|fmls|mla|mls|ins)$/;
 const ACCESSES = /^(ld|st|prf|swp|cas)/;
+const ATOMIC =
+  /^(swp|cas|ld(add|clr|set|eor|[su]max|[su]min)|st(add|clr|set|eor)|lda?xr|stl?xr|stlr)/;
 const SHIFTED = new Set(['add', 'sub', 'adds', 'subs', 'cmp', 'cmn', 'neg']);
 const BYTES: Readonly<Record<string, number>> = {
   w: 4,
@@ -116,6 +118,26 @@ function unitBytes(mnemonic: string, [first]: readonly Register[]): number {
   return BYTES[first?.size ?? 'x'] ?? 8;
 }
 
+/** Read-modify-write and exclusive accesses: an access each way, as one load and one store. */
+function atomic(out: InstructionBuilder, mnemonic: string, operands: Operands): number {
+  const { registers, address } = operands;
+  if (address === null) return 1;
+  const moved = values(registers);
+  const access = out.access(
+    { ...address, relative: false },
+    unitBytes(mnemonic, registers),
+    FORWARDING,
+  );
+  const loads = !/^st(l?xr|lr)/.test(mnemonic);
+  const stores = !/^lda?xr/.test(mnemonic);
+  // The loaded register is the last, but a compare-and-swap loads the first.
+  const target = mnemonic.startsWith('cas') ? moved[0] : moved.at(-1);
+  if (loads) out.load(access, LOAD_LATENCY, target === undefined ? [] : [target]);
+  if (stores) out.store(access, moved.slice(0, 1));
+  out.unknown(moved.filter((value) => value <= SP));
+  return (loads ? 1 : 0) + (stores ? 2 : 0);
+}
+
 function memory(out: InstructionBuilder, mnemonic: string, operands: Operands): number {
   const { registers, address } = operands;
   if (address === null) return 1;
@@ -152,7 +174,9 @@ export function decodeArm64Cost(insn: DisassembledInstruction): CostedInstructio
   const accesses = operands.address !== null && ACCESSES.test(mnemonic);
   const family = mnemonic.startsWith('b.') ? 'b' : mnemonic;
   const cost = classOf(family, variantOf(mnemonic, operands));
-  const slots = accesses ? memory(out, mnemonic, operands) : compute(out, mnemonic, operands, cost);
+  const slots = accesses
+    ? (ATOMIC.test(mnemonic) ? atomic : memory)(out, mnemonic, operands)
+    : compute(out, mnemonic, operands, cost);
   return {
     form: accesses ? 'memory' : cost.name,
     length: insn.bytes.length,

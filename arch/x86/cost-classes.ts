@@ -62,7 +62,8 @@ shift shift alu | rcl r64,1 | rcl.1 rcr.1
 shift shift shift shift shift shift alu alu | rcl r64,imm slots=8 | rcl rcl.cl
 shift shift shift shift shift shift alu alu | rcr r64,imm slots=8 | rcr rcr.cl
 mul | shld r64,r64,imm | shld shrd
-mul shift shift | shld r64,r64,cl | shld.cl shrd.cl
+mul shift alu | shld r64,r64,cl | shld.cl
+mul shift alu | shrd r64,r64,cl | shrd.cl
 shift | shlx r64,r64,r64 | shlx shrx sarx rorx
 shift mul | bextr r64,r64,r64 | bextr
 mul | bzhi r64,r64,r64 complex | bzhi
@@ -124,7 +125,7 @@ v01 | aesenc xmm,xmm | aesenc aesenclast aesdec aesdeclast
 p5 | pclmulqdq xmm,xmm,imm | pclmulqdq perm
 v01 | cvtdq2ps xmm,xmm | cvtdq2ps cvtps2dq cvttps2dq
 v01 p5 | cvtps2pd xmm,xmm | cvtps2pd cvtpd2ps cvtdq2pd cvttpd2dq cvtsd2ss cvtss2sd
-v15 v15 v15 | haddps xmm,xmm | haddps haddpd
+p5 p5 v15 | haddps xmm,xmm | haddps haddpd
 v15 v15 vec | phaddd xmm,xmm lat=2 | phaddd phaddw
 v15 | pshufd xmm,xmm,imm | pmovzxbw pmovzxbd pmovzxbq pmovzxwd pmovzxwq pmovzxdq pmovsxbw pmovsxbd pmovsxwd pmovsxdq
 none | movaps xmm,xmm | movaps movups movapd movupd movdqa movdqu movq.xx lddqu
@@ -137,7 +138,7 @@ p0 v01 | cvttsd2si r64,xmm lat=6 | cvttsd2si cvttss2si cvtsd2si cvtss2si
 p0 | ucomisd xmm,xmm lat=3 | ucomisd ucomiss comisd comiss
 p0 p5 | ptest xmm,xmm lat=4 | ptest
 p0 p5 | pextrq r64,xmm,1 lat=3 | pextrq pextrd pextrw pextrb extractps
-p5 p5 | pinsrq xmm,r64,1 lat=1 | pinsrq pinsrd pinsrw pinsrb
+v15 p5 | pinsrq xmm,r64,1 lat=1 | pinsrq pinsrd pinsrw pinsrb
 `;
 
 const MEASURED = new Map(X86_MEASURED.map((row) => [row[0], row]));

@@ -4,7 +4,7 @@
 import type { InstructionBuilder } from '../../emulator/cost/builder.ts';
 import { type FormCost, PORTS } from './cost-classes.ts';
 import { SHIFTS } from './cost-form.ts';
-import { CARRY, FLAGS, MERGED, type Operand } from './cost-operands.ts';
+import { CARRY, FLAGS, LOADED, MERGED, type Operand, STORED } from './cost-operands.ts';
 import { foldedSum, isZeroIdiom } from './cost-rename.ts';
 
 /** Reading or writing ah to dh takes a merge: measured, two more. */
@@ -66,6 +66,17 @@ function inTwoSteps(out: InstructionBuilder, cost: FormCost, work: Computation):
     out.uop(ports[0], cost.latency, reads, [low, ...flags, MERGED]);
     out.uop(ports[1], 1, [MERGED], [high]);
     for (const port of ports.slice(2)) out.uop(port, 1, [], []);
+    return true;
+  }
+  if (mnemonic === 'xadd') {
+    // The sum, and the old destination into the source: two ways through the instruction.
+    const toMemory = results.includes(STORED);
+    const [target, source] = toMemory ? [STORED, results[0]] : results;
+    const old = toMemory ? LOADED : target;
+    out.uop(PORTS.alu, cost.latency, reads, [MERGED, ...flags]);
+    out.uop(PORTS.alu, 1, [old], [source]);
+    out.renamed(MERGED, [target]);
+    out.uop(PORTS.alu, 1, [], []);
     return true;
   }
   if (/^cvtt?s[ds]2si$|^cvtsi2s[ds]$/.test(mnemonic)) {

@@ -21,6 +21,11 @@ export const FRAME: Forwarding = {
 };
 const BY_IMMEDIATE: Forwarding = { unrolled: through('add m32,imm8'), loop: 0 };
 const BY_ITSELF: Forwarding = { unrolled: through('inc m64'), loop: 0 };
+/** Not locked: the chain less the five cycles of the comparison and exchange. */
+const COMPARE_EXCHANGE: Forwarding = {
+  unrolled: measuredTicks('cmpxchg m64,r64 (no lock)') - measuredTicks('cmpxchg r64,r64'),
+  loop: measuredTicks('cmpxchg m64,r64 (no lock)') - measuredTicks('cmpxchg r64,r64'),
+};
 /** The store buffer's ordinary way. */
 const ORDINARY: Forwarding = { unrolled: through('add m64,r64'), loop: through('add m64,r64') };
 
@@ -35,6 +40,7 @@ export function forwardingOf(
   if (mnemonic === 'mul' || mnemonic === 'imul') return FRAME;
   if (memory.index >= 0) return ORDINARY;
   if (!modifies || mnemonic === 'xadd') return RENAMED;
+  if (mnemonic === 'cmpxchg') return COMPARE_EXCHANGE;
   if (operands.length === 1) return BY_ITSELF;
   return isImmediate(operands[1]) ? BY_IMMEDIATE : ORDINARY;
 }

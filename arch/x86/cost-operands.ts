@@ -9,9 +9,9 @@ export const CARRY = 48;
 export const FLAGS = 49;
 /** First of the values that only live inside one instruction. */
 export const TEMPORARY = 50;
-export const LOADED = TEMPORARY;
-export const STORED = TEMPORARY + 1;
-export const MERGED = TEMPORARY + 2;
+export const LOADED = TEMPORARY + 1;
+export const STORED = TEMPORARY + 2;
+export const MERGED = TEMPORARY + 3;
 /** Values there are, the temporaries included. */
 export const VALUES = 64;
 

@@ -80,6 +80,8 @@ nop: aa
 endbr64 lfence mfence sfence pause ud2 int3 hlt leave: -
 push: r
 pop: w
+pushfq pushf: - CZ/
+popfq popf: - /CZ
 jmp call: r
 ret: -
 movd movq movaps movups movapd movupd movdqa movdqu lddqu pmovmskb movmskps movmskpd: wr

@@ -43,6 +43,16 @@ export function stackOperation(
       out.moved(RSP, RSP, 8);
       return isMemory(operand) ? 2 : 1;
     }
+    case 'pushfq':
+    case 'pushf':
+      out.store(out.access(addressAt(RSP, -8), 8, STACK), [CARRY, FLAGS]);
+      out.moved(RSP, RSP, -8);
+      return 3;
+    case 'popfq':
+    case 'popf':
+      out.load(out.access(addressAt(RSP, 0), 8, STACK), LOAD_LATENCY, [CARRY, FLAGS]);
+      out.moved(RSP, RSP, 8);
+      return 3;
     case 'leave':
       out.renamed(RBP, [RSP]);
       out.load(out.access(addressAt(RBP, 0), 8, FRAME), LOAD_LATENCY, [RBP]);

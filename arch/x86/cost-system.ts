@@ -45,6 +45,9 @@ const STOPS: Readonly<Record<string, string>> = {
   clflushopt: 'clflushopt m',
   clwb: 'clflushopt m',
   ldmxcsr: 'ldmxcsr m32',
+  // Measured together; writing the flags is what takes the time.
+  popfq: 'pushfq+popfq',
+  popf: 'pushfq+popfq',
 };
 
 function lockedRow(mnemonic: string): string {

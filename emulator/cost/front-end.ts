@@ -10,8 +10,6 @@ export interface FrontEndDescription {
   readonly windowInstructions: number;
   /** Legacy decoders: instructions, and slots they make, a cycle. */
   readonly decoders: number;
-  /** Instructions of a group that begins with a complex one. */
-  readonly decodersWithComplex: number;
   readonly decodedSlots: number;
   /** Ticks that a cycle of all decoders takes: measured, a little more than one cycle. */
   readonly fullGroupTicks: number;
@@ -36,7 +34,6 @@ export class FrontEnd {
   private group = 0;
   private lastTaken = -TICKS_PER_CYCLE;
   private groupSize = 0;
-  private groupComplex = false;
   private groupSlots = 0;
   private window = -1;
   private windowCount = 0;
@@ -93,10 +90,9 @@ export class FrontEnd {
   }
 
   private decode(insn: CostedInstruction, address: number): void {
-    const { decoders, decodersWithComplex, decodedSlots, fullGroupTicks } = this.description;
+    const { decoders, decodedSlots, fullGroupTicks } = this.description;
     this.fetch(insn, address);
-    const size = this.groupComplex ? decodersWithComplex : decoders;
-    if (this.groupSize === size) this.next(this.groupComplex ? TICKS_PER_CYCLE : fullGroupTicks);
+    if (this.groupSize === decoders) this.next(fullGroupTicks);
     else if (this.groupSize > 0 && (insn.complex || this.groupSlots + insn.slots > decodedSlots)) {
       this.next(TICKS_PER_CYCLE);
     }
@@ -105,7 +101,6 @@ export class FrontEnd {
       this.group = this.fetched - TICKS_PER_CYCLE;
     }
     this.groupSize++;
-    this.groupComplex ||= insn.complex;
     this.groupSlots += insn.slots;
   }
 
@@ -133,7 +128,6 @@ export class FrontEnd {
   private next(ticks: number): void {
     this.group += ticks;
     this.groupSize = 0;
-    this.groupComplex = false;
     this.groupSlots = 0;
   }
 }

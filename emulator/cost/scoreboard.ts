@@ -12,6 +12,11 @@ const ALWAYS: Value = { ready: 0 };
 const BANK_BYTES = 8;
 const BANKS = 8;
 
+const bankOf = (address: number) => {
+  const bank = Math.floor(address / BANK_BYTES) % BANKS;
+  return bank < 0 ? bank + BANKS : bank;
+};
+
 /** One instruction on its way through the core. */
 interface Passing {
   readonly insn: CostedInstruction;
@@ -79,12 +84,12 @@ export class Scoreboard {
     if (slots > this.slotsLeft && this.slotsLeft < core.width)
       this.renameFrom(this.renameCycle + 1);
     const first = this.renameCycle;
-    let left = slots;
-    while (left > this.slotsLeft) {
-      left -= this.slotsLeft;
-      this.renameFrom(this.renameCycle + 1);
-    }
-    this.slotsLeft -= left;
+    const beyond = slots - this.slotsLeft;
+    if (beyond > 0) {
+      const cycles = Math.ceil(beyond / core.width);
+      this.renameFrom(this.renameCycle + cycles);
+      this.slotsLeft = cycles * core.width - beyond;
+    } else this.slotsLeft -= slots;
     return insn.microcoded ? this.renameCycle : first;
   }
 
@@ -119,7 +124,7 @@ export class Scoreboard {
     let ready = renamed + 1;
     for (const value of uop.reads) ready = Math.max(ready, this.values[value].ready);
     const ports = taken && insn.flow === 'branch' ? this.core.takenBranchPorts : uop.ports;
-    const bank = uop.load < 0 ? -1 : Math.floor(places.addresses[uop.load] / BANK_BYTES) % BANKS;
+    const bank = uop.load < 0 ? -1 : bankOf(places.addresses[uop.load]);
     const start = this.ports.start(uop, ports, ready, renamed, bank);
     this.renameFrom(this.ports.room);
     return start;

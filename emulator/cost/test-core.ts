@@ -38,7 +38,6 @@ const testFrontEnd: FrontEndDescription = {
   windowBytes: 16,
   windowInstructions: 8,
   decoders: 4,
-  decodersWithComplex: 3,
   decodedSlots: 4,
   fullGroupTicks: TICKS_PER_CYCLE,
   slowLengthCycles: 3,
