@@ -20,7 +20,7 @@ function importsOf(file: string): string[] {
 }
 
 /** Comments may name what code may not use: kernel files are called process.c. */
-const withoutComments = (text: string) => text.replaceAll(/\/\*[^]*?\*\/|\/\/.*$/gm, '');
+const withoutComments = (text: string) => text.replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '');
 
 const floorOf = (file: string) => FLOORS.indexOf(file.split('/')[0]);
 
