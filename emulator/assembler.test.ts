@@ -331,6 +331,12 @@ describe('errors', () => {
     expect(error.remedy).toMatch(/label/);
   });
 
+  it('do not depend on the length of the program', () => {
+    const many = Array.from({ length: 5000 }, (_, i) => `mov qword ptr [rdi + ${i * 8}], rax`);
+    expect(x86(many.join('\n')).lines.length).toBe(5000);
+    expect(complaint(() => x86([...many, 'bogus'].join('\n'))).line).toBe(5001);
+  });
+
   it('find the bad instruction among many', () => {
     const text = `${'nop\nadd rax, 1\n'.repeat(50)} bogus rax\n${'sub rax, 7\n'.repeat(50)}`;
     const error = complaint(() => x86(text));
@@ -342,6 +348,16 @@ describe('errors', () => {
     expect(complaint(() => x86('mov %rax, %rbx')).remedy).toMatch(/without %/);
     expect(complaint(() => x86('mov rax, 1 ; load one')).remedy).toMatch(/comments begin with #/);
     expect(complaint(() => x86('mov rax, 10h')).reason).toMatch(/bad number/);
+  });
+
+  it('come of absurdly long statements too', () => {
+    const long = 'x'.repeat(100_000);
+    expect(complaint(() => x86(`${long} rax`)).reason).toMatch(/too long/);
+    expect(complaint(() => x86(`mov ${'rax, '.repeat(20_000)} rax`)).reason).toMatch(/too long/);
+    expect(complaint(() => arm(`mrs x0, ${long}`)).reason).toMatch(/too long/);
+    expect(complaint(() => x86(`.byte ${'('.repeat(100_000)}`)).reason).toMatch(/too deeply/);
+    expect(complaint(() => x86(`.byte ${'9'.repeat(100_000)}`)).reason).toMatch(/8 bits/);
+    expect(hex(x86('nop'))).toBe('90');
   });
 
   it('report the first of several', () => {

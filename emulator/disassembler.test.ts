@@ -53,6 +53,18 @@ describe('disassemble', () => {
     expect(disassemble(from(hex), { arch: 'arm64', address: 0n })[0].text).toBe(text);
   });
 
+  it('takes more bytes than Capstone does, and cuts no instruction', () => {
+    const count = 30_000;
+    const bytes = new Uint8Array(count * 7);
+    for (let i = 0; i < count; i++) bytes.set(from('488b0578563412'), i * 7);
+    const insns = disassemble(bytes, { arch: 'x86_64', address: 0x1000n });
+    expect(insns.length).toBe(count);
+    expect(new Set(insns.map(({ text }) => text))).toEqual(
+      new Set(['mov rax, qword ptr [rip + 0x12345678]']),
+    );
+    expect(insns.at(-1)!.address).toBe(0x1000n + BigInt((count - 1) * 7));
+  });
+
   it('gives nothing for nothing', () => {
     expect(disassemble(new Uint8Array(0), { arch: 'x86_64', address: 0n })).toEqual([]);
   });

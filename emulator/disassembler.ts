@@ -80,7 +80,28 @@ interface Raw {
   readonly opStr: string;
 }
 
-function decode(capstone: Capstone, bytes: Uint8Array, address: bigint): Raw[] {
+/** Bytes for one call: they go over Capstone's stack, and 40,000 overrun it. */
+const CHUNK = 4096;
+/** No instruction is longer. */
+const LONGEST = 15;
+
+/** Everything but a last piece that is shorter than Capstone's skip unit. */
+function* decode(capstone: Capstone, bytes: Uint8Array, address: bigint): Generator<Raw> {
+  for (let at = 0; at < bytes.length; ) {
+    // A little more than a chunk, so that its last instruction is whole.
+    const piece = bytes.subarray(at, at + CHUNK + LONGEST);
+    const end = at + CHUNK;
+    const found = decodePiece(capstone, piece, u64(address + BigInt(at)));
+    if (found.length === 0) return;
+    for (const raw of found) {
+      if (at >= end) break;
+      yield raw;
+      at += raw.size;
+    }
+  }
+}
+
+function decodePiece(capstone: Capstone, bytes: Uint8Array, address: bigint): Raw[] {
   try {
     return capstone.disasm(bytes, { address });
   } catch {

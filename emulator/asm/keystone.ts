@@ -13,6 +13,10 @@ const KS_ARCH_ARM64 = 2;
 const KS_ARCH_X86 = 4;
 const KS_MODE_64 = 8;
 
+/** Longer than any instruction. Text goes over the encoder's stack, which is small. */
+const TEXT_LIMIT = 256;
+const BATCH = 100;
+
 /** More than any one session writes; the oldest half is dropped then. */
 const CACHE_LIMIT = 20_000;
 
@@ -54,6 +58,7 @@ export class Encoder {
   encode(text: string): Encoded {
     const known = this.cache.get(text);
     if (known !== undefined) return known;
+    if (text.length > TEXT_LIMIT) throw new EncoderRefusal('it is too long', false);
     const insns = this.decode(this.call(text));
     const [insn] = insns;
     if (insn === undefined) throw new EncoderRefusal('the encoder gave nothing', false);
@@ -69,12 +74,18 @@ export class Encoder {
    * that cannot be encoded: {@link encode} will.
    */
   prefetch(texts: readonly string[]): void {
-    const wanted = [...new Set(texts)].filter((text) => !this.cache.has(text));
-    if (wanted.length < 2) return;
-    if (this.encodeTogether(wanted) || wanted.length <= 4) return;
-    const middle = wanted.length >> 1;
-    this.prefetch(wanted.slice(0, middle));
-    this.prefetch(wanted.slice(middle));
+    const isNew = (text: string) => !this.cache.has(text) && text.length <= TEXT_LIMIT;
+    const wanted = [...new Set(texts)].filter(isNew);
+    for (let at = 0; at < wanted.length; at += BATCH)
+      this.tryTogether(wanted.slice(at, at + BATCH));
+  }
+
+  /** Halves what fails; the last few are left to {@link encode}. */
+  private tryTogether(texts: readonly string[]): void {
+    if (texts.length < 2 || this.encodeTogether(texts) || texts.length <= 4) return;
+    const middle = texts.length >> 1;
+    this.tryTogether(texts.slice(0, middle));
+    this.tryTogether(texts.slice(middle));
   }
 
   /** Forgets an encoding, so that the next {@link encode} asks for it alone. */
