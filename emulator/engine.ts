@@ -65,6 +65,8 @@ export interface AccessForm {
 export type Trap =
   /** The run stops with `engine`. */
   | { readonly action: 'refuse'; readonly why: string }
+  /** The CPU takes its exception for an invalid instruction. */
+  | { readonly action: 'invalid' }
   /** The run stops with `halt`. */
   | { readonly action: 'halt'; readonly name: string }
   /** Its accesses are asked of the translator and nothing else happens. */

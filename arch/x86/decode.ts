@@ -120,25 +120,14 @@ function signed(code: Uint8Array, at: number, length: number): number {
   return 0;
 }
 
-/** Number of prefixes before the opcode or REX; they may stand in any order. */
-export function legacyPrefixes(code: Uint8Array): number {
-  let at = 0;
-  while (at < code.length && isLegacyPrefix(code[at])) at++;
-  return at;
-}
-
 const isLegacyPrefix = (byte: number): boolean =>
-  byte === 0x66 ||
-  byte === 0x67 ||
+  (byte & 0xe7) === 0x26 ||
+  (byte >= 0x64 && byte <= 0x67) ||
   byte === 0xf0 ||
-  byte === 0xf2 ||
-  byte === 0xf3 ||
-  byte === 0x64 ||
-  byte === 0x65 ||
-  byte === 0x26 ||
-  byte === 0x2e ||
-  byte === 0x36 ||
-  byte === 0x3e;
+  (byte & 0xfe) === 0xf2;
+
+/** True for bytes that may stand before an opcode. */
+export const isPrefix = (byte: number): boolean => isLegacyPrefix(byte) || (byte & 0xf0) === 0x40;
 
 /** @param code the instruction and what follows, up to 15 bytes are looked at */
 export function decode(code: Uint8Array): Decoded {
@@ -147,17 +136,18 @@ export function decode(code: Uint8Array): Decoded {
   let repeat = 0;
   let lock = false;
   let segmentBase = false;
-  let at = legacyPrefixes(code);
-  for (let i = 0; i < at; i++) {
-    const byte = code[i];
+  let rex = 0;
+  let at = 0;
+  for (; at < code.length && isPrefix(code[at]); at++) {
+    const byte = code[at];
+    // A REX prefix counts only directly before the opcode.
+    rex = (byte & 0xf0) === 0x40 ? byte : 0;
     if (byte === 0x66) op16 = true;
     else if (byte === 0x67) a32 = true;
     else if (byte === 0xf0) lock = true;
     else if (byte >= 0xf2) repeat = byte;
-    else segmentBase = byte === 0x64 || byte === 0x65;
+    else if (rex === 0) segmentBase = byte === 0x64 || byte === 0x65;
   }
-  let rex = 0;
-  if ((code[at] & 0xf0) === 0x40) rex = code[at++];
   let map: Decoded['map'] = 0;
   let opcode = code[at++];
   if (opcode === 0x0f) {

@@ -182,7 +182,12 @@ export class Core {
       answerFill(result, this.ram.base, PERM_X);
       return true;
     }
-    if (kind === FETCH && this.afterTheEnd(hi, lo)) return false;
+    if (kind === FETCH && this.afterTheEnd(hi, lo)) {
+      // A refusal would change what the entry returns.
+      this.tidied = true;
+      answerFill(result, this.ram.base, PERM_X);
+      return true;
+    }
     if (!this.translator.translate(hi, lo, kind) && !this.recover(hi, lo, kind)) {
       this.refusedKind = kind;
       this.refusedHi = hi;
@@ -200,6 +205,8 @@ export class Core {
     answerFill(result, pa, perms);
     return true;
   };
+
+  private tidied = false;
 
   /** True for a fetch that only tidies up behind an exit: see {@link updateFatal}. No instruction wants it. */
   private afterTheEnd(hi: number, lo: number): boolean {
@@ -302,7 +309,10 @@ export class Core {
     this.refusedKind = NOTHING;
     this.exception = NOTHING;
     this.trouble = null;
-    return this.binding.emuStart(this.handle, ip, 0, 0, count);
+    const error = this.binding.emuStart(this.handle, ip, 0, 0, count);
+    if (this.tidied) this.flushTlb();
+    this.tidied = false;
+    return error;
   }
 
   /** First byte of the page that was refused. */

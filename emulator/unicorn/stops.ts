@@ -144,6 +144,10 @@ export class StopReader {
     if (trap?.action === 'intercept') return this.intercept(virtAddr(ip));
     if (trap?.action === 'touch') return this.touch(ip);
     if (trap === null) return null;
+    const { invalidInstruction } = this.core.recipe;
+    if (trap.action === 'invalid') {
+      return { reason: 'exception', ip: virtAddr(ip), ...invalidInstruction };
+    }
     if (trap.action === 'halt') return { reason: 'halt', ip: virtAddr(ip), name: trap.name };
     return { reason: 'engine', ip: virtAddr(ip), bytes: code.instruction(ip), why: trap.why };
   }
