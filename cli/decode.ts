@@ -1,4 +1,4 @@
-// faultline decode: a fault code or a page-table entry as a tree of named fields.
+// faultline decode: a fault code or a page-table entry as a tree of named fields; oopses are decode-oops.ts's.
 import { decodeEsr, describeEsr } from '../arch/arm64/fault-code.ts';
 import { arm64EntryBits, decodeArm64Pte } from '../arch/arm64/pte-decode.ts';
 import type { Field } from '../arch/fields.ts';
@@ -12,6 +12,7 @@ export interface DecodeOptions {
   readonly json?: boolean;
   readonly level?: string;
   readonly granule?: string;
+  readonly kbase?: string;
 }
 
 interface Decoded {
@@ -20,22 +21,35 @@ interface Decoded {
   readonly fields: readonly Field[];
 }
 
-const KINDS = ['pf', 'esr', 'pte-x86', 'pte-arm64'];
+const KINDS = ['pf', 'esr', 'pte-x86', 'pte-arm64', 'oops'];
 /** What each option is for. */
-const OPTION_KINDS: readonly ['level' | 'granule', readonly string[]][] = [
+const OPTION_KINDS: readonly ['level' | 'granule' | 'kbase', readonly string[]][] = [
   ['level', ['pte-x86', 'pte-arm64']],
   ['granule', ['pte-arm64']],
+  ['kbase', ['oops']],
 ];
 const X86_LEVELS: readonly X86Level[] = ['PML5', 'PML4', 'PDPT', 'PD', 'PT'];
 const ARM64_GRANULES: Readonly<Record<string, number>> = { '4K': 12, '16K': 14, '64K': 16 };
 
-/** @returns the exit code */
-export function decodeCommand(
+/**
+ * @param text the word; for `oops` a file, or nothing for standard input
+ * @returns the exit code
+ */
+export async function decodeCommand(
   what: string,
-  text: string,
+  text: string | undefined,
   options: DecodeOptions,
   io: Io,
 ): Promise<number> {
+  checkOptions(what, options);
+  if (what === 'oops') {
+    const kbase = options.kbase === undefined ? null : parseKbase(options.kbase);
+    const { decodeOopsCommand } = await import('./decode-oops.ts');
+    return decodeOopsCommand(text ?? '-', kbase, options.json ?? false, io);
+  }
+  if (text === undefined) {
+    throw new CliError(`decode ${what}: there is no value`, 'give it in 0x hex or decimal');
+  }
   const value = parseWord(text);
   const { title, summary, fields } = decode(what, value, options);
   if (options.json) {
@@ -45,14 +59,29 @@ export function decodeCommand(
     io.out(`${paint(io, 'bold', `${title} ${hex(value)}`)}: ${summary}\n`);
     for (const line of fieldLines(fields, 1)) io.out(`${line}\n`);
   }
-  return Promise.resolve(EXIT.ok);
+  return EXIT.ok;
 }
 
-function decode(what: string, value: bigint, options: DecodeOptions): Decoded {
+function parseKbase(text: string): bigint {
+  const kbase = parseWord(text, '--kbase');
+  if (kbase >> 63n === 1n && kbase % 4096n === 0n) return kbase;
+  throw new CliError(
+    `--kbase: ${text} cannot be a kern_vm_start`,
+    'give a page-aligned kernel address, as bpf_arena_get_kern_vm_start() returns it',
+  );
+}
+
+function checkOptions(what: string, options: DecodeOptions): void {
+  if (!KINDS.includes(what)) {
+    throw new CliError(`decode: cannot decode ${what}`, `give one of ${KINDS.join(', ')}`);
+  }
   for (const [option, kinds] of OPTION_KINDS) {
     if (options[option] === undefined || kinds.includes(what)) continue;
     throw new CliError(`--${option} says nothing about ${what}`, `it is for ${kinds.join(', ')}`);
   }
+}
+
+function decode(what: string, value: bigint, options: DecodeOptions): Decoded {
   switch (what) {
     case 'pf':
       return {
@@ -70,7 +99,7 @@ function decode(what: string, value: bigint, options: DecodeOptions): Decoded {
         fields: decodeX86Pte(value, level),
       };
     }
-    case 'pte-arm64': {
+    default: {
       const level = arm64Level(options.level ?? '3');
       const rules = { granuleShift: granule(options), ds: false, lpa: false };
       return {
@@ -79,8 +108,6 @@ function decode(what: string, value: bigint, options: DecodeOptions): Decoded {
         fields: decodeArm64Pte(value, level, rules),
       };
     }
-    default:
-      throw new CliError(`decode: cannot decode ${what}`, `give one of ${KINDS.join(', ')}`);
   }
 }
 
@@ -120,7 +147,7 @@ export function parseWord(text: string, option = ''): bigint {
   return BigInt(text);
 }
 
-const fieldToJson = ({ name, bits, value, meaning, fields }: Field): object => ({
+export const fieldToJson = ({ name, bits, value, meaning, fields }: Field): object => ({
   name,
   bits,
   value: hex(value),
@@ -128,7 +155,7 @@ const fieldToJson = ({ name, bits, value, meaning, fields }: Field): object => (
   ...(fields.length > 0 ? { fields: fields.map(fieldToJson) } : {}),
 });
 
-function fieldLines(fields: readonly Field[], depth: number): string[] {
+export function fieldLines(fields: readonly Field[], depth: number): string[] {
   const width = Math.max(...fields.map(({ name }) => name.length));
   return fields.flatMap(({ name, bits, value, meaning, fields: inner }) => [
     `${'  '.repeat(depth)}${name.padEnd(width)}  ${bits.padStart(5)}  ${hex(value)}${meaning === '' ? '' : `  ${meaning}`}`,

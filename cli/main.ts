@@ -102,9 +102,13 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     .action(async (file, address, options) => {
       exitCode = await (await import('./walk.ts')).walkCommand(file, address, options, io);
     });
-  command('decode <what> <value>', 'decode a fault code (pf, esr) or an entry (pte-x86, pte-arm64)')
+  command(
+    'decode <what> [value]',
+    'decode a fault code (pf, esr), an entry (pte-x86, pte-arm64), or the oopses of a kernel log (oops [FILE])',
+  )
     .option('--level <name>', 'level of a page-table entry')
     .option('--granule <size>', 'arm64 granule: 4K, 16K, 64K')
+    .option('--kbase <hex>', 'kern_vm_start of the arena that an oops may have to do with')
     .action(async (what, value, options) => {
       exitCode = await (await import('./decode.ts')).decodeCommand(what, value, options, io);
     });
