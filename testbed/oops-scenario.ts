@@ -38,8 +38,9 @@ export function relationTo(addr: bigint, kbase: bigint, pageSize: number): Arena
 /** BPF programs in the call trace, innermost first, by the names they were loaded with. */
 export const programsOf = ({ trace }: OopsReport): string[] =>
   trace.flatMap((name) => {
-    const [, program] = /^bpf_prog_[0-9a-f]{16}(?:_(.+))?$/.exec(name) ?? [];
-    return name.startsWith('bpf_prog_') ? [program ?? name] : [];
+    // The tag tells them from functions of the kernel such as bpf_prog_test_run_syscall().
+    const match = /^bpf_prog_[0-9a-f]{16}(?:_(.+))?$/.exec(name);
+    return match === null ? [] : [match[1] ?? name];
   });
 
 /** A page that is there cannot be recovered: x86 says so in P, arm64 by a status that is no translation fault. */
