@@ -6,8 +6,7 @@ import { type Expr, evaluate } from '../expression.ts';
 import { TokenReader } from '../tokens.ts';
 import { CONDITIONS } from './branch.ts';
 import { PREFIXES, parseX86, type X86Insn } from './operands.ts';
-import { registerBits } from './registers.ts';
-import type { Resolved, ResolvedInsn, ResolvedMemory } from './resolve.ts';
+import { immediateBits, type Resolved, type ResolvedInsn, type ResolvedMemory } from './resolve.ts';
 
 /**
  * @param written with ranges already checked
@@ -25,7 +24,7 @@ export function sameX86(
   const a = canonical(written);
   const b = canonical(other);
   if (!sameMnemonic(a, b)) return b.mnemonic === 'nop' && exchangesWithItself(a);
-  if (isString(b.mnemonic)) return a.operands.length === 0 || sameOperands(a, b, true);
+  if (isString(b.mnemonic)) return a.operands.length === 0 || sameStringOperands(a, b);
   if (sameOperands(a, b, false)) return true;
   const mayTurn = a.mnemonic === 'test' || a.mnemonic === 'xchg';
   return mayTurn && sameOperands({ ...a, operands: [...a.operands].reverse() }, b, false);
@@ -139,7 +138,7 @@ function x87Operands(mnemonic: string, operands: readonly Resolved[]): readonly 
   }
   if (
     operands.length === 0 &&
-    /^f(add|sub|mul|div|subr|divr)p$|^f(xch|ucomp?|comp?)$/.test(mnemonic)
+    /^f(add|sub|mul|div|subr|divr)p$|^f(xch|u?comi?p?)$/.test(mnemonic)
   ) {
     return [{ kind: 'register', name: 'st(1)', decoration: '' }];
   }
@@ -158,13 +157,23 @@ function exchangesWithItself({ mnemonic, operands: [a, b] }: ResolvedInsn): bool
   return a.name === b.name && (a.name === 'rax' || a.name === 'ax');
 }
 
+/** The register of `stos`, `lods` and `scas` may be left out. */
+function sameStringOperands(a: ResolvedInsn, b: ResolvedInsn): boolean {
+  const isMemory = (o: Resolved) => o.kind === 'memory';
+  const shown = a.operands.every(isMemory) ? b.operands.filter(isMemory) : b.operands;
+  return sameOperands(a, { ...b, operands: shown }, true);
+}
+
 function sameOperands(a: ResolvedInsn, b: ResolvedInsn, isLoose: boolean): boolean {
   if (a.operands.length !== b.operands.length) return false;
-  const bits = operationBits(a);
   return a.operands.every((operand, i) => {
     const other = b.operands[i];
     if (operand.kind === 'value') {
-      return other.kind === 'value' && sameNumber(operand.value, other.value, bits);
+      const bits = immediateBits(a.mnemonic, a.operands, i);
+      return (
+        other.kind === 'value' &&
+        BigInt.asUintN(bits, operand.value) === BigInt.asUintN(bits, other.value)
+      );
     }
     if (operand.kind === 'register') {
       return (
@@ -179,23 +188,6 @@ function sameOperands(a: ResolvedInsn, b: ResolvedInsn, isLoose: boolean): boole
 
 /** The disassembler prints a wrong size, or one that says nothing. */
 const hasNoSize = (mnemonic: string) => mnemonic === 'lea' || /^v?u?comis[sd]$/.test(mnemonic);
-
-/** Width in which immediates of an instruction are compared. */
-function operationBits({ operands }: ResolvedInsn): number {
-  const first = operands[0];
-  if (first === undefined) return 64;
-  if (first.kind === 'register') return registerBits(first.name) || 64;
-  return first.kind === 'memory' && first.size !== null ? first.size * 8 : 64;
-}
-
-/** Ranges were checked before. An immediate that is not as wide as the operands is printed with its own sign. */
-function sameNumber(a: bigint, b: bigint, bits: number): boolean {
-  const width = Math.min(bits, 64);
-  if (BigInt.asUintN(width, a) === BigInt.asUintN(width, b)) return true;
-  const isNarrow = (narrow: number) =>
-    b >= -(1n << BigInt(narrow - 1)) && b < 0n && BigInt.asUintN(narrow, b) === a;
-  return isNarrow(8) || isNarrow(16);
-}
 
 function sameMemory(a: ResolvedMemory, b: ResolvedMemory, ignoreSize: boolean): boolean {
   if (!ignoreSize && a.size !== null && b.size !== null && a.size !== b.size) return false;

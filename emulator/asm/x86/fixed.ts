@@ -40,6 +40,9 @@ const table: Record<string, string> = {
   wait: '9b',
   fwait: '9b',
   xlat: 'd7',
+  // The string instructions, which without operands the encoder takes for those of SSE2.
+  movsd: 'a5',
+  cmpsd: 'a7',
   ud2: '0f0b',
   ud2a: '0f0b',
 };

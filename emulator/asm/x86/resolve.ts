@@ -221,8 +221,11 @@ function checkImmediates(
 
 const hex64 = (value: bigint) => `0x${value.toString(16)}`;
 
-function immediateBits(mnemonic: string, operands: readonly Resolved[], at: number): number {
+/** Width of the immediate that is operand `at`, as far as it can differ from another. */
+export function immediateBits(mnemonic: string, operands: readonly Resolved[], at: number): number {
+  if (/^(push|j|call|loop|xbegin)/.test(mnemonic)) return 64;
   if (FULL_IMMEDIATE.test(mnemonic)) return operandBits(operands);
+  if (mnemonic === 'bextr') return 32;
   if (mnemonic === 'ret' || mnemonic === 'retf' || (mnemonic === 'enter' && at === 0)) return 16;
   return 8;
 }
