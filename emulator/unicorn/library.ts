@@ -53,7 +53,7 @@ export interface PlatformReport {
   readonly found: Found | null;
   /** Each place looked at, in order, and what was there. */
   readonly places: readonly { readonly place: string; readonly result: string }[];
-  /** Command lines of pip that answer. */
+  /** The command line of pip that set-up would use; empty if no form of it answers. */
   readonly pip: readonly string[];
 }
 

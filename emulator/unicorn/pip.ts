@@ -39,11 +39,10 @@ function call(form: readonly string[], args: readonly string[], timeout: number)
   };
 }
 
-/** The forms of pip that answer here, as command lines. Runs each once. */
+/** The first form of pip that answers, as a command line; empty if none does. Each costs a start of Python. */
 export function findPip(): string[][] {
-  return FORMS.filter((form) => call(form, ['--version'], PROBE_MS).status === 0).map((form) => [
-    ...form,
-  ]);
+  const form = FORMS.find((one) => call(one, ['--version'], PROBE_MS).status === 0);
+  return form ? [[...form]] : [];
 }
 
 /**
