@@ -62,11 +62,33 @@ describe('the oracle', () => {
     });
   });
 
+  it('scores cycle cases, and counts those without an answer', () => {
+    const block = {
+      id: 'x#unroll',
+      arch: 'x86_64',
+      cat: 'alu',
+      bytes: '4801d8',
+      mode: 'unroll',
+      cycles_per_iter: 1,
+    };
+    const lines = [block, { id: 'y', mode: 'unroll', cycles_per_iter: 1 }];
+    const path = file(
+      'cycles.jsonl',
+      lines.map((line) => JSON.stringify(line)),
+    );
+    const run = oracle('--json', path);
+    expect(run.code).toBe(1);
+    const document = JSON.parse(run.out);
+    expect(document).toMatchObject({ agree: 1, differ: 1, skipped: 0 });
+    expect(document.cycles).toContainEqual(expect.objectContaining({ category: 'core', n: 1 }));
+    expect(oracle(path).out).toMatch(/^core +1 +0\.0%/m);
+  });
+
   it.each([
     ['no file', []],
     ['a file that is no JSON', [file('text.jsonl', ['hello'])]],
     ['a number that is none', [file('nan.jsonl', [LINES[0].replace('"cr3":"0x', '"cr3":"0y')])]],
-    ['cycles', [file('cycles.jsonl', ['{"id": "x", "cycles_per_iter": 1}'])]],
+    ['a kind of case that is not known', [file('other.jsonl', ['{"id": "x", "answer": 42}'])]],
   ])('exits 2 for %s, with one line of reason', (_, args) => {
     const run = oracle(...args);
     expect(run.code).toBe(2);

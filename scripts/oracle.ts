@@ -3,8 +3,10 @@
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { createOracle as createArm64Oracle } from '../arch/arm64/oracle.ts';
+import type { CycleCase, CycleReport } from '../arch/cycles-oracle.ts';
 import type { GoldenCase, Oracle, OracleResult } from '../arch/oracle.ts';
 import { createOracle as createX86Oracle } from '../arch/x86/oracle.ts';
+import { cycleJson, cycleTable, isCycleCase, runCycles } from './oracle-cycles.ts';
 
 const SHOWN = 10;
 
@@ -66,10 +68,7 @@ function readCases(file: string): GoldenCase[] {
 /** Picks the runner by what a line holds: x86 cases have CR3, arm64 cases TTBR0_EL1. */
 function oracleFor(line: GoldenCase, made: Map<string, Oracle>): Oracle {
   const arch = 'cr3' in line ? 'x86' : 'ttbr0' in line ? 'arm64' : null;
-  if (arch === null) {
-    const what = 'cycles' in line || 'cycles_per_iter' in line ? 'cycle files are' : 'this kind is';
-    throw new UsageError(`${line.id}: ${what} not supported yet`);
-  }
+  if (arch === null) throw new UsageError(`${line.id}: this kind of case is not known`);
   const known = made.get(arch);
   if (known) return known;
   const oracle = arch === 'x86' ? createX86Oracle() : createArm64Oracle();
@@ -77,12 +76,17 @@ function oracleFor(line: GoldenCase, made: Map<string, Oracle>): Oracle {
   return oracle;
 }
 
-function main(): number {
+async function main(): Promise<number> {
   const options = parseOptions(process.argv.slice(2));
   const results: OracleResult[] = [];
+  const cycleLines: CycleCase[] = [];
   const made = new Map<string, Oracle>();
   for (const file of options.files) {
     for (const line of readCases(file)) {
+      if (isCycleCase(line)) {
+        cycleLines.push(line as unknown as CycleCase);
+        continue;
+      }
       try {
         results.push(oracleFor(line, made).run(line));
       } catch (error) {
@@ -91,24 +95,38 @@ function main(): number {
       }
     }
   }
-  if (options.answers !== null) writeAnswers(options.answers, results);
-  return report(results, options.json);
+  const cycles = cycleLines.length > 0 ? await runCycles(cycleLines) : null;
+  if (options.answers !== null) {
+    const walks = results.flatMap(({ answer }) => answer ?? []);
+    writeAnswers(options.answers, [...walks, ...(cycles?.answers ?? [])]);
+  }
+  return report(results, cycles, options.json);
 }
 
-function writeAnswers(file: string, results: readonly OracleResult[]): void {
+function writeAnswers(file: string, answers: readonly object[]): void {
   try {
     const out = openSync(file, 'w');
-    for (const { answer } of results) if (answer) writeSync(out, `${JSON.stringify(answer)}\n`);
+    for (const answer of answers) writeSync(out, `${JSON.stringify(answer)}\n`);
     closeSync(out);
   } catch (error) {
     throw new UsageError(`${file}: ${(error as Error).message}`);
   }
 }
 
-function report(results: readonly OracleResult[], json: boolean): number {
+/** For cycle cases `differ` counts those without an answer; how far answers are off is the table's to say. */
+function report(
+  results: readonly OracleResult[],
+  cycles: CycleReport | null,
+  json: boolean,
+): number {
   const skipped = results.filter((result) => result.skipped !== null);
-  const differ = results.filter((result) => result.differences.length > 0);
-  const agree = results.length - skipped.length - differ.length;
+  const wrong = results.filter((result) => result.differences.length > 0);
+  const differ = [
+    ...wrong,
+    ...(cycles?.unanswered ?? []).map(({ id, why }) => ({ id, differences: [why] })),
+  ];
+  const answered = cycles?.answers.length ?? 0;
+  const agree = results.length - skipped.length - wrong.length + answered;
   if (json) {
     const document = {
       agree,
@@ -116,13 +134,15 @@ function report(results: readonly OracleResult[], json: boolean): number {
       skipped: skipped.length,
       differences: differ.map(({ id, differences }) => ({ id, differences })),
       skips: skipped.map(({ id, skipped: why }) => ({ id, why })),
+      ...(cycles === null ? {} : { cycles: cycleJson(cycles) }),
     };
     console.log(JSON.stringify(document, null, 2));
   } else {
-    for (const { id, differences } of differ.slice(0, SHOWN)) {
+    if (cycles !== null) for (const line of cycleTable(cycles)) console.log(line);
+    for (const { id, differences } of wrong.slice(0, SHOWN)) {
       console.log(`${id}\n  ${differences.join('\n  ')}`);
     }
-    if (differ.length > SHOWN) console.log(`... and ${differ.length - SHOWN} more`);
+    if (wrong.length > SHOWN) console.log(`... and ${wrong.length - SHOWN} more`);
     for (const { id, skipped: why } of skipped.slice(0, SHOWN))
       console.log(`${id}: skipped, ${why}`);
     console.log(`agree ${agree}, differ ${differ.length}, skipped ${skipped.length}`);
@@ -131,7 +151,7 @@ function report(results: readonly OracleResult[], json: boolean): number {
 }
 
 try {
-  process.exitCode = main();
+  process.exitCode = await main();
 } catch (error) {
   if (!(error instanceof UsageError)) throw error;
   console.error(`oracle: ${error.message}`);
