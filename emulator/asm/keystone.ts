@@ -17,7 +17,7 @@ const KS_MODE_64 = 8;
 const TEXT_LIMIT = 256;
 const BATCH = 100;
 
-/** More than any one session writes; the oldest half is dropped then. */
+/** More than any one run writes; the oldest half is dropped then. */
 const CACHE_LIMIT = 20_000;
 
 export interface Encoded {
