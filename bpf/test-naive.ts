@@ -52,7 +52,8 @@ export class NaiveArena {
   readonly scratch = new Uint8Array(PAGE);
   readonly pages = new Map<number, Uint8Array>();
   readonly free = new NaiveTree();
-  private pending: { page: number; count: number }[] = [];
+  /** Frees that wait for the worker, the last first. */
+  pending: readonly { page: number; count: number }[] = [];
   private readonly size: number;
   private readonly v2: boolean;
 
@@ -88,7 +89,7 @@ export class NaiveArena {
   release(page: number, count: number, sleepable: boolean): void {
     const cut = Math.min(count, this.size - page);
     if (cut <= 0) return;
-    if (!sleepable) this.pending.unshift({ page, count: cut });
+    if (!sleepable) this.pending = [{ page, count: cut }, ...this.pending];
     else this.drop(page, cut);
   }
 
