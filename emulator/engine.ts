@@ -196,8 +196,8 @@ export interface Cpu {
   /** Asked about every instruction before it runs for the first time; null: nobody is. */
   interceptor: Interceptor | null;
   /**
-   * {@link Interceptor.wants} answers otherwise from now on. May be called within a translation: the instruction under
-   * way is then begun again.
+   * {@link Interceptor.wants} answers otherwise from now on. May be called within a translation, which is then as good as
+   * not made: its instruction does nothing and is begun again.
    */
   interceptsChanged(): void;
   /** The code at `va`, up to 16 bytes, as the fetches saw it; empty where nothing was fetched. */

@@ -75,6 +75,8 @@ const INSTRUCTIONS = {
   dc_cvau: block(DC_CLEAN),
   dc_civac: block(DC_CLEAN),
   dc_ivac: block(DC_INVALIDATE),
+  // IC IVAU reports and checks what DC CVAU does (DDI 0487, D7.5.9).
+  ic_ivau: block(DC_CLEAN),
   br: { how: 'fetch' },
   prfm_pld: { how: 'hint' },
   prfm_pst: { how: 'hint' },

@@ -44,7 +44,7 @@ export class GoldenData {
   }
 }
 
-const patternByte = (pa: number): bigint =>
+export const patternByte = (pa: number): bigint =>
   ((DATA_PATTERN | BigInt(pa - (pa % 8))) >> BigInt((pa % 8) * 8)) & 0xffn;
 
 /** Instructions whose loaded value the cases list, and those that store a value of the cases' own. */
@@ -82,7 +82,7 @@ const bytesOf = (pa: number, size: number, pa2?: number): number[] =>
 const wordAt = (bytes: readonly number[], data: GoldenData): bigint =>
   bytes.reduceRight((word, pa) => (word << 8n) | data.byte(pa), 0n);
 
-function goldenFault({ esr, far }: { esr: number; far: bigint }) {
+export function goldenFault({ esr, far }: { esr: number; far: bigint }) {
   const ec = esr >>> 26;
   const status = hex(esr & 0x3f);
   const base = { esr: hex(esr), far: hex(far), ec: hex(ec) };
@@ -92,7 +92,7 @@ function goldenFault({ esr, far }: { esr: number; far: bigint }) {
   return (esr >>> 8) & 1 ? { ...fault, cm: 1 } : fault;
 }
 
-function goldenPar(par: bigint) {
+export function goldenPar(par: bigint) {
   if (parFault(par)) return { par: hex(par), fst: hex(parFst(par)) };
   const pa = hex(par & 0xf_ffff_ffff_f000n);
   return { par: hex(par), pa, attr: hex(par >> 56n), sh: Number((par >> 7n) & 3n) };

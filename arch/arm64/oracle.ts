@@ -1,103 +1,99 @@
-// Runs a golden case of AArch64 translations on the modelled CPU: descriptors are put into RAM, the access or the steps go
-// through TLB and paging unit, and the outcome and the changed descriptors are compared where the format says they bind.
-// No file is read.
+// Runs golden cases of AArch64 translations: descriptors are put into RAM, the access or the steps are made by a machine,
+// and the outcome and the changed descriptors are compared where the format says they bind. The machine is the modelled
+// CPU without instructions, or a vCPU that executes real ones (oracle-cpu.ts). No file is read.
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import { hex } from '../../emulator/bits.ts';
+import type { Engine } from '../../emulator/engine.ts';
 import { Ram } from '../../emulator/ram.ts';
 import { Mmu } from '../../mm/mmu.ts';
-import type { GoldenCase, Oracle, OracleResult } from '../oracle.ts';
-import { type Arm64Instruction, performAccess } from './access.ts';
-import { ARM64_CPUS, type Arm64CpuName } from './features.ts';
+import type { Oracle, OracleResult } from '../oracle.ts';
+import { performAccess } from './access.ts';
+import {
+  type Arm64Case,
+  descriptorAddr,
+  type GoldenAccess,
+  type GoldenDescriptor,
+  type GoldenEnd,
+  type GoldenStep,
+  RAM_BASE,
+  RAM_SIZE,
+  stateOf,
+} from './golden-case.ts';
 import { GoldenData, type GoldenOutcome, goldenOutcome, sameOutcome } from './golden-outcome.ts';
-import { Arm64Paging, type Arm64PagingState } from './paging.ts';
+import { CpuMachine } from './oracle-cpu.ts';
+import { Arm64Paging } from './paging.ts';
 import { type Arm64Tlb, NEOVERSE_N1_L2TLB, type TlbiOperation, tlbi, tlbiOperand } from './tlb.ts';
 
-interface GoldenDescriptor {
-  readonly level?: number;
-  readonly granule?: string;
-  readonly pa: string;
-  readonly index: number;
-  readonly desc: string;
+/** Makes the accesses and steps of one case after another. */
+export interface CaseMachine {
+  readonly ram: Ram;
+  /** Gets ready for a case whose tables are in RAM. */
+  begin(golden: Arm64Case): void;
+  /** @param allowed the outcomes that would agree, for a machine that cannot tell `pa` without a hint */
+  access(access: GoldenAccess, allowed: readonly GoldenOutcome[]): GoldenOutcome;
+  tlbi(type: string, operand: bigint): void;
+  end(): void;
 }
 
-interface GoldenAccess {
-  readonly kind: string;
-  readonly insn: Arm64Instruction;
-  readonly va: string;
-  readonly size?: number;
-  readonly el?: number;
-}
-
-/** What an access came to, and what it changed. */
-interface GoldenEnd {
-  readonly expect: GoldenOutcome;
-  readonly alt?: GoldenOutcome;
-  readonly tables_after?: readonly GoldenDescriptor[];
-  readonly tables_open?: string;
-}
-
-type GoldenStep =
-  | ({ readonly op: 'access'; readonly access: GoldenAccess } & GoldenEnd)
-  | ({ readonly op: 'write' } & GoldenDescriptor)
-  | {
-      readonly op: 'tlbi';
-      readonly type: string;
-      readonly va?: string;
-      readonly asid?: number;
-    };
-
-/** One line, as its FORMAT file describes it. */
-type Arm64Case = GoldenCase & {
-  readonly cpu: Arm64CpuName;
-  readonly sctlr: string;
-  readonly tcr: string;
-  readonly mair: string;
-  readonly ttbr0: string;
-  readonly ttbr1: string;
-  readonly pan: number | null;
-  readonly uao?: number;
-  readonly el: number;
-  readonly tables: readonly GoldenDescriptor[];
-} & (
-    | ({ readonly access: GoldenAccess; readonly steps?: undefined } & GoldenEnd)
-    | { readonly steps: readonly GoldenStep[] }
-  );
-
-/** The machine of the cases: 2 GiB from 1 GiB up. */
-const RAM_BASE = 0x4000_0000;
-const RAM_SIZE = 0x8000_0000;
 const AF = 1n << 10n;
 
-/** A runner of arm64 cases. It keeps one RAM, which every case leaves empty. */
-export function createOracle(): Oracle {
-  const ram = new Ram(RAM_BASE, RAM_SIZE);
+/** A runner of arm64 cases. It keeps one RAM, which every case leaves empty. @param engine run them on a vCPU of it */
+export function createOracle(engine: Engine | null = null): Oracle {
+  const machine = engine ? new CpuMachine(engine) : new WalkerMachine();
   return {
     arch: 'arm64',
-    run: (line) => new CaseRun(ram, line as Arm64Case).run(),
+    run: (line) => new CaseRun(machine, line as Arm64Case).run(),
   };
 }
 
-const descriptorAddr = ({ pa, index }: GoldenDescriptor) => Number(pa) + 8 * index;
+/** Accesses as arch/arm64/access.ts makes them, without instructions. */
+class WalkerMachine implements CaseMachine {
+  readonly ram = new Ram(RAM_BASE, RAM_SIZE);
+  private cpu!: Arm64Tlb;
+  private data = new GoldenData();
+
+  begin(golden: Arm64Case): void {
+    const paging = new Arm64Paging(this.ram, stateOf(golden));
+    this.cpu = { paging, mmu: new Mmu({ paging, tlb: NEOVERSE_N1_L2TLB }) };
+    this.data = new GoldenData();
+  }
+
+  access({ insn, va, size = 8, el }: GoldenAccess): GoldenOutcome {
+    const { mmu, paging } = this.cpu;
+    if (el !== undefined && el !== paging.state.el) {
+      paging.state.el = el;
+      paging.configure();
+    }
+    const access = { insn, va: BigInt(va) as VirtAddr, size };
+    return goldenOutcome(performAccess(mmu, paging, access), insn, size, this.data);
+  }
+
+  tlbi(type: string, operand: bigint): void {
+    // IS reaches the one CPU there is like the plain form.
+    tlbi(this.cpu, type.replace(/is$/, '') as TlbiOperation, operand);
+  }
+
+  end(): void {}
+}
 
 class CaseRun {
+  private readonly machine: CaseMachine;
   private readonly ram: Ram;
   private readonly golden: Arm64Case;
-  private readonly cpu: Arm64Tlb;
   /** Every descriptor of the case by its address, as it stood before the access under way. */
   private readonly before = new Map<number, GoldenDescriptor>();
-  private readonly data = new GoldenData();
   private readonly differences: string[] = [];
 
-  constructor(ram: Ram, golden: Arm64Case) {
-    this.ram = ram;
+  constructor(machine: CaseMachine, golden: Arm64Case) {
+    this.machine = machine;
+    this.ram = machine.ram;
     this.golden = golden;
-    const paging = new Arm64Paging(ram, stateOf(golden));
-    this.cpu = { paging, mmu: new Mmu({ paging, tlb: NEOVERSE_N1_L2TLB }) };
   }
 
   run(): OracleResult {
     const { golden, differences } = this;
     for (const one of golden.tables) this.write(one);
+    this.machine.begin(golden);
     const { id } = golden;
     const skipped = null;
     try {
@@ -111,6 +107,7 @@ class CaseRun {
       const tablesAfter = this.changes(golden.tables);
       return { id, answer: { id, expect, tables_after: tablesAfter, steps }, differences, skipped };
     } finally {
+      this.machine.end();
       for (const addr of this.before.keys()) this.ram.write64(addr, 0n);
     }
   }
@@ -130,9 +127,7 @@ class CaseRun {
         return step;
       case 'tlbi': {
         const va = virtAddr(BigInt(step.va ?? 0));
-        // IS reaches the one CPU there is like the plain form.
-        const operation = step.type.replace(/is$/, '') as TlbiOperation;
-        tlbi(this.cpu, operation, tlbiOperand(va, step.asid ?? 0));
+        this.machine.tlbi(step.type, tlbiOperand(va, step.asid ?? 0));
         return step;
       }
       default:
@@ -142,8 +137,8 @@ class CaseRun {
 
   /** Makes an access and compares. @returns what it came to */
   private end(what: string, access: GoldenAccess, wanted: GoldenEnd): GoldenEnd {
-    const expect = this.access(access);
     const allowed = wanted.alt ? [wanted.expect, wanted.alt] : [wanted.expect];
+    const expect = this.machine.access(access, allowed);
     if (!allowed.some((one) => sameOutcome(expect, one))) {
       const list = allowed.map((one) => JSON.stringify(one)).join(' or ');
       this.differences.push(`${what}: wanted ${list}, got ${JSON.stringify(expect)}`);
@@ -152,16 +147,6 @@ class CaseRun {
     this.compareTables(what, changes, wanted);
     for (const one of changes) this.before.set(descriptorAddr(one), one);
     return changes.length > 0 ? { expect, tables_after: changes } : { expect };
-  }
-
-  private access({ insn, va, size = 8, el }: GoldenAccess): GoldenOutcome {
-    const { mmu, paging } = this.cpu;
-    if (el !== undefined && el !== paging.state.el) {
-      paging.state.el = el;
-      paging.configure();
-    }
-    const access = { insn, va: BigInt(va) as VirtAddr, size };
-    return goldenOutcome(performAccess(mmu, paging, access), insn, size, this.data);
   }
 
   private changes(from: readonly GoldenDescriptor[]): GoldenDescriptor[] {
@@ -187,20 +172,4 @@ class CaseRun {
       this.differences.push(`${what}: wanted ${missed.join(', ')}; got ${JSON.stringify(got)}`);
     }
   }
-}
-
-function stateOf(golden: Arm64Case): Arm64PagingState {
-  const features = ARM64_CPUS[golden.cpu];
-  if (features === undefined) throw new TypeError(`unknown cpu ${golden.cpu}`);
-  return {
-    sctlr: BigInt(golden.sctlr),
-    tcr: BigInt(golden.tcr),
-    mair: BigInt(golden.mair),
-    ttbr0: BigInt(golden.ttbr0),
-    ttbr1: BigInt(golden.ttbr1),
-    el: golden.el,
-    pan: golden.pan === 1,
-    uao: golden.uao === 1,
-    features,
-  };
 }

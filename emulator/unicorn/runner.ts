@@ -152,7 +152,7 @@ export class Runner {
   private runSlowly(ip: bigint): Stop | null {
     const { core, counter } = this;
     const stop = this.enterPaused(ip);
-    if (stop !== null) return stop;
+    if (stop !== null || this.stops.again) return stop;
     // A string instruction that has done its last repetition is entered once more to find that out.
     if (core.ip() === ip && core.code.repeats(ip) && core.repeatCount() === 0n)
       this.enterPaused(ip);

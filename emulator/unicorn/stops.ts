@@ -28,6 +28,9 @@ export class StopReader {
     this.judge = new AccessJudge(core.code, core.window ?? halvesByCall(core));
   }
 
+  /** What {@link explain} looked at last only has to be begun again. */
+  again = false;
+
   /**
    * @param error what uc_emu_start returned
    * @param declined the fault that a handler was already asked about and would not repair
@@ -36,6 +39,8 @@ export class StopReader {
   explain(error: number, declined: JudgedFault | null): Stop | null {
     const { core } = this;
     const ip = core.ip();
+    this.again = core.takeReconsidered();
+    if (this.again) return this.reconsider(ip);
     if (core.trouble !== null) return this.cannot(ip, core.trouble);
     if (core.refusedKind >= 0 && error === UC_ERR_EXCEPTION) {
       const fault = core.refusedKind === FETCH ? fetchFault(core) : (declined ?? this.fault(ip));
@@ -48,7 +53,6 @@ export class StopReader {
       return { reason: 'exception', ip: virtAddr(ip), ...core.recipe.invalidInstruction };
     }
     if (error !== UC_ERR_OK) return this.cannot(ip, core.binding.errorText(error));
-    if (core.takeReconsidered()) return this.reconsider(ip);
     if (core.stepping) return null;
     if (core.code.fatal.has(ip)) return this.fatal(ip);
     return this.cannot(ip, 'the core stopped and does not tell why');
@@ -93,14 +97,19 @@ export class StopReader {
 
   /** The instruction at `ip` is left for good: nothing of it may stay. */
   private leave(ip: bigint, fault: JudgedFault): void {
-    const { core, judge } = this;
     this.counter?.leftAt(ip);
+    if (this.undo(ip)) this.core.probe(hi32(fault.va), lo32(fault.va), fault.kind);
+  }
+
+  /** Takes back what a store left on the page before the one that was refused. */
+  private undo(ip: bigint): boolean {
+    const { core, judge } = this;
     const refused = core.refusedKind as AccessKind;
-    if (refused !== WRITE) return;
+    if (refused !== WRITE) return false;
     const form = judge.judge(ip, core.refusedHi, core.refusedLo, refused);
-    if (!form || !judge.crosses) return;
+    if (!form || !judge.crosses) return false;
     core.undoStore(judge.startHi, judge.startLo, form);
-    core.probe(hi32(fault.va), lo32(fault.va), fault.kind);
+    return true;
   }
 
   private exception(ip: bigint, number: number): Stop {
@@ -119,6 +128,7 @@ export class StopReader {
   /** The instruction at `ip` is begun again, in newly judged blocks. */
   private reconsider(ip: bigint): null {
     this.counter?.leftAt(ip);
+    this.undo(ip);
     if (this.counter) this.counter.forgetBlocks();
     else this.core.dropBlocks();
     return null;
