@@ -18,7 +18,7 @@ interface OracleAnswer {
 
 export interface OracleResult {
   readonly id: string;
-  /** null for a case that was skipped. */
+  /** null for a case that was skipped, or ended unexpectedly. */
   readonly answer: OracleAnswer | null;
   /** What binds and is not as expected, one sentence each; empty if the case agrees. */
   readonly differences: readonly string[];
@@ -31,4 +31,21 @@ export interface Oracle {
   readonly arch: 'x86_64' | 'arm64';
   /** @throws TypeError if the line lacks a field that its format prescribes */
   run(line: GoldenCase): OracleResult;
+}
+
+/** A case cannot be made on the machine that is asked to: it is skipped, with this reason, which names no case. */
+export class Unreachable extends Error {}
+
+/** The vCPU did what no outcome of a case is: the case differs. */
+export class UnexpectedStop extends Error {}
+
+/**
+ * The result of a case that ended in an {@link Unreachable} or an {@link UnexpectedStop}.
+ * @throws any other error again
+ */
+export function resultOfError(id: string, error: unknown): OracleResult {
+  const result = { id, answer: null, differences: [], skipped: null };
+  if (error instanceof Unreachable) return { ...result, skipped: error.message };
+  if (error instanceof UnexpectedStop) return { ...result, differences: [error.message] };
+  throw error;
 }

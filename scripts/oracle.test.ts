@@ -62,6 +62,28 @@ describe('the oracle', () => {
     });
   });
 
+  it('runs cases on a vCPU, with the same answers', () => {
+    const path = file('cpu.jsonl', LINES);
+    const [walked, ran] = [join(directory, 'walked'), join(directory, 'ran')];
+    expect(oracle('--answers', walked, path).code).toBe(0);
+    const run = oracle('--through', 'cpu', '--answers', ran, path);
+    expect(run).toEqual({ code: 0, out: 'agree 3, differ 0, skipped 0\n', err: '' });
+    expect(readFileSync(ran, 'utf8')).toBe(readFileSync(walked, 'utf8'));
+  });
+
+  it('counts apart what a vCPU cannot make, and exits 1 if that is too much', () => {
+    const odd = JSON.parse(LINES[0]);
+    odd.access.size = 3;
+    const path = file('odd.jsonl', [JSON.stringify(odd), LINES[1]]);
+    const run = oracle('--through', 'cpu', path);
+    expect(run.code).toBe(1);
+    expect(run.out).toBe(
+      `unreached 1: no instruction for ${odd.access.kind} 3\nagree 1, differ 0, skipped 1\n`,
+    );
+    const json = JSON.parse(oracle('--through', 'cpu', '--json', path).out);
+    expect(json).toMatchObject({ skipped: 1, unreached: expect.anything() });
+  });
+
   it('scores cycle cases, and counts those without an answer', () => {
     const block = {
       id: 'x#unroll',
@@ -88,6 +110,7 @@ describe('the oracle', () => {
     ['no file', []],
     ['a file that is no JSON', [file('text.jsonl', ['hello'])]],
     ['a number that is none', [file('nan.jsonl', [LINES[0].replace('"cr3":"0x', '"cr3":"0y')])]],
+    ['a way through that there is not', ['--through', 'kvm', file('way.jsonl', LINES)]],
     ['a kind of case that is not known', [file('other.jsonl', ['{"id": "x", "answer": 42}'])]],
   ])('exits 2 for %s, with one line of reason', (_, args) => {
     const run = oracle(...args);

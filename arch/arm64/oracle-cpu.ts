@@ -6,6 +6,7 @@ import { hex } from '../../emulator/bits.ts';
 import type { AccessKind, Cpu, Engine, Stop, Translator } from '../../emulator/engine.ts';
 import { Ram } from '../../emulator/ram.ts';
 import { Mmu } from '../../mm/mmu.ts';
+import { UnexpectedStop, Unreachable } from '../oracle.ts';
 import { type Arm64Case, type GoldenAccess, RAM_BASE, RAM_SIZE, stateOf } from './golden-case.ts';
 import { type GoldenOutcome, goldenFault, goldenPar, patternByte } from './golden-outcome.ts';
 import type { CaseMachine } from './oracle.ts';
@@ -115,7 +116,7 @@ export class CpuMachine implements CaseMachine {
   access(access: GoldenAccess, allowed: readonly GoldenOutcome[]): GoldenOutcome {
     const { insn, size, va, el = this.golden.el } = access;
     const purpose = isPurpose(insn) ? insn : `${insn} ${size}`;
-    if (!isPurpose(purpose)) throw new TypeError(`no instruction for ${purpose}`);
+    if (!isPurpose(purpose)) throw new Unreachable(`no instruction for ${purpose}`);
     this.enterLevel(el);
     const places = allowed.flatMap((one) => this.placeOf(one, insn, size ?? 8));
     const target = BigInt(va);
@@ -168,7 +169,8 @@ export class CpuMachine implements CaseMachine {
       if (fault) return fault;
       const pc = cpu.readRegister('pc');
       // A branch goes where it goes.
-      if (purpose !== 'br' && pc !== start + BigInt(4 * i)) throw new Error(`PC is ${hex(pc)}`);
+      if (purpose !== 'br' && pc !== start + BigInt(4 * i))
+        throw new UnexpectedStop(`PC is ${hex(pc)}`);
     }
     return null;
   }
@@ -183,7 +185,8 @@ export class CpuMachine implements CaseMachine {
           : null;
     if (taken) return { fault: goldenFault({ esr: Number(taken.code), far: taken.va }) };
     const what = stop.reason === 'exception' ? stop.name : 'why' in stop ? stop.why : stop.reason;
-    throw new Error(`the vCPU stopped at ${hex(stop.ip)}: ${what}`);
+    if (/outside RAM/.test(what)) throw new Unreachable('the physical address is outside RAM');
+    throw new UnexpectedStop(`the vCPU stopped at ${hex(stop.ip)}: ${what}`);
   }
 
   // ---- Where an access went ----
@@ -294,11 +297,11 @@ export class CpuMachine implements CaseMachine {
   }
 
   tlbi(type: string, operand: bigint): void {
-    if (!isPurpose(type)) throw new TypeError(`no instruction for TLBI ${type}`);
+    if (!isPurpose(type)) throw new Unreachable(`no instruction for TLBI ${type}`);
     this.enterLevel(1);
     this.cpu.writeRegister('x0', operand);
     const fault = this.run(type);
-    if (fault) throw new Error(`TLBI ${type} faults: ${JSON.stringify(fault)}`);
+    if (fault) throw new UnexpectedStop(`TLBI ${type} faults: ${JSON.stringify(fault)}`);
   }
 }
 

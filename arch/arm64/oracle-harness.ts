@@ -2,6 +2,7 @@
 // that is not under test, whose table FORMAT-arm64.md puts at 0x44000000 (TxSZ = 25, 4K granule), or at its own physical
 // address while the MMU is off.
 import type { Ram } from '../../emulator/ram.ts';
+import { Unreachable } from '../oracle.ts';
 import { type Arm64Case, RAM_BASE } from './golden-case.ts';
 import { SCTLR_M } from './paging.ts';
 
@@ -134,7 +135,7 @@ export function harnessOffset(golden: Arm64Case): bigint {
   const base = (ttbr: string) => Number(BigInt(ttbr) & 0xffff_ffff_fffen);
   if (base(golden.ttbr1) === L1) return UPPER;
   if (base(golden.ttbr0) === L1) return 0n;
-  throw new TypeError(`${golden.id}: neither half is the harness's`);
+  throw new Unreachable("neither half of the address space is the harness's");
 }
 
 /** Physical address of the code for a purpose. */

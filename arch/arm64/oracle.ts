@@ -6,7 +6,7 @@ import { hex } from '../../emulator/bits.ts';
 import type { Engine } from '../../emulator/engine.ts';
 import { Ram } from '../../emulator/ram.ts';
 import { Mmu } from '../../mm/mmu.ts';
-import type { Oracle, OracleResult } from '../oracle.ts';
+import { type Oracle, type OracleResult, resultOfError } from '../oracle.ts';
 import { performAccess } from './access.ts';
 import {
   type Arm64Case,
@@ -106,6 +106,8 @@ class CaseRun {
       const expect = last?.op === 'access' ? last.expect : null;
       const tablesAfter = this.changes(golden.tables);
       return { id, answer: { id, expect, tables_after: tablesAfter, steps }, differences, skipped };
+    } catch (error) {
+      return resultOfError(golden.id, error);
     } finally {
       this.machine.end();
       for (const addr of this.before.keys()) this.ram.write64(addr, 0n);

@@ -6,6 +6,7 @@ import { hex } from '../../emulator/bits.ts';
 import type { AccessKind, Cpu, Engine, Stop, Translator } from '../../emulator/engine.ts';
 import { Ram } from '../../emulator/ram.ts';
 import { Mmu } from '../../mm/mmu.ts';
+import { UnexpectedStop, Unreachable } from '../oracle.ts';
 import { VECTOR_PF } from './fault-code.ts';
 import {
   type GoldenAccess,
@@ -102,7 +103,7 @@ export class CpuMachine implements CaseMachine {
   access(access: GoldenAccess, allowed: readonly GoldenOutcome[]): GoldenOutcome {
     const { kind, va, size, seg } = access;
     const purpose = `${kind} ${size}${seg === 'ss' ? ' ss' : ''}`;
-    if (!isPurpose(purpose)) throw new TypeError(`no instruction for ${purpose}`);
+    if (!isPurpose(purpose)) throw new Unreachable(`no instruction for ${purpose}`);
     const addr = virtAddr(BigInt(va));
     const hints = allowed
       .flatMap((one) => (one.fault === null && one.pa !== undefined ? [Number(one.pa)] : []))
@@ -138,12 +139,11 @@ export class CpuMachine implements CaseMachine {
 
   private checkIp(wanted: bigint): void {
     const ip = this.cpu.readRegister('rip');
-    if (ip !== wanted) throw new Error(`RIP is ${hex(ip)} instead of ${hex(wanted)}`);
+    if (ip !== wanted) throw new UnexpectedStop(`RIP is ${hex(ip)} instead of ${hex(wanted)}`);
   }
 
   private faulted(stop: Stop): GoldenOutcome {
-    if (stop.reason !== 'fault')
-      throw new Error(`the vCPU stopped: ${JSON.stringify(named(stop))}`);
+    if (stop.reason !== 'fault') throw stopped(stop);
     const { va, kind, ip } = stop;
     const taken = this.processor.taken(va, kind, ip);
     const fault = { vector: taken.vector, error_code: hex(taken.code) };
@@ -235,7 +235,7 @@ export class CpuMachine implements CaseMachine {
   private privileged(purpose: Purpose): boolean {
     const stop = this.runAt(purpose, 0);
     if (stop.reason === 'exception') return false;
-    if (stop.reason !== 'limit') throw new Error(`${purpose}: ${JSON.stringify(named(stop))}`);
+    if (stop.reason !== 'limit') throw stopped(stop);
     this.checkIp(codeEnd(purpose, 0));
     return true;
   }
@@ -245,8 +245,9 @@ export class CpuMachine implements CaseMachine {
 const bytesOf = (word: bigint, size: number): Uint8Array =>
   Uint8Array.from({ length: size }, (_, i) => Number((word >> BigInt(8 * i)) & 0xffn));
 
-const named = (stop: Stop) => ({
-  ...stop,
-  ip: hex(stop.ip),
-  ...('va' in stop && { va: hex(stop.va) }),
-});
+/** A stop that is no outcome of an access. Memory outside RAM is the machine's fault, not the CPU's. */
+function stopped(stop: Stop): Error {
+  const what = 'why' in stop ? stop.why : 'name' in stop ? stop.name : stop.reason;
+  if (/outside RAM/.test(what)) return new Unreachable('the physical address is outside RAM');
+  return new UnexpectedStop(`the vCPU stopped at ${hex(stop.ip)}: ${what}`);
+}

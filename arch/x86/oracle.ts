@@ -6,7 +6,7 @@ import { hex } from '../../emulator/bits.ts';
 import type { Engine } from '../../emulator/engine.ts';
 import { Ram } from '../../emulator/ram.ts';
 import { Mmu } from '../../mm/mmu.ts';
-import type { Oracle, OracleResult } from '../oracle.ts';
+import { type Oracle, type OracleResult, resultOfError } from '../oracle.ts';
 import { performAccess } from './access.ts';
 import {
   type GoldenAccess,
@@ -50,6 +50,8 @@ export function createOracle(engine: Engine | null = null): Oracle {
       const frames = framesOf(golden);
       try {
         return new CaseRun(machine, golden, frames).run();
+      } catch (error) {
+        return resultOfError(line.id, error);
       } finally {
         machine.end();
         for (const frame of frames.keys()) machine.ram.clearFrame((frame / FRAME_SIZE) as never);
