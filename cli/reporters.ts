@@ -105,7 +105,8 @@ function junitReporter(io: Io): Reporter {
     end() {
       const { failed, skipped } = count(results);
       const cases = results.map((result) => {
-        const open = `  <testcase classname="${escapeXml(result.name)}" name="${escapeXml(titleOf(result))}"`;
+        const title = result.arch === null ? result.name : `${result.why} (${result.arch})`;
+        const open = `  <testcase classname="${escapeXml(result.name)}" name="${escapeXml(title)}"`;
         if (result.status === 'skipped') {
           return `${open}><skipped message="${escapeXml(result.why)}"/></testcase>`;
         }

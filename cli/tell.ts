@@ -87,14 +87,22 @@ export function stepLines(run: WorldRun, step: StepRun, red = (text: string) => 
   return [
     stepSummary(run, step),
     ...(oops === null ? [] : block('kernel log', oops)),
-    ...(seen.stderr === ''
-      ? []
-      : block('stderr of the program', seen.stderr.trimEnd().split('\n'))),
+    ...(seen.stderr === '' ? [] : block('stderr of the program', streamLines(seen.stderr))),
     ...failures.flatMap(({ expect, wanted, got }) => [
       `  ${red(expect)}: wanted ${wanted}`,
       `  ${' '.repeat(expect.length)}  got    ${got}`,
     ]),
   ];
+}
+
+/** Lines of a stream that are shown: a run may report a million faults. */
+const MOST_LINES = 48;
+
+function streamLines(text: string): string[] {
+  const lines = text.trimEnd().split('\n');
+  const more = lines.length - MOST_LINES;
+  if (more <= 0) return lines;
+  return [...lines.slice(0, MOST_LINES), `... and ${more} more lines (--json has them all)`];
 }
 
 const block = (title: string, lines: readonly string[]): string[] => [

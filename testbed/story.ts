@@ -75,7 +75,6 @@ export class Story {
         if (this.parts.insns) this.write(this.instructionLine(event.ip));
         return;
       case 'oops':
-        this.printed = [];
         if (this.inFault) this.write('  oops: the kernel cannot go on');
         this.inFault = false;
         return;

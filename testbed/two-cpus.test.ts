@@ -23,8 +23,8 @@ const scenario = (series: Scenario['series']) =>
 name: two CPUs write to one page
 series: ${series}
 code:
-  x86_64: "mov [rdi], rsi\\ndone: ret"
-  arm64: "str x1, [x0]\\ndone: ret"
+  x86_64: "cpu0: mov [rdi], rsi\\ndone0: ret\\ncpu1: mov [rdi], rsi\\ndone1: ret"
+  arm64: "cpu0: str x1, [x0]\\ndone0: ret\\ncpu1: str x1, [x0]\\ndone1: ret"
 args: [{arena: 0}, 0]
 `,
     'two-cpus.yaml',
@@ -78,8 +78,10 @@ class TwoCpus {
       regs.words.set(this.entered[i]);
       regs.set(addr, pageAddr + OFFSETS[i]);
       regs.set(value, values[i]);
+      const { labels } = this.calls[i].code;
+      regs.ip = virtAddr(labels.get(`cpu${i}`)!);
       cpu.writeGeneral(regs.words);
-      cpu.setExits([virtAddr(this.calls[i].code.labels.get('done')!)]);
+      cpu.setExits([virtAddr(labels.get(`done${i}`)!)]);
     }
     const ipName = arch.description.instructionPointer;
     const ends = runWays(
@@ -152,7 +154,10 @@ function check(race: Race, arch: ArchName, values: readonly bigint[], scratchPte
   // Each report shows the CPU and the stack of whom it is about.
   for (const { cpu, text } of reports) {
     expect(text).toContain(`\nCPU: ${cpu} UID: 0 `);
-    expect(text).toMatch(/\nkfunc\+0x0\/0x[0-9a-f]+\n(faultline_caller\S+\n)?bpf_prog_/);
+    const at = cpu === 0 ? '0x0' : { x86_64: '0x4', arm64: '0x8' }[arch];
+    expect(text).toMatch(
+      new RegExp(`\\nkfunc\\+${at}/0x[0-9a-f]+\\n(faultline_caller\\S+\\n)?bpf_prog_`),
+    );
   }
   expect(race.stderr.match(/^ERROR: Arena WRITE access/gm)).toHaveLength(reporters.length);
   expect(Math.max(...race.resolutions.map(({ length }) => length))).toBe(1);
