@@ -167,6 +167,7 @@ function literal(w: number): AccessForm[] {
   return [form({ base: PC, displacement: signExtend(bits(w, 23, 5), 19) * 4 }, size, READ)];
 }
 
+const SP = 31;
 const PC = 32;
 
 function pairs(w: number): AccessForm[] {
@@ -176,7 +177,10 @@ function pairs(w: number): AccessForm[] {
   const postIndex = bits(w, 24, 23) === 1;
   const displacement = postIndex ? 0 : signExtend(bits(w, 21, 15), 7) * unit;
   const kind = bits(w, 22, 22) ? READ : WRITE;
-  return [form({ base: baseOf(w), displacement }, unit * 2, kind, Math.min(unit, 8))];
+  const base = baseOf(w);
+  // SP is a multiple of 16, so a pair of eight bytes there never crosses a page.
+  const whole = base === SP && unit === 8 && displacement % 16 === 0;
+  return [form({ base, displacement }, unit * 2, kind, whole ? 16 : Math.min(unit, 8))];
 }
 
 /** One register: unsigned offset, unscaled, pre- and post-index, register offset, and the LSE atomics. */

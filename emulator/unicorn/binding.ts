@@ -22,6 +22,8 @@ const pointerTo = (proto: string) => koffi.pointer(koffi.proto(proto));
 const CALLBACKS = {
   // int64_t: a canonical address of either half then arrives as a Number, the rest as bigint.
   fill: pointerTo('bool UcFill(void *uc, int64_t address, int type, void *result, void *user)'),
+  /** What our machine code makes of it: see native-code.ts. */
+  fillHalves: pointerTo('bool UcFillHalves(uint32_t hi, uint32_t lo, int type)'),
   interrupt: pointerTo('void UcInterrupt(void *uc, uint32_t number, void *user)'),
   block: pointerTo('void UcBlock(void *uc, int64_t address, uint32_t size, void *user)'),
   edge: pointerTo('void UcEdge(void *uc, void *current, void *previous, void *user)'),

@@ -1,7 +1,13 @@
 // The code that a vCPU has fetched: which frames lie under which pages, where a run has to stop in it, and what the
 // instructions there do. It reads RAM through the translations that the fetches were given, so that looking at code
 // never walks a page table again.
-import type { AccessForm, InstructionSet, Interceptor, Trap } from '../engine.ts';
+import {
+  type AccessForm,
+  type InstructionSet,
+  type Interceptor,
+  type Trap,
+  WRITE,
+} from '../engine.ts';
 import type { Ram } from '../ram.ts';
 
 const PAGE = 4096;
@@ -137,6 +143,16 @@ export class CodeMap {
       at += BigInt(lengths[i]);
     }
     return -1;
+  }
+
+  /** True if the core makes a store of one of these instructions in pieces, which must be taken back at a fault. */
+  storesInPieces(va: number | bigint, lengths: readonly number[]): boolean {
+    let at = unsigned(va);
+    return lengths.some((length) => {
+      const forms = this.accesses(at);
+      at += BigInt(length);
+      return forms.some((form) => form.kind === WRITE && form.exact && form.unit < form.size);
+    });
   }
 
   repeats(va: number | bigint): boolean {

@@ -23,7 +23,13 @@ import {
 } from './binding.ts';
 import { CodeMap } from './code-map.ts';
 import * as uc from './constants.ts';
-import { CpuWindow, FaultAddress, type FlushPage, flushPageFunction } from './internals.ts';
+import {
+  CpuWindow,
+  FaultAddress,
+  type FlushPage,
+  flushPageFunction,
+  StoreHooks,
+} from './internals.ts';
 import { Journal } from './journal.ts';
 import type { NativeCode } from './native-code.ts';
 import { type Recipe, recipeFor } from './recipes.ts';
@@ -32,6 +38,9 @@ import { RegisterFile } from './registers.ts';
 const TWO_32 = 2 ** 32;
 const FRAME = 4096;
 const NOTHING = -1;
+// The layout that the native code knows, in 4-byte words.
+const FILL_PA = 2;
+const FILL_PERMS = 4;
 
 /** Short cuts that an engine may take. Without them the same things are done, slower. */
 export interface Means {
@@ -52,7 +61,7 @@ export class Core {
   readonly recipe: Recipe;
   readonly registers: RegisterFile;
   readonly code: CodeMap;
-  private readonly journal: Journal;
+  readonly journal: Journal;
   /** null where the library's inner offsets are not known. */
   readonly window: CpuWindow | null;
   readonly description: CpuDescription;
@@ -97,8 +106,9 @@ export class Core {
     // With exits the address that a start names as its end means nothing; Unicorn would fetch from it.
     binding.control(this.handle, uc.UC_CTL_UC_USE_EXITS, 'int', 1);
     binding.mapRam(this.handle, ram.base, ram.bytes);
-    this.hook();
-    this.journal = new Journal(binding, this.handle, ram, means.native);
+    this.hook(means.native);
+    const store = means.internals ? new StoreHooks(this.handle) : null;
+    this.journal = new Journal(binding, this.handle, ram, means.native, store);
     this.registers = new RegisterFile(
       binding,
       this.handle,
@@ -128,9 +138,9 @@ export class Core {
     return window;
   }
 
-  private hook(): void {
+  private hook(native: NativeCode | null): void {
     const { binding, handle, recipe } = this;
-    this.add('fill', uc.UC_HOOK_TLB_FILL, this.fill);
+    this.hookFill(native);
     this.add('interrupt', uc.UC_HOOK_INTR, (_uc: Pointer, number: number) => {
       this.exception = number;
       binding.stop(handle);
@@ -161,50 +171,80 @@ export class Core {
     return 1;
   }
 
-  /** The TLB-fill hook. Addresses come as int64: canonical ones of both halves as Number. */
+  /** The TLB-fill hook without machine code. Addresses come as int64: canonical ones of both halves as Number. */
   private readonly fill = (
     _uc: Pointer,
     address: number | bigint,
     type: number,
     result: Pointer,
   ): boolean => {
-    let hi: number;
-    let lo: number;
-    if (typeof address === 'number') {
-      hi = Math.floor(address / TWO_32) >>> 0;
-      lo = address >>> 0;
-    } else {
-      hi = Number(BigInt.asUintN(32, address >> 32n));
-      lo = Number(BigInt.asUintN(32, address));
-    }
+    const small = typeof address === 'number';
+    const hi = small ? Math.floor(address / TWO_32) >>> 0 : hi32(address);
+    const lo = small ? address >>> 0 : lo32(address);
+    if (!this.answer(hi, lo, type)) return false;
+    answerFill(result, this.pa, this.perms);
+    return true;
+  };
+
+  /** The same, asked by our machine code, which takes the answer from {@link fillData}. */
+  private readonly fillHalves = (hi: number, lo: number, type: number): boolean => {
+    if (!this.answer(hi, lo, type)) return false;
+    this.fillWords[FILL_PA] = this.pa >>> 0;
+    this.fillWords[FILL_PA + 1] = this.pa / TWO_32;
+    this.fillWords[FILL_PERMS] = this.perms;
+    return true;
+  };
+
+  /** Sets {@link pa} and {@link perms}. @returns false if the access faults */
+  private answer(hi: number, lo: number, type: number): boolean {
     const kind = (type - uc.UC_MEM_READ) as AccessKind;
-    if (this.warming) {
-      answerFill(result, this.ram.base, PERM_X);
-      return true;
-    }
+    if (this.warming) return this.answerAnything();
     if (kind === FETCH && this.afterTheEnd(hi, lo)) {
       // A refusal would change what the entry returns.
       this.tidied = true;
-      answerFill(result, this.ram.base, PERM_X);
-      return true;
+      return this.answerAnything();
     }
-    if (!this.translator.translate(hi, lo, kind) && !this.recover(hi, lo, kind)) {
+    const { translator } = this;
+    const ok = translator.translate(hi, lo, kind) || this.recover(hi, lo, kind);
+    if (!ok || this.reconsidered) {
       this.refusedKind = kind;
       this.refusedHi = hi;
       this.refusedLo = lo;
       return false;
     }
-    const { pa } = this.translator;
+    const { pa } = translator;
     if (!this.ram.contains(pa, FRAME)) {
       this.trouble = `physical address 0x${pa.toString(16)} is outside RAM`;
       return false;
     }
-    let { perms } = this.translator;
+    this.pa = pa;
+    this.perms = translator.perms;
     if (kind === FETCH) this.fetch(hi * 0x10_0000 + (lo >>> 12), pa);
-    else if (!this.code.executedFrames.has(pa / FRAME)) perms &= ~PERM_X;
-    answerFill(result, pa, perms);
+    // The library would fetch from the page without asking.
+    else if (!this.code.executedFrames.has(pa / FRAME)) this.perms &= ~PERM_X;
     return true;
-  };
+  }
+
+  private answerAnything(): true {
+    this.pa = this.ram.base;
+    this.perms = PERM_X;
+    return true;
+  }
+
+  private pa = 0;
+  private perms = 0;
+  private readonly fillData = sharedBytes(24);
+  private readonly fillWords = new Uint32Array(this.fillData.buffer);
+
+  private hookFill(native: NativeCode | null): void {
+    const callback = native
+      ? makeCallback('fillHalves', this.fillHalves)
+      : makeCallback('fill', this.fill);
+    this.callbacks.push(callback);
+    new BigUint64Array(this.fillData.buffer)[0] = callback;
+    const entry = native?.fill ?? callback;
+    this.binding.addHook(this.handle, uc.UC_HOOK_TLB_FILL, entry, this.fillData);
+  }
 
   private tidied = false;
 
@@ -219,7 +259,7 @@ export class Core {
 
   /** Fetches cannot be repaired here: the x86 translator reads ahead, and this one may never be wanted. */
   private recover(hi: number, lo: number, kind: AccessKind): boolean {
-    if (kind === FETCH || this.recovery === null) return false;
+    if (kind === FETCH || this.recovery === null || this.reconsidered) return false;
     while (this.recovery(hi, lo, kind)) {
       if (this.translator.translate(hi, lo, kind)) return true;
     }
@@ -309,6 +349,7 @@ export class Core {
     this.refusedKind = NOTHING;
     this.exception = NOTHING;
     this.trouble = null;
+    this.reconsidered = false;
     const error = this.binding.emuStart(this.handle, ip, 0, 0, count);
     if (this.tidied) this.flushTlb();
     this.tidied = false;
@@ -343,10 +384,9 @@ export class Core {
 
   private reconsidered = false;
 
-  /** Ends the entry under way before its present instruction does anything. */
+  /** Has the fill under way refused, so that its instruction does nothing and can be begun again. */
   reconsider(): void {
     this.reconsidered = true;
-    this.binding.stop(this.handle);
   }
 
   /** True if {@link reconsider} ended the last entry; reading it resets it. */
@@ -363,6 +403,7 @@ export class Core {
 
   close(): void {
     this.binding.contextFree(this.context.context);
+    this.journal.beforeClose();
     this.binding.close(this.handle);
     for (const callback of this.callbacks) dropCallback(callback);
     this.journal.close();

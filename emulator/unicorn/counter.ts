@@ -4,9 +4,10 @@
 // remains, or that holds an exit or a trapped instruction, is not begun; the vCPU then runs its beginning as a
 // shorter block.
 import type { Binding, Pointer } from './binding.ts';
-import { dropCallback, makeCallback, readBlock, sharedBytes } from './binding.ts';
+import { addressOf, dropCallback, makeCallback, readBlock, sharedBytes } from './binding.ts';
 import type { CodeMap } from './code-map.ts';
 import { UC_HOOK_BLOCK, UC_HOOK_EDGE_GENERATED } from './constants.ts';
+import type { Journal } from './journal.ts';
 import type { NativeCode } from './native-code.ts';
 
 // The layout that the native code knows.
@@ -17,9 +18,14 @@ const STOPPED = 20;
 const REPEAT_COUNTER = 24;
 const CALLBACK = 32;
 const EMU_STOP = 40;
+const STORE_SWITCH = 48;
+/** Values of the switch: off, on. */
+const STORE_VALUES = 56;
+const NO_SWITCH = 72;
 const TABLE = 0x1000;
 const ENTRIES = 0x1000;
 const REPEATED = 0x10000;
+const PIECES = 0x10000;
 
 /** Instructions that may be granted in all: beyond any run, and exact as a Number. */
 export const UNLIMITED = 2 ** 52;
@@ -31,6 +37,17 @@ interface BlockFacts {
   readonly barrier: number;
   /** A string instruction alone: its block runs once for each repetition, and once more when none is left. */
   readonly repeated: boolean;
+  /** It has stores that the core makes in pieces. */
+  readonly pieces: boolean;
+}
+
+/** What the counter needs of a core. */
+export interface CounterCore {
+  readonly binding: Binding;
+  readonly handle: Pointer;
+  readonly recipe: { readonly fixedLength: number };
+  readonly code: CodeMap;
+  readonly journal: Journal;
 }
 
 export class Counter {
@@ -40,6 +57,7 @@ export class Counter {
   private readonly callbacks: Pointer[] = [];
   private readonly code: CodeMap;
   private readonly binding: Binding;
+  private readonly journal: Journal;
   /** Bytes of every instruction; 0 if they vary. */
   private readonly fixedLength: number;
   private readonly repeatCounter: () => bigint;
@@ -55,17 +73,16 @@ export class Counter {
    * @param repeatAddress its native address, or null where that is not known
    */
   constructor(
-    binding: Binding,
-    uc: Pointer,
-    fixedLength: number,
-    code: CodeMap,
+    core: CounterCore,
     repeatCounter: () => bigint,
     repeatAddress: Pointer | null,
     native: NativeCode | null,
   ) {
+    const { binding, handle } = core;
     this.binding = binding;
-    this.fixedLength = fixedLength;
-    this.code = code;
+    this.fixedLength = core.recipe.fixedLength;
+    this.code = core.code;
+    this.journal = core.journal;
     this.repeatCounter = repeatCounter;
     this.nativeRepeats = repeatAddress !== null;
     const block = makeCallback('block', (engine, va, size) => this.enterBlock(engine, va, size));
@@ -74,8 +91,11 @@ export class Counter {
     this.words[REPEAT_COUNTER / 8] = repeatAddress ?? 0n;
     this.words[CALLBACK / 8] = block;
     this.words[EMU_STOP / 8] = binding.emuStop;
-    binding.addHook(uc, UC_HOOK_BLOCK, native?.block ?? block, this.data);
-    binding.addHook(uc, UC_HOOK_EDGE_GENERATED, edge);
+    // Where the switch is not known, a word of no meaning is written.
+    this.words[STORE_SWITCH / 8] =
+      this.journal.switchAddress ?? addressOf(this.data) + BigInt(NO_SWITCH);
+    binding.addHook(handle, UC_HOOK_BLOCK, native?.block ?? block, this.data);
+    binding.addHook(handle, UC_HOOK_EDGE_GENERATED, edge);
   }
 
   /** Instructions that may still run. */
@@ -195,11 +215,13 @@ export class Counter {
       this.barrier = facts.barrier;
       return;
     }
+    this.journal.record(facts.pieces);
+    this.words[STORE_VALUES / 8 + 1] = BigInt.asIntN(64, this.journal.on);
     if (facts.barrier < 0 && (!facts.repeated || this.nativeRepeats)) {
       const entry = this.entry(va, size);
       this.words[entry / 2] = at;
       this.words32[entry + 2] = facts.repeated ? size | REPEATED : size;
-      this.words32[entry + 3] = facts.lengths.length;
+      this.words32[entry + 3] = facts.lengths.length | (facts.pieces ? PIECES : 0);
     }
     const end = BigInt.asUintN(64, at + BigInt(size));
     if (facts.repeated && this.lastEnd() === end && this.repeatCounter() === 0n) return;
@@ -228,7 +250,8 @@ export class Counter {
     if (!facts) {
       const lengths = this.code.lengths(va, size);
       const repeated = lengths.length === 1 && this.code.repeats(va);
-      facts = { lengths, barrier: this.code.barrier(va, lengths), repeated };
+      const pieces = this.code.storesInPieces(va, lengths);
+      facts = { lengths, barrier: this.code.barrier(va, lengths), repeated, pieces };
       sizes.set(size, facts);
     }
     return facts;

@@ -53,7 +53,7 @@ export class UnicornCpu implements Cpu {
     this.before = new BigUint64Array(description.general.length);
     const counting = options.counting !== false;
     this.counter = counting ? makeCounter(core, means) : null;
-    this.watcher = counting ? null : new Watcher(binding, core.handle, core.code);
+    this.watcher = counting ? null : new Watcher(binding, core.handle, core.code, core.journal);
     this.runner = new Runner(core, this.counter, this.watcher);
     if (!counting) core.warmUp();
     core.onCodeMoved = () => this.counter?.forgetBlocks();
@@ -188,6 +188,5 @@ function makeCounter(core: Core, means: Means): Counter {
   const index = name === null ? -1 : core.description.general.indexOf(name);
   const at = index < 0 || !core.window ? null : core.window.address(index);
   const count = () => core.repeatCount();
-  const { binding, handle, recipe, code } = core;
-  return new Counter(binding, handle, recipe.fixedLength, code, count, at, means.native);
+  return new Counter(core, count, at, means.native);
 }

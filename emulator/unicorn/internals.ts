@@ -26,6 +26,8 @@ export const OFFSETS_OF = 'linux-x64-glibc';
 
 /** uc_struct.invalid_addr: the first byte that a refused translation stood for. */
 const INVALID_ADDR = 0x588;
+/** uc_struct.hook[UC_HOOK_MEM_WRITE_IDX].head: while it is null the library looks for no such hook. */
+const STORE_HOOKS = 0x448;
 /** uc_struct.cpu: CPUState. */
 const CPU = 0x1b8;
 /** CPUState.cflags_next_tb: low bits bound the instructions of the next block; all ones when unused. */
@@ -50,6 +52,25 @@ export class FaultAddress {
 
   read(): bigint {
     return this.word[0];
+  }
+}
+
+/** The word whose value says whether stores are hooked. */
+export class StoreHooks {
+  readonly address: Pointer;
+  private readonly word: BigUint64Array;
+
+  constructor(uc: Pointer) {
+    this.address = uc + BigInt(STORE_HOOKS);
+    this.word = new BigUint64Array(viewNative(this.address, 8));
+  }
+
+  get(): Pointer {
+    return this.word[0];
+  }
+
+  set(value: Pointer): void {
+    this.word[0] = value;
   }
 }
 

@@ -12,6 +12,7 @@ import {
   sharedBytes,
 } from './binding.ts';
 import { UC_HOOK_MEM_WRITE } from './constants.ts';
+import type { StoreHooks } from './internals.ts';
 import type { NativeCode } from './native-code.ts';
 
 // The layout that the native code knows.
@@ -28,16 +29,54 @@ export class Journal {
   private readonly data = sharedBytes(RING + ENTRIES * ENTRY);
   private readonly words32 = new Uint32Array(this.data.buffer);
   private readonly words = new BigUint64Array(this.data.buffer);
-  private readonly callback: Pointer | null;
   private readonly ram: Ram;
+  private readonly binding: Binding;
+  private readonly uc: Pointer;
+  private readonly native: NativeCode | null;
+  private readonly switch: StoreHooks | null;
+  private callback: Pointer | null = null;
+  private hooked = false;
+  /** What {@link StoreHooks} holds while stores are hooked; 0 before there was a hook. */
+  on: Pointer = 0n;
 
-  constructor(binding: Binding, uc: Pointer, ram: Ram, native: NativeCode | null) {
+  /** @param store the switch of the library's hooks, where it is known */
+  constructor(
+    binding: Binding,
+    uc: Pointer,
+    ram: Ram,
+    native: NativeCode | null,
+    store: StoreHooks | null,
+  ) {
+    this.binding = binding;
+    this.uc = uc;
     this.ram = ram;
+    this.native = native;
+    this.switch = store;
     this.words[HOST_OF_ZERO / 8] = BigInt.asUintN(64, addressOf(ram.bytes) - BigInt(ram.base));
-    this.callback = native
+  }
+
+  /** Where {@link on} or 0 is written to switch it; null where it stays on. */
+  get switchAddress(): Pointer | null {
+    return this.switch?.address ?? null;
+  }
+
+  /**
+   * Notes the stores of what runs next, or does not. A hook makes each store of the core ten times slower, so it is
+   * not even there before it is wanted.
+   */
+  record(wanted: boolean): void {
+    if (wanted && !this.hooked) this.hook();
+    if (this.hooked) this.switch?.set(wanted ? this.on : 0n);
+  }
+
+  private hook(): void {
+    this.hooked = true;
+    this.callback = this.native
       ? null
       : makeCallback('store', (_uc, _type, pa, size) => this.note(Number(pa), size));
-    binding.addHook(uc, UC_HOOK_MEM_WRITE, native?.store ?? this.callback!, this.data);
+    const entry = this.native?.store ?? this.callback!;
+    this.binding.addHook(this.uc, UC_HOOK_MEM_WRITE, entry, this.data);
+    this.on = this.switch?.get() ?? 0n;
   }
 
   /** The hook where there is no native code. */
@@ -77,6 +116,11 @@ export class Journal {
       const word = i < first + 8 ? entry + 16 : entry + 24;
       this.ram.bytes[i - this.ram.base] = this.data[word + (i % 8)];
     }
+  }
+
+  /** To be called before the engine is closed, which frees its hooks. */
+  beforeClose(): void {
+    if (this.hooked) this.switch?.set(this.on);
   }
 
   close(): void {

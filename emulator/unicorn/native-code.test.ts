@@ -59,9 +59,11 @@ describe.each(HOSTS)('$host', ({ host, description, parameters, ip, stack }) => 
       remaining: fc.constantFrom(0n, 1n, 4n, 1n << 40n),
       lastIsThis: fc.boolean(),
       repeats: fc.constantFrom(0n, 3n),
+      pieces: fc.boolean(),
     });
     fc.assert(
-      fc.property(block, ({ address, size, known, icount, remaining, lastIsThis, repeats }) => {
+      fc.property(block, (given) => {
+        const { address, size, known, icount, remaining, lastIsThis, repeats, pieces } = given;
         m.ram.bytes.fill(0, COUNTER_PA, COUNTER_PA + 0x11_000);
         const lastSize = 4n;
         const last = lastIsThis ? address + BigInt(size) - lastSize : 0x1234n;
@@ -72,10 +74,13 @@ describe.each(HOSTS)('$host', ({ host, description, parameters, ip, stack }) => 
         m.ram.write64(DATA_PA + 0x100, repeats);
         m.ram.write64(COUNTER_PA + 32, CALLBACK);
         m.ram.write64(COUNTER_PA + 40, EMU_STOP);
+        m.ram.write64(COUNTER_PA + 48, DATA + 0x200n);
+        m.ram.write64(COUNTER_PA + 64, 0x7777n);
+        m.ram.write64(DATA_PA + 0x200, 0x5555n);
         const entry = 0x1000 + ((Number(address & 0xfffn) + size * 8) & 0xfff) * 16;
         if (known !== 'no') {
           const key = BigInt(known === 'repeated' ? size | 0x10000 : size);
-          const count = known === 'repeated' ? 1 : icount;
+          const count = known === 'repeated' ? 1 : icount | (pieces ? 0x10000 : 0);
           m.ram.write64(COUNTER_PA + entry, address);
           m.ram.write64(COUNTER_PA + entry + 8, (BigInt(count) << 32n) | key);
         }
@@ -85,8 +90,11 @@ describe.each(HOSTS)('$host', ({ host, description, parameters, ip, stack }) => 
           expect([left, word(0), word(8)]).toEqual([CALLBACK, remaining, last]);
           return;
         }
+        const passesOn = known === 'repeated' && repeats === 0n && lastIsThis;
+        const hooks = known === 'block' && pieces ? 0x7777n : 0n;
+        expect(m.ram.read64(DATA_PA + 0x200)).toBe(passesOn ? 0x5555n : hooks);
         const cost = known === 'repeated' ? 1n : BigInt(icount);
-        if (known === 'repeated' && repeats === 0n && lastIsThis) {
+        if (passesOn) {
           expect([left, word(0), word(8)]).toEqual([RETURN, remaining, last]);
         } else if (cost > remaining) {
           expect([left, word(0), word(8)]).toEqual([EMU_STOP, remaining, last]);
@@ -132,4 +140,41 @@ describe.each(HOSTS)('$host', ({ host, description, parameters, ip, stack }) => 
       { numRuns: 200 },
     );
   });
+});
+
+describe.each(HOSTS)('$host fills', ({ host, description, parameters, ip, stack }) => {
+  it.each([true, false])(
+    'calls back with halves and copies the answer, if it is one: %s',
+    (allowed) => {
+      const code = HOST_CODE[host];
+      const m = new TestMachine(description, '');
+      m.load(CODE_PA, code.hex);
+      m.mapData(0);
+      const kept = host === 'arm64' ? ['x3', 'x4'] : ['rcx', 'r8'];
+      m.cpu.setExits([RETURN, CALLBACK]);
+      m.set({ [stack]: DATA + 0x800n, [ip]: CODE + BigInt(code.fill) });
+      m.ram.write64(DATA_PA + 0x800, RETURN);
+      if (host === 'arm64') m.set({ x30: RETURN });
+      const data = DATA_PA + 0x100;
+      [CALLBACK, 0x12_3456_7000n, 5n].forEach((word, i) => void m.ram.write64(data + 8 * i, word));
+      const args = [0x99n, 0xffff_c900_8765_4000n, GARBAGE | 17n, DATA + 0x200n, DATA + 0x100n];
+      args.forEach((value, i) => void m.set({ [parameters[i]]: value }));
+      expect(m.cpu.run(100)).toMatchObject({ reason: 'exit', ip: CALLBACK });
+      const halves = parameters.slice(0, 3).map((name) => m.get(name) & 0xffff_ffffn);
+      expect(halves).toEqual([0xffff_c900n, 0x8765_4000n, 17n]);
+      const top = m.get(stack);
+      expect(top % 16n).toBe(host === 'arm64' ? 0n : 8n);
+      // The callback returns, its scratch registers spoilt.
+      const back = host === 'arm64' ? m.get('x30') : m.ram.read64(Number(top - DATA) + DATA_PA);
+      const result = host === 'arm64' ? 'x0' : 'rax';
+      for (const name of kept) m.set({ [name]: 0xdeadn });
+      m.set({ [result]: GARBAGE | (allowed ? 1n : 0n), [ip]: back });
+      if (host === 'x64') m.set({ [stack]: top + 8n });
+      expect(m.cpu.run(100)).toMatchObject({ reason: 'exit', ip: RETURN });
+      expect(m.get(result) & 0xffn).toBe(allowed ? 1n : 0n);
+      const answer = [m.ram.read64(DATA_PA + 0x200), m.ram.read64(DATA_PA + 0x208)];
+      expect(answer).toEqual(allowed ? [0x12_3456_7000n, 5n] : [0n, 0n]);
+      expect(m.get(stack)).toBe(DATA + (host === 'arm64' ? 0x800n : 0x810n));
+    },
+  );
 });

@@ -17,11 +17,13 @@ export interface HostCode {
   readonly block: number;
   /** UC_HOOK_MEM_WRITE; user is the journal's data. */
   readonly store: number;
+  /** UC_HOOK_TLB_FILL; user is the fill's data. */
+  readonly fill: number;
 }
 
 // System V calls. block: rdi = uc, rsi = address, edx = size, rcx = data.
 //
-//         lea eax, [rsi + rdx*8]          ; entry of the table: 16 bytes {address, size, instructions}
+//         lea eax, [rsi + rdx*8]          ; entry of the table: {address, size, instructions: 2 bytes, wide: 2 bytes}
 //         and eax, 0xfff
 //         shl eax, 4
 //         lea rax, [rcx + rax + 0x1000]
@@ -29,8 +31,12 @@ export interface HostCode {
 //         jne slow
 //         cmp [rax + 8], edx
 //         jne repeated
-//         mov eax, [rax + 12]
-// count:  mov r8, [rcx]                   ; remaining -= instructions, unless that makes it negative
+//         movzx r9d, word ptr [rax + 14]
+//         movzx eax, word ptr [rax + 12]
+// count:  mov r10, [rcx + 48]             ; the store hook is on in blocks with wide stores only
+//         mov r9, [rcx + r9*8 + 56]
+//         mov [r10], r9
+//         mov r8, [rcx]                   ; remaining -= instructions, unless that makes it negative
 //         sub r8, rax
 //         js stop
 //         mov [rcx], r8
@@ -47,13 +53,14 @@ export interface HostCode {
 //         mov eax, 1
 //         mov r9, [rcx + 24]              ; the repeat counter: when it is 0 and the last block ended with this very
 //         cmp qword ptr [r9], 0           ; instruction, this pass only finds that no repetition is left
+//         mov r9d, 0
 //         jne count
 //         mov r8, [rcx + 8]
-//         mov r9d, [rcx + 16]
-//         add r8, r9
+//         mov r10d, [rcx + 16]
+//         add r8, r10
 //         mov edx, edx
-//         lea r9, [rsi + rdx]
-//         cmp r8, r9
+//         lea r10, [rsi + rdx]
+//         cmp r8, r10
 //         jne count
 //         ret
 // slow:   jmp [rcx + 32]                  ; the JavaScript callback
@@ -81,27 +88,52 @@ export interface HostCode {
 //         mov [rax + 16], rdx
 //         mov [rax + 24], rcx
 // done:   ret
+//
+// fill: rdi = uc, rsi = address, edx = type, rcx = result, r8 = data.
+//
+//         push rcx
+//         push r8
+//         sub rsp, 8
+//         mov rdi, rsi                    ; the callback gets halves: a pointer or an address of 64 bits would cost it
+//         shr rdi, 32                     ; a bigint each
+//         mov esi, esi
+//         call [r8]                       ; bool callback(hi, lo, type)
+//         add rsp, 8
+//         pop r8
+//         pop rcx
+//         test al, al
+//         je refused
+//         mov rdx, [r8 + 8]               ; physical address
+//         mov [rcx], rdx
+//         mov edx, [r8 + 16]              ; permissions
+//         mov [rcx + 8], edx
+// refused: ret
 const X64: HostCode = {
   hex:
-    '8d04d625ff0f0000c1e004488d840100100000483930755b39500875208b400c4c8b014929c0780b4c89014889710889' +
-    '5110c3c7411401000000ff61284189d04181c800000100443940087526b8010000004c8b49184983390075c44c8b4108' +
-    '448b49104d01c889d24c8d0c164d39c875aec3ff6120662e0f1f84000000000089d025ff0f00003d000e0000723a418b' +
-    '0141ff0183e07fc1e005498d44014089c9488910894808488d4c0aff4883e1f84883e2f84d8b4108498b1410498b0c08' +
-    '4889501048894818c3',
+    '8d04d625ff0f0000c1e004488d84010010000048393075733950087532440fb7480e0fb7400c4c8b51304e8b4cc9384d' +
+    '890a4c8b014929c0780b4c890148897108895110c3c7411401000000ff61284189d04181c80000010044394008752cb8' +
+    '010000004c8b49184983390041b90000000075b24c8b4108448b51104d01d089d24c8d14164d39d0759cc3ff61206690' +
+    '89d025ff0f00003d000e0000723a418b0141ff0183e07fc1e005498d44014089c9488910894808488d4c0aff4883e1f8' +
+    '4883e2f84d8b4108498b1410498b0c084889501048894818c30f1f80000000005141504883ec084889f748c1ef2089f6' +
+    '41ff104883c40841585984c0740e498b5008488911418b5010895108c3',
   block: 0,
-  store: 0x80,
+  store: 0x90,
+  fill: 0xe0,
 };
 
 // AAPCS64, the same line by line with x0 to x5 as parameters and x9 to x13 as scratch. Tried in emulation only.
 const ARM64: HostCode = {
   hex:
-    '290c020b292d7cd32901038b290540912a0140f95f0101ebc10300542a0940b95f01026ba10100542b0d40b96c0040f9' +
-    '8c010beba40000546c0000f9610400f9621000b9c0035fd62c0080526c1400b96c1440f980011fd64b0010325f010b6b' +
-    '810100542b0080526c0c40f98c0140f9ecfdffb56c0440f96d1040b98c010d8b2d40228b9f010deb21fdff54c0035fd6' +
-    '6c1040f980011fd6492c00123f01387123020054a90040b92a050011aa0000b929197bd32901058b222100f9234900b9' +
-    '4a40238b4a0500d14af17d924bf07d92ac0440f98b696bf88a696af82b2900f92a2d00f9c0035fd6',
+    '290c020b292d7cd32901038b290540912a0140f95f0101eb810400542a0940b95f01026b410200542b1940792a1d4079' +
+    '6a0c0a8b4a1d40f96d1840f9aa0100f96c0040f98c010beba40000546c0000f9610400f9621000b9c0035fd62c008052' +
+    '6c1400b96c1440f980011fd64b0010325f010b6ba10100542b0080520a0080526c0c40f98c0140f94cfdffb56c0440f9' +
+    '6d1040b98c010d8b2d40228b9f010deb81fcff54c0035fd66c1040f980011fd6492c00123f01387123020054a90040b9' +
+    '2a050011aa0000b929197bd32901058b222100f9234900b94a40238b4a0500d14af17d924bf07d92ac0440f98b696bf8' +
+    '8a696af82b2900f92a2d00f9c0035fd6fd7bbea9e31301a920fc60d3e103012a890040f920013fd6e31341a9fd7bc2a8' +
+    '1f1c0072a0000054890440f9690000f9891040b9690800b9c0035fd6',
   block: 0,
-  store: 0x98,
+  store: 0xb0,
+  fill: 0x100,
 };
 
 /** For tests: both hosts' code. */
@@ -111,6 +143,7 @@ export const HOST_CODE: Readonly<Record<string, HostCode>> = { x64: X64, arm64: 
 export interface NativeCode {
   readonly block: Pointer;
   readonly store: Pointer;
+  readonly fill: Pointer;
 }
 
 let made: NativeCode | null | undefined;
@@ -134,7 +167,8 @@ function make(): NativeCode | null {
     if (BigInt.asIntN(64, at) === -1n) return null;
     new Uint8Array(viewNative(at, PAGE)).set(Buffer.from(code.hex, 'hex'));
     if (mprotect(at, PAGE, PROT_READ_EXEC) !== 0) return null;
-    return { block: at + BigInt(code.block), store: at + BigInt(code.store) };
+    const entry = (offset: number): Pointer => at + BigInt(offset);
+    return { block: entry(code.block), store: entry(code.store), fill: entry(code.fill) };
   } catch {
     return null;
   }

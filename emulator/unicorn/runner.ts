@@ -151,6 +151,7 @@ export class Runner {
 
   private runSlowly(ip: bigint): Stop | null {
     const { core, counter } = this;
+    if (core.code.storesInPieces(ip, [0])) core.journal.record(true);
     const stop = this.enterPaused(ip);
     if (stop !== null || this.stops.again) return stop;
     // A string instruction that has done its last repetition is entered once more to find that out.

@@ -3,6 +3,7 @@
 import { type Binding, dropCallback, makeCallback, type Pointer, readBlock } from './binding.ts';
 import type { CodeMap } from './code-map.ts';
 import { UC_HOOK_EDGE_GENERATED } from './constants.ts';
+import type { Journal } from './journal.ts';
 
 export class Watcher {
   private readonly callback: Pointer;
@@ -10,12 +11,15 @@ export class Watcher {
   private paused = false;
 
   /** Adds the hook; to be called before the engine runs anything. The very first block of an engine goes unseen. */
-  constructor(binding: Binding, uc: Pointer, code: CodeMap) {
+  constructor(binding: Binding, uc: Pointer, code: CodeMap, journal: Journal) {
     this.callback = makeCallback('edge', (_uc, current) => {
       const { pc, size } = readBlock(current);
       code.translated(pc);
       if (this.paused) return;
-      this.barrier = code.barrier(pc, code.lengths(pc, size));
+      const lengths = code.lengths(pc, size);
+      // It stays on: no block is looked at twice.
+      if (code.storesInPieces(pc, lengths)) journal.record(true);
+      this.barrier = code.barrier(pc, lengths);
       if (this.barrier >= 0) binding.stop(uc);
     });
     binding.addHook(uc, UC_HOOK_EDGE_GENERATED, this.callback);
