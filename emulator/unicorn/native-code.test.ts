@@ -152,8 +152,10 @@ describe.each(HOSTS)('$host fills', ({ host, description, parameters, ip, stack 
       m.mapData(0);
       const kept = host === 'arm64' ? ['x3', 'x4'] : ['rcx', 'r8'];
       m.cpu.setExits([RETURN, CALLBACK]);
-      m.set({ [stack]: DATA + 0x800n, [ip]: CODE + BigInt(code.fill) });
-      m.ram.write64(DATA_PA + 0x800, RETURN);
+      // As a call leaves it: the return address on the stack, which was aligned before.
+      const entry = host === 'arm64' ? 0x800 : 0x808;
+      m.set({ [stack]: DATA + BigInt(entry), [ip]: CODE + BigInt(code.fill) });
+      m.ram.write64(DATA_PA + entry, RETURN);
       if (host === 'arm64') m.set({ x30: RETURN });
       const data = DATA_PA + 0x100;
       [CALLBACK, 0x12_3456_7000n, 5n].forEach((word, i) => void m.ram.write64(data + 8 * i, word));
