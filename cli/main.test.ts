@@ -98,6 +98,14 @@ describe('options', () => {
     expect(Math.max(...parts.map(({ length }) => length))).toBeLessThanOrEqual(8);
   });
 
+  it('leave folders out that are marked, unless they are named', async () => {
+    const run = await faultline(['test', 'fixtures', '--arch', 'arm64', '--json']);
+    const { failed, results } = JSON.parse(run.stdout);
+    expect([run.exitCode, failed]).toEqual([0, 0]);
+    expect(results.length).toBeGreaterThan(20);
+    expect((await faultline(['test', 'fixtures/bad'])).exitCode).toBe(2);
+  });
+
   it('read standard input where it is asked for', async () => {
     const asm = await faultline(['asm', '--file', '-', '--json'], { stdin: 'nop\nret\n' });
     expect(JSON.parse(asm.stdout).bytes).toBe('90c3');

@@ -1,5 +1,5 @@
 // faultline test: every scenario below the paths, one line each.
-import { readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { CliError, cannotRead, EXIT, isUserError } from './errors.ts';
 import { execute, pickArchs } from './execute.ts';
@@ -76,6 +76,9 @@ export async function testCommand(paths: readonly string[], options: TestOptions
   }
 }
 
+/** A folder with a file of this name is left out, unless it is named outright: its scenarios are wrong on purpose. */
+const SKIP_MARK = '.faultline-skip';
+
 function scenariosBelow(path: string): string[] {
   let isFolder: boolean;
   try {
@@ -93,7 +96,9 @@ function scenariosBelow(path: string): string[] {
   return readdirSync(path, { withFileTypes: true }).flatMap((entry) => {
     if (entry.name.startsWith('.') || entry.name === 'node_modules') return [];
     const inner = join(path, entry.name);
-    if (entry.isDirectory()) return scenariosBelow(inner);
+    if (entry.isDirectory()) {
+      return existsSync(join(inner, SKIP_MARK)) ? [] : scenariosBelow(inner);
+    }
     // JSON of other kinds lies about everywhere; a scenario written in JSON is named outright.
     return /\.ya?ml$/.test(entry.name) ? [inner] : [];
   });
