@@ -106,7 +106,7 @@ function* mapPages(arena: BpfArena, uaddr32: number, pageCnt: number): Activity<
 
 /**
  * bpf_map_alloc_pages(): one page at a time, all or none.
- * @kernel bpf_map_alloc_pages kernel/bpf/syscall.c read - read in pieces
+ * @kernel bpf_map_alloc_pages kernel/bpf/syscall.c read
  */
 function* bpfMapAllocPages(arena: BpfArena, count: number): Activity<Pfn[] | null> {
   const { kernel, pages } = arena.bpf;

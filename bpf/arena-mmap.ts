@@ -88,7 +88,7 @@ export function* arenaMmap(
 
 /**
  * bpf_map_mmap(): what every map asks of a mapping.
- * @kernel bpf_map_mmap kernel/bpf/syscall.c read - read in pieces
+ * @kernel bpf_map_mmap kernel/bpf/syscall.c read
  */
 function bpfMapMmap(shared: boolean, writesFrozen: boolean): number {
   if (!shared) return ERRNO.EINVAL;

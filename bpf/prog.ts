@@ -125,7 +125,7 @@ const ALL_RIGHTS: LoadRights = { capable: true, jitRequested: true, jitSupportsA
  * The verifier's check when a program refers to an arena (resolve_pseudo_ldimm64() and below); on success the program
  * has the arena.
  * @returns errno 0, or why the program is refused, with the verifier's message
- * @kernel resolve_pseudo_ldimm64 kernel/bpf/verifier.c read - its check of arenas; read in pieces
+ * @kernel resolve_pseudo_ldimm64 kernel/bpf/verifier.c read - its check of arenas
  */
 export function resolveArena(
   prog: BpfProg,
