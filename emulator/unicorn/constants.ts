@@ -14,8 +14,6 @@ export const UC_HOOK_EDGE_GENERATED = 1 << 15;
 export const UC_HOOK_TLB_FILL = 1 << 17;
 
 export const UC_MEM_READ = 16;
-export const UC_MEM_WRITE = 17;
-export const UC_MEM_FETCH = 18;
 
 export const UC_CTL_UC_PAGE_SIZE = 1;
 export const UC_CTL_UC_USE_EXITS = 4;

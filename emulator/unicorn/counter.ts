@@ -19,13 +19,14 @@ const REPEAT_COUNTER = 24;
 const CALLBACK = 32;
 const EMU_STOP = 40;
 const STORE_SWITCH = 48;
-/** Values of the switch: off, on. */
-const STORE_VALUES = 56;
-const NO_SWITCH = 72;
+const NO_SWITCH = 56;
+/** What the switch holds while stores are hooked, and whether they are. */
+const STORE_ON = 64;
+const STORE_HOOKED = 76;
 const TABLE = 0x1000;
 const ENTRIES = 0x1000;
 const REPEATED = 0x10000;
-const PIECES = 0x10000;
+const PIECES = 0x20000;
 
 /** Instructions that may be granted in all: beyond any run, and exact as a Number. */
 export const UNLIMITED = 2 ** 52;
@@ -175,6 +176,8 @@ export class Counter {
 
   resume(): void {
     this.paused = false;
+    // Stores may have been hooked meanwhile.
+    this.words32[STORE_HOOKED / 4] = 1;
   }
 
   private paused = false;
@@ -216,12 +219,14 @@ export class Counter {
       return;
     }
     this.journal.record(facts.pieces);
-    this.words[STORE_VALUES / 8 + 1] = BigInt.asIntN(64, this.journal.on);
+    this.words[STORE_ON / 8] = BigInt.asIntN(64, this.journal.on);
+    this.words32[STORE_HOOKED / 4] = facts.pieces ? 1 : 0;
     if (facts.barrier < 0 && (!facts.repeated || this.nativeRepeats)) {
       const entry = this.entry(va, size);
       this.words[entry / 2] = at;
-      this.words32[entry + 2] = facts.repeated ? size | REPEATED : size;
-      this.words32[entry + 3] = facts.lengths.length | (facts.pieces ? PIECES : 0);
+      const flags = (facts.repeated ? REPEATED : 0) | (facts.pieces ? PIECES : 0);
+      this.words32[entry + 2] = size | flags;
+      this.words32[entry + 3] = facts.lengths.length;
     }
     const end = BigInt.asUintN(64, at + BigInt(size));
     if (facts.repeated && this.lastEnd() === end && this.repeatCounter() === 0n) return;
