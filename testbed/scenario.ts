@@ -12,7 +12,6 @@ import { annotationOf } from './scenario-values.ts';
 
 export type * from './expect-model.ts';
 export { ScenarioError } from './scenario-error.ts';
-export { parseSchedule } from './scenario-load-kernel.ts';
 export type { ReadFile } from './scenario-loader.ts';
 export * from './scenario-model.ts';
 export * from './step-model.ts';

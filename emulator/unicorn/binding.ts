@@ -33,13 +33,6 @@ const CALLBACKS = {
   ),
 };
 
-export type FillCallback = (
-  uc: Pointer,
-  address: number | bigint,
-  type: number,
-  result: Pointer,
-) => boolean;
-
 /** Registers a callback. @returns its native address, for a hook and for {@link dropCallback} */
 export const makeCallback = (
   kind: keyof typeof CALLBACKS,
