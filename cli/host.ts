@@ -17,14 +17,18 @@ export async function loadNamedAssembler(name: string | undefined): Promise<Asse
   return { assemble: assembleWithGnu };
 }
 
+/** One process has one store of machines: they are used again from one command to the next. */
+let machines: Machines | null = null;
+
 /** The engine, the assembler and the disassembler. @throws EngineError with what to do */
 export async function loadHost(assemblerName?: string): Promise<RunHost> {
   const [assembler, disassembler] = await Promise.all([
     loadNamedAssembler(assemblerName),
     loadDisassembler(),
   ]);
+  machines ??= new Machines(unicornEngine());
   return {
-    machines: new Machines(unicornEngine()),
+    machines,
     assembler: rememberAssembler(assembler),
     disassembler: rememberDisassembler(disassembler),
   };
