@@ -10,6 +10,7 @@ import type { Activity, KernelConfig, KernelContext } from '../mm/context.ts';
 import type { Paging } from '../mm/paging.ts';
 import type { PteFormat } from '../mm/pte.ts';
 import type { TlbShape } from '../mm/tlb.ts';
+import type { Processor, ProcessorParts } from './processor.ts';
 import type { ConsumeEntry, UnwindContext } from './unwind.ts';
 
 /** The interrupted registers as the exception entry saved them. Handlers change them; the vCPU takes them back. */
@@ -140,6 +141,8 @@ export interface Architecture {
   pteFormat(config: KernelConfig): PteFormat;
   /** A paging unit in kernel mode whose kernel half is translated by the tables at `root`. */
   createPaging(ram: Ram, config: KernelConfig, root: PhysAddr): Paging;
+  /** @throws TypeError if the MMU's paging unit is not one of {@link createPaging} */
+  createProcessor(parts: ProcessorParts): Processor;
   createRegs(): PtRegs;
   /** Shape of the TLB that a vCPU has. */
   readonly tlb: TlbShape;

@@ -1,5 +1,6 @@
 // A run under a debugger's hand: instruction by instruction, to breakpoints, or through a fault step by step. It says
 // what happened; `cli/debug.ts` has the words.
+import type { TakenFault } from '../arch/processor.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
 import type { Stop } from '../emulator/engine.ts';
@@ -7,7 +8,7 @@ import type { Event } from '../emulator/events.ts';
 import type { Call } from './call.ts';
 import type { StepRun, WorldRun } from './run.ts';
 import type { Step } from './scenario.ts';
-import { type CallEnd, endOf, type TakenFault, type Vcpu } from './vcpu.ts';
+import { type CallEnd, endOf, type Vcpu } from './vcpu.ts';
 
 export interface Breakpoint {
   readonly id: number;
@@ -161,7 +162,7 @@ export class Debugger {
   }
 
   private after(stop: Stop): DebugStop | null | 'again' {
-    if (stop.reason === 'fault') {
+    if (stop.reason === 'fault' || stop.reason === 'exception') {
       const end = this.vcpu.resolve(stop);
       return end === null ? 'again' : this.end(end);
     }
@@ -196,7 +197,8 @@ export class Debugger {
     this.setExits(this.ip);
     const stop = cpu.run(call.limit - call.retired);
     this.setExits();
-    if (stop.reason === 'fault') return this.vcpu.taken(stop.va, stop.kind, stop.ip);
+    const fault = this.vcpu.takenBy(stop);
+    if (fault !== null) return fault;
     return (this.after(stop) as DebugStop | null) ?? { kind: 'stepped' };
   }
 

@@ -69,6 +69,7 @@ export class Machine {
   reset(): void {
     for (const { cpu, relay, first } of this.slots.slice(0, this.used)) {
       relay.target = null;
+      cpu.interceptor = null;
       cpu.restore(first);
       cpu.setExits([]);
       cpu.flushTlb();

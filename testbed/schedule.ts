@@ -4,7 +4,7 @@
 import { hex } from '../emulator/bits.ts';
 import type { Step } from '../mm/context.ts';
 import type { Kernel } from './kernel.ts';
-import { type CallEnd, endOf, type Vcpu } from './vcpu.ts';
+import { type CallEnd, endOf, type OtherStop, type Vcpu } from './vcpu.ts';
 
 /** What a CPU is about to do. */
 export type CpuStep = Step | { readonly kind: 'insn'; readonly what: string };
@@ -24,8 +24,8 @@ export function* cpuWay(vcpu: Vcpu, ipName: string, limit: number): CpuWay {
     yield { kind: 'insn', what: hex(cpu.readRegister(ipName)) };
     const stop = cpu.run(1);
     if (stop.reason === 'limit' && cpu.retired < end) continue;
-    if (stop.reason !== 'fault') return endOf(stop);
-    const fault = vcpu.taken(stop.va, stop.kind, stop.ip);
+    const fault = vcpu.takenBy(stop);
+    if (fault === null) return endOf(stop as OtherStop);
     const stuck = vcpu.stuck(fault);
     if (stuck !== null) return stuck;
     const path = vcpu.enter(fault);

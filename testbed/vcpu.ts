@@ -1,8 +1,9 @@
 // One vCPU with its MMU, and what happens when an access faults: the fault is given to the architecture's entry, and
 // the instruction is run again, goes on elsewhere, or the kernel is dead.
 import type { FaultContext, FaultOutcome, FaultPath, PtRegs } from '../arch/arch.ts';
+import type { Processor, TakenFault } from '../arch/processor.ts';
 import type { VirtAddr } from '../emulator/address.ts';
-import { hex, hi32, lo32 } from '../emulator/bits.ts';
+import { hex } from '../emulator/bits.ts';
 import type { AccessKind, Cpu, Stop } from '../emulator/engine.ts';
 import type { AccessName } from '../emulator/events.ts';
 import { finish } from '../mm/context.ts';
@@ -32,16 +33,6 @@ export type CallEnd =
       readonly bytes: Uint8Array;
     };
 
-/** A fault as the CPU took it, before the kernel has seen it. */
-export interface TakenFault {
-  readonly ip: VirtAddr;
-  readonly va: VirtAddr;
-  readonly kind: AccessKind;
-  /** x86 vector, or arm64 exception class. */
-  readonly vector: number;
-  readonly code: bigint;
-}
-
 export class Vcpu {
   readonly id: number;
   readonly cpu: Cpu;
@@ -53,6 +44,7 @@ export class Vcpu {
   readonly faultContext: FaultContext;
   /** Run instruction by instruction and tell each. */
   traceInstructions = false;
+  private readonly processor: Processor;
   private readonly kernel: Kernel;
   private readonly ipName: string;
 
@@ -83,7 +75,10 @@ export class Vcpu {
         onEvictAll: () => this.cpu.flushTlb(),
       },
     });
-    this.cpu = machine.takeCpu(this.mmu);
+    const all = () => kernel.cpus.map((cpu) => cpu.mmu);
+    this.processor = arch.createProcessor({ ram, mmu: this.mmu, all });
+    this.cpu = machine.takeCpu(this.processor.translator);
+    this.processor.attach(this.cpu);
     this.faultContext = kernel.createFaultContext(this.paging);
   }
 
@@ -96,22 +91,15 @@ export class Vcpu {
       const stop = this.traceInstructions
         ? this.runTold(end - cpu.retired)
         : cpu.run(end - cpu.retired, this.recoverInPlace);
-      const done = stop.reason === 'fault' ? this.resolve(stop) : endOf(stop);
+      const done = this.resolve(stop);
       if (done !== null) return done;
     }
   }
 
-  /** The fault that a stop of the engine stands for, as the hardware delivers it. */
-  taken(va: VirtAddr, kind: AccessKind, ip: VirtAddr): TakenFault {
-    const { mmu, paging } = this;
-    let vector = mmu.faultVector;
-    let code = mmu.faultCode;
-    // The engine reads the operand of a read-modify-write first; the CPU asks for a write at once.
-    if (kind !== mmu.faultKind && !paging.walk(hi32(va), lo32(va), kind, false)) {
-      vector = paging.faultVector;
-      code = paging.faultCode;
-    }
-    return { ip, va, kind, vector, code: BigInt(code) };
+  /** The fault that a stop of the engine stands for, as the hardware delivers it; null for any other stop. */
+  takenBy(stop: Stop): TakenFault | null {
+    if (stop.reason === 'fault') return this.processor.taken(stop.va, stop.kind, stop.ip);
+    return stop.reason === 'exception' ? this.processor.takenException(stop) : null;
   }
 
   /** Saves the registers and enters the kernel's fault path. @returns the path, or how the call ended */
@@ -189,19 +177,25 @@ export class Vcpu {
     const ip = this.cpu.readRegister(this.ipName) as VirtAddr;
     // At the same place again: the stop tells exactly how many instructions have retired since.
     if (ip === this.lastIp && va === this.lastVa) return false;
-    const done = this.handle(this.taken(va, kind, ip));
+    const done = this.handle(this.processor.taken(va, kind, ip));
     if (done === 'retry') return true;
     this.pending = done;
     return false;
   };
 
-  /** Takes a fault that stopped the engine through the kernel. @returns how the call ended, or null to go on */
-  resolve(stop: Extract<Stop, { reason: 'fault' }>): CallEnd | null {
+  /** Takes a stop of the engine through the kernel, if it is a fault. @returns how the call ended, or null to go on */
+  resolve(stop: Stop): CallEnd | null {
     const { pending } = this;
     this.pending = null;
-    const done = pending ?? this.handle(this.taken(stop.va, stop.kind, stop.ip));
+    const done = pending ?? this.handleStop(stop);
     if (done === 'resume') this.resume();
     return done === 'retry' || done === 'resume' ? null : done;
+  }
+
+  private handleStop(stop: Stop): CallEnd | 'retry' | 'resume' {
+    const fault = this.takenBy(stop);
+    if (fault !== null) return this.handle(fault);
+    return endOf(stop as OtherStop);
   }
 
   /** Runs the fault path to its end. `resume`: go on with the registers in `regs`. */
@@ -230,8 +224,11 @@ export class Vcpu {
   }
 }
 
+/** A stop that is no fault of an access. */
+export type OtherStop = Exclude<Stop, { reason: 'fault' }>;
+
 /** What a stop other than a fault means for the call. */
-export function endOf(stop: Exclude<Stop, { reason: 'fault' }>): CallEnd {
+export function endOf(stop: OtherStop): CallEnd {
   switch (stop.reason) {
     case 'exit':
       return { outcome: 'returned' };

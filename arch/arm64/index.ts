@@ -12,6 +12,7 @@ import { el1Abort } from './fault.ts';
 import { describeEsr, EC_PC_ALIGN } from './fault-code.ts';
 import { arm64Layout } from './layout.ts';
 import { Arm64Paging, linuxPagingState } from './paging.ts';
+import { Arm64Processor } from './processor.ts';
 import { arm64PteFormat } from './pte.ts';
 import { Arm64PtRegs, arm64Description } from './registers.ts';
 import { NEOVERSE_N1_L2TLB } from './tlb.ts';
@@ -53,6 +54,7 @@ export const arm64: Architecture = {
   layout: arm64Layout,
   pteFormat: arm64PteFormat,
   createPaging: (ram, config, root) => new Arm64Paging(ram, linuxPagingState(root, config)),
+  createProcessor: (parts) => new Arm64Processor(parts),
   createRegs: () => new Arm64PtRegs(),
   deliverFault: (context, regs, fault) => el1Abort(context, own(regs), fault),
   fixupException: () => null,

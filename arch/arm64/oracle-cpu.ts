@@ -2,7 +2,7 @@
 // translation answered by our MMU. What an access came to is read off the CPU and memory: the value loaded, the bytes
 // stored, PAR_EL1, the SVC executed at the target; a fault is what the processor delivers.
 import { virtAddr } from '../../emulator/address.ts';
-import { hex } from '../../emulator/bits.ts';
+import { hex, u64 } from '../../emulator/bits.ts';
 import type { AccessKind, Cpu, Engine, Stop, Translator } from '../../emulator/engine.ts';
 import { Ram } from '../../emulator/ram.ts';
 import { Mmu } from '../../mm/mmu.ts';
@@ -74,6 +74,8 @@ export class CpuMachine implements CaseMachine {
   private readonly filled = new Set<number>();
   /** Frames of them that no longer do. */
   private readonly spoilt = new Set<number>();
+  /** Something may have been written elsewhere than the case says. */
+  private strayed = false;
 
   constructor(engine: Engine) {
     layHarness(this.ram);
@@ -105,7 +107,8 @@ export class CpuMachine implements CaseMachine {
   }
 
   end(): void {
-    for (const frame of this.spoilt) this.fill(frame);
+    for (const frame of this.strayed ? this.filled : this.spoilt) this.fill(frame);
+    this.strayed = false;
     this.spoilt.clear();
     if (this.fetches < FETCHES_OF_A_CPU) return;
     this.cpu.close();
@@ -235,11 +238,13 @@ export class CpuMachine implements CaseMachine {
       for (const { bytes } of places) {
         for (const byte of bytes) this.spoilt.add(byte - (byte % FRAME));
       }
+      this.strayed ||= at < 0;
       return at < 0 ? { fault: null } : located(places[at]);
     }
     const loaded = this.loaded(insn, size);
     const at = places.findIndex((_, i) => same(before[i], now[i]) && same(before[i], loaded));
-    const proved = at >= 0 && (size >= 8 || this.wordAround(insn, BigInt(va), places[at]));
+    this.strayed ||= at < 0 && !LOADS.includes(insn);
+    const proved = at >= 0 && this.placeProved(insn, BigInt(va), places[at]);
     const values =
       insn === 'ldp'
         ? [loaded.slice(0, size / 2), loaded.slice(size / 2)].map((half) => hex(wordOf(half)))
@@ -266,13 +271,17 @@ export class CpuMachine implements CaseMachine {
     }
   }
 
-  /** A few bytes tell little of where they are: the whole word around them must be the place's too. */
-  private wordAround(insn: string, va: bigint, place: Place): boolean {
-    const aligned = va - (va % 8n);
-    this.cpu.writeRegister('x0', aligned);
-    if (this.run(insn === 'ldtr' ? 'ldtr 8' : 'ldr 8') !== null) return false;
-    const pa = place.pa - (place.pa % 8);
-    return this.cpu.readRegister('x1') === this.ram.read64(pa);
+  /** A few bytes tell little of where they are: the whole words around them must be the place's too. */
+  private placeProved(insn: string, va: bigint, { pa, pa2, bytes }: Place): boolean {
+    if (bytes.length >= 8 && pa2 === undefined) return true;
+    const load = insn === 'ldtr' ? 'ldtr 8' : 'ldr 8';
+    if (!this.wordIs(load, va - (va % 8n), pa - (pa % 8))) return false;
+    return pa2 === undefined || this.wordIs(load, va - (va % 4096n) + 4096n, pa2);
+  }
+
+  private wordIs(load: Purpose, va: bigint, pa: number): boolean {
+    this.cpu.writeRegister('x0', u64(va));
+    return this.run(load) === null && this.cpu.readRegister('x1') === this.ram.read64(pa);
   }
 
   /** A branch, and the SVC at its target. */

@@ -13,6 +13,7 @@ import { deliverPageFault } from './fault.ts';
 import { describePfErrorCode, VECTOR_GP, VECTOR_PF } from './fault-code.ts';
 import { x86Layout } from './layout.ts';
 import { linuxPagingState, X86Paging } from './paging.ts';
+import { X86Processor } from './processor.ts';
 import { x86PteFormat } from './pte.ts';
 import { X86PtRegs, x86Description } from './registers.ts';
 import { GOLDEN_COVE_STLB } from './tlb.ts';
@@ -57,6 +58,7 @@ export const x86: Architecture = {
   pteFormat: x86PteFormat,
   createPaging: (ram, config, root) =>
     new X86Paging(ram, linuxPagingState(BigInt(root), config.la57)),
+  createProcessor: (parts) => new X86Processor(parts),
   createRegs: () => new X86PtRegs(),
   deliverFault: (context, regs, fault) => deliverPageFault(context, own(regs), fault),
   fixupException: (context, regs, vector, addr) => fixupException(context, own(regs), vector, addr),
