@@ -43,6 +43,27 @@ export function buildExtable(sources: readonly ExtableSource[], at: VirtAddr): U
   return bytes;
 }
 
+/**
+ * sort_extable() of a table as it came out of a compiler. Entries that move keep their targets, so both relative words
+ * change.
+ * @kernel sort_extable lib/extable.c read
+ */
+export function sortExtable(bytes: Uint8Array): Uint8Array {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const count = Math.floor(bytes.length / EXTABLE_ENTRY_SIZE);
+  const offsets = Array.from({ length: count }, (_, i) => i * EXTABLE_ENTRY_SIZE);
+  offsets.sort((a, b) => a + view.getInt32(a, true) - (b + view.getInt32(b, true)));
+  const sorted = new Uint8Array(count * EXTABLE_ENTRY_SIZE);
+  const out = new DataView(sorted.buffer);
+  offsets.forEach((from, i) => {
+    const to = i * EXTABLE_ENTRY_SIZE;
+    out.setInt32(to, view.getInt32(from, true) + from - to, true);
+    out.setInt32(to + 4, view.getInt32(from + 4, true) + from - to, true);
+    out.setUint32(to + 8, view.getUint32(from + 8, true), true);
+  });
+  return sorted;
+}
+
 function relative(target: bigint, field: bigint): number {
   const distance = target - field;
   if (distance !== BigInt.asIntN(32, distance)) {

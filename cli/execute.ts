@@ -103,7 +103,9 @@ export function located<T>(scenario: Scenario, step: Step | null, action: () => 
     if (error instanceof CallError || error instanceof OutOfMemory) {
       const line = ('line' in error ? error.line : null) ?? step?.line;
       const place = line === undefined ? scenario.file : `${scenario.file}:${line}`;
-      throw new CliError(`${place}: ${error.message}`, error.remedy);
+      // An object that is run by itself is named already.
+      const named = error.message.startsWith(`${scenario.file}: `);
+      throw new CliError(named ? error.message : `${place}: ${error.message}`, error.remedy);
     }
     throw error;
   }

@@ -1,7 +1,15 @@
-// The scenario that a command works on: a scenario file, or assembly that the options make a scenario of.
+// The scenario that a command works on: a scenario file, or assembly or an object that the options make one of.
 import { extname } from 'node:path';
-import { type Code, parseScenario, type Scenario } from '../testbed/scenario.ts';
+import { builtinBindings } from '../testbed/link-objects.ts';
+import {
+  type ArchName,
+  type Code,
+  parseScenario,
+  type Scenario,
+  type SymbolBinding,
+} from '../testbed/scenario.ts';
 import { ScenarioError } from '../testbed/scenario-error.ts';
+import { objectArch } from '../testbed/scenario-load-call.ts';
 import { CliError } from './errors.ts';
 import { shellWord } from './execute.ts';
 import { readBytes, readText } from './files.ts';
@@ -36,23 +44,22 @@ export function scenarioFrom(file: string, options: ProgramOptions, io: Io): Sce
     const [, option, key] = OWN_OPTIONS.find(([name]) => options[name] !== undefined) ?? [];
     if (option !== undefined) {
       throw new CliError(
-        `${option} is for assembly, and ${file} is a scenario`,
+        `${option} is for assembly and objects, and ${file} is a scenario`,
         `write \`${key}:\` into the scenario`,
       );
     }
     return withSeries(loadScenario(file, io), options.series);
   }
-  if (['.S', '.s'].includes(extname(file))) return scenarioOfAssembly(file, options, io);
-  // A file that is not there, or no file, is told first.
-  readBytes(file, io);
-  if (extname(file) === '.o') {
-    throw new CliError(
-      `${file}: compiled objects cannot be run yet`,
-      'give the function as assembly (.S), or its bytes in a scenario',
-    );
+  if (['.S', '.s'].includes(extname(file))) {
+    const text = readText(file, io);
+    const code: Code = { kind: 'text', text, line: 1, symbol: options.symbol ?? null };
+    return scenarioOfCode(file, (options.arch ?? 'x86_64') as ArchName, code, new Map(), options);
   }
+  // A file that is not there, or no file, is told first.
+  const bytes = readBytes(file, io);
+  if (extname(file) === '.o') return scenarioOfObject(file, bytes, options);
   throw new CliError(
-    `${file}: neither a scenario (.yaml, .json) nor assembly (.S, .s)`,
+    `${file}: neither a scenario (.yaml, .json), assembly (.S, .s) nor an object (.o)`,
     'give the file the ending of what it is',
   );
 }
@@ -72,9 +79,29 @@ export function replayOptions(options: ProgramOptions): string {
     .join('');
 }
 
-function scenarioOfAssembly(file: string, options: ProgramOptions, io: Io): Scenario {
-  const text = readText(file, io);
-  const arch = options.arch ?? 'x86_64';
+/** What the object leaves undefined is bound to the built-in routines of those names. */
+function scenarioOfObject(file: string, bytes: Uint8Array, options: ProgramOptions): Scenario {
+  const arch = objectArch(bytes);
+  if (arch === null) {
+    throw new CliError(
+      `${file}: is no ELF object for x86_64 or arm64`,
+      'compile it with -c, little endian, for one of them',
+    );
+  }
+  if (options.arch !== undefined && options.arch !== arch) {
+    throw new CliError(`${file}: is for ${arch}, not for ${options.arch}`, 'leave --arch out');
+  }
+  const code: Code = { kind: 'object', path: file, bytes, symbol: options.symbol ?? null };
+  return scenarioOfCode(file, arch, code, builtinBindings(arch, bytes), options);
+}
+
+function scenarioOfCode(
+  file: string,
+  arch: ArchName,
+  code: Code,
+  symbols: ReadonlyMap<string, SymbolBinding>,
+  options: ProgramOptions,
+): Scenario {
   const document = {
     name: file,
     arch: [arch],
@@ -88,7 +115,7 @@ function scenarioOfAssembly(file: string, options: ProgramOptions, io: Io): Scen
     limits: { instructions: options.maxInsns === 0 ? 'none' : (options.maxInsns ?? 10_000_000) },
   };
   const scenario = parseOptions(document, file);
-  return withCode(scenario, { kind: 'text', text, line: 1, symbol: options.symbol ?? null });
+  return withCode(scenario, code, symbols);
 }
 
 /** The loader judges what the options say; its complaints are given the options' names. */
@@ -106,14 +133,18 @@ function parseOptions(document: object, file: string): Scenario {
 }
 
 /** The scenario with other code in its one call. */
-function withCode(scenario: Scenario, code: Code): Scenario {
+function withCode(
+  scenario: Scenario,
+  code: Code,
+  symbols: ReadonlyMap<string, SymbolBinding>,
+): Scenario {
   const worlds = Object.fromEntries(
     Object.entries(scenario.worlds).map(([arch, world]) => [
       arch,
       {
         ...world,
         cpus: world.cpus.map((steps) =>
-          steps.map((step) => (step.kind === 'call' ? { ...step, code } : step)),
+          steps.map((step) => (step.kind === 'call' ? { ...step, code, symbols } : step)),
         ),
       },
     ]),

@@ -2,19 +2,18 @@
 // arguments go into registers, and the vCPU runs until the code returns or cannot go on.
 import type { ExtableLine as ResolvedLine } from '../arch/arch.ts';
 import { type VirtAddr, virtAddr } from '../emulator/address.ts';
-import type { Assembled, Assembler } from '../emulator/assembler.ts';
+import type { Assembler } from '../emulator/assembler.ts';
 import { hex } from '../emulator/bits.ts';
 import { uncalibratedCycles } from '../emulator/cost/uncalibrated.ts';
+import { CallError } from './call-error.ts';
 import { type CallerStack, type EntryState, layDownCallers } from './callers.ts';
-import { type Images, imageName } from './images.ts';
+import type { Images } from './images.ts';
 import type { Kernel } from './kernel.ts';
+import { type LoadedCode, loadCode } from './load-code.ts';
 import type { CallObserved } from './observed.ts';
 import { type ArenaPlace, isBuffer, resolveValue } from './places.ts';
-import type { CallStep, Code, ExtableLine, World } from './scenario.ts';
+import type { CallStep, ExtableLine, World } from './scenario.ts';
 import type { CallEnd, Vcpu } from './vcpu.ts';
-
-/** Name under which assembly and raw bytes appear in traces. */
-export const CODE_SYMBOL = 'kfunc';
 
 /** The functions of ours on the stack: the outermost one, and the kernel C function between program and code. */
 const ENTRY_SYMBOL = 'faultline_entry';
@@ -24,37 +23,12 @@ const STUB_SIZE = 0x40;
 /** EFLAGS: IF and the bit that is always set. */
 const RFLAGS = 0x202n;
 
-/** Bad input that only shows when the code is loaded. */
-export class CallError extends Error {
-  readonly remedy: string;
-  /** Line of the scenario file; null where it is the step's. */
-  readonly line: number | null;
-
-  constructor(message: string, remedy: string, line: number | null = null) {
-    super(message);
-    this.name = 'CallError';
-    this.remedy = remedy;
-    this.line = line;
-  }
-}
+export { CallError };
 
 /** What a call did, with what its document shows beyond what can be expected of it. */
 export interface CallSeen extends CallObserved {
   readonly end: CallEnd;
   readonly registers: ReadonlyMap<string, bigint>;
-}
-
-/** Code in memory, ready to be entered. */
-export interface LoadedCode {
-  /** First byte. */
-  readonly start: VirtAddr;
-  /** First instruction to run. */
-  readonly entry: VirtAddr;
-  readonly size: number;
-  /** Labels of assembly. */
-  readonly labels: ReadonlyMap<string, bigint>;
-  /** Source lines of assembly. */
-  readonly lines: Assembled['lines'];
 }
 
 export interface CallParts {
@@ -83,7 +57,7 @@ export class Call {
     this.parts = parts;
     this.step = step;
     this.vcpu = vcpu;
-    this.code = this.load();
+    this.code = loadCode({ ...parts, erms: parts.world.kernel.erms }, step, this.undo);
     this.loadExtable();
     this.entryState = this.layDown();
     this.buffers = step.args.map((arg) =>
@@ -147,79 +121,6 @@ export class Call {
       },
       ...streams,
     };
-  }
-
-  private load(): LoadedCode {
-    const { kernel } = this.parts;
-    const { image, caller } = this.step;
-    const { bytes, labels, lines } = this.assemble(this.step.code);
-    if (bytes.length === 0) throw new CallError('the code is empty', 'give at least a return: ret');
-    if (bytes.length === 0) throw new CallError('the code is empty', 'give it an instruction');
-    const start = kernel.loadText(bytes);
-    if (image === 'bpf') {
-      const [frame] = caller.frames;
-      const prog = this.parts.images.program(frame.prog, frame.arena);
-      const name = imageName(frame.prog);
-      this.undo.push(this.parts.images.addKsym(name, start, bytes.length, prog));
-    } else this.addSymbols(start, bytes.length, labels, lines);
-    kernel.codeChanged();
-    return { start, entry: this.entryOf(start, labels), size: bytes.length, labels, lines };
-  }
-
-  private entryOf(start: VirtAddr, labels: ReadonlyMap<string, bigint>): VirtAddr {
-    const { code } = this.step;
-    if (code.kind !== 'text' || code.symbol === null) return start;
-    const label = labels.get(code.symbol);
-    if (label !== undefined) return virtAddr(label);
-    const known = [...labels.keys()].join(', ');
-    throw new CallError(
-      `the code defines no label ${code.symbol}`,
-      known === '' ? 'leave --symbol out, or define the label' : `its labels are ${known}`,
-    );
-  }
-
-  private assemble(code: Code): Pick<Assembled, 'bytes' | 'labels' | 'lines'> {
-    const { kernel, assembler, places } = this.parts;
-    switch (code.kind) {
-      case 'bytes':
-        return { bytes: code.bytes, labels: new Map(), lines: [] };
-      case 'text': {
-        const symbols: Record<string, bigint> = {};
-        for (const [name, binding] of this.step.symbols) {
-          if (binding.kind === 'value') symbols[name] = resolveValue(binding.value, places);
-        }
-        const address = kernel.codeAddress;
-        return assembler.assemble(code.text, { arch: kernel.arch.name, address, symbols });
-      }
-      case 'object':
-        throw new CallError(
-          `${code.path}: compiled objects cannot be run yet`,
-          'give the function as assembly or as bytes',
-        );
-    }
-  }
-
-  /** The code's own symbol, and one for each label that is called: functions, as the unwinder needs them. */
-  private addSymbols(
-    entry: VirtAddr,
-    size: number,
-    labels: ReadonlyMap<string, bigint>,
-    lines: Assembled['lines'],
-  ): void {
-    const { symbols } = this.parts.kernel;
-    const called = new Set(
-      lines.flatMap(({ text }) => /^\s*(?:call|bl)\s+([A-Za-z_.$][\w.$]*)/.exec(text)?.[1] ?? []),
-    );
-    const starts = [...labels]
-      .filter(([name, at]) => called.has(name) && at !== entry)
-      .sort((a, b) => (a[1] < b[1] ? -1 : 1));
-    const end = entry + BigInt(size);
-    const all: [string, bigint][] = [[CODE_SYMBOL, entry], ...starts];
-    all.forEach(([name, at], i) => {
-      const next = all[i + 1]?.[1] ?? end;
-      const symbol = symbols.add(name, virtAddr(at), Number(next - at));
-      this.undo.push(() => symbols.remove(symbol));
-    });
   }
 
   private loadExtable(): void {

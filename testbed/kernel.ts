@@ -17,6 +17,7 @@ import { type BpfContext, createBpf } from '../bpf/context.ts';
 import { UserMm } from '../bpf/user-mm.ts';
 import { FRAME_SIZE, type VirtAddr, virtAddr } from '../emulator/address.ts';
 import type { Disassembler, Insn } from '../emulator/disassembler.ts';
+import type { Segment } from '../emulator/elf/link.ts';
 import type { EventSink } from '../emulator/events.ts';
 import type { Ram } from '../emulator/ram.ts';
 import { type KernelConfig, KernelContext } from '../mm/context.ts';
@@ -181,6 +182,25 @@ export class Kernel {
     return at;
   }
 
+  /** Loads linked code, its text at {@link codeAddress} and the rest where it was laid out. @throws OutOfMemory */
+  loadSegments(segments: readonly Segment[]): void {
+    for (const { kind, address, bytes } of segments) {
+      if (kind === 'text') {
+        this.loadText(bytes);
+        continue;
+      }
+      const at = virtAddr(address);
+      this.memory.mapBytes(
+        at,
+        bytes,
+        kind === 'data' ? 'PAGE_KERNEL' : 'PAGE_KERNEL_RO',
+        this.text,
+      );
+      this.nextCode = address + BigInt((this.memory.pagesFor(bytes.length) + 1) * this.pageSize);
+    }
+    this.codeChanged();
+  }
+
   /** Maps a page for the image of a BPF program that is only ever on the stack. @returns its address */
   loadBlankImage(): VirtAddr {
     const at = virtAddr(this.nextImage);
@@ -215,7 +235,12 @@ export class Kernel {
 
   /** Adds a table to those that search_exception_tables() asks. @returns a function that removes it */
   addExtable(lines: readonly ExtableLine[], at: VirtAddr): () => void {
-    const entry = { at, table: this.arch.buildExtable(lines, at) };
+    return this.addExtableBytes(this.arch.buildExtable(lines, at), at);
+  }
+
+  /** The same of a sorted table as bytes. */
+  addExtableBytes(table: Uint8Array, at: VirtAddr): () => void {
+    const entry = { at, table };
     this.extable.push(entry);
     return () => void this.extable.splice(this.extable.indexOf(entry), 1);
   }

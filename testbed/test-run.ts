@@ -1,4 +1,5 @@
 // Runs scenarios written into tests, and keeps what happened.
+import { readFileSync } from 'node:fs';
 import { loadAssembler } from '../emulator/assembler.ts';
 import { loadDisassembler } from '../emulator/disassembler.ts';
 import { type Event, EventSink } from '../emulator/events.ts';
@@ -22,11 +23,13 @@ export interface TestRun {
   readonly failures: readonly string[];
 }
 
-/** Runs every step of a scenario's text. @throws what a command would tell the user */
+const FIXTURES = new URL('../fixtures/', import.meta.url);
+
+/** Runs every step of a scenario's text; its files are those of fixtures/. @throws what a command would tell the user */
 export function runYaml(host: RunHost, text: string, arch: ArchName): TestRun {
-  const scenario = parseScenario(text, 'test.yaml', () => {
-    throw new Error('no files in tests');
-  });
+  const scenario = parseScenario(text, 'test.yaml', (name) =>
+    readFileSync(new URL(name, FIXTURES)),
+  );
   const sink = new EventSink();
   const run = new WorldRun(host, scenario.worlds[arch]!, sink);
   try {

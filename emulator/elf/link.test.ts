@@ -1,0 +1,191 @@
+// The words that GNU ld 2.40 makes of the same objects at the same addresses (fixtures/objects), and what cannot be
+// linked.
+import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { LinkError, type Linked, type LinkInput, link } from './link.ts';
+import { ElfError, readElf } from './read.ts';
+import { X86_RELOCATIONS } from './relocation-x86.ts';
+
+const file = (name: string) =>
+  readFileSync(new URL(`../../fixtures/objects/${name}`, import.meta.url));
+const object = (name: string): LinkInput => ({ name, elf: readElf(file(name)) });
+const BASE = { x86_64: 0xffffffff81100040n, arm64: 0xffff800080100040n };
+type Machine = keyof typeof BASE;
+const MACHINES: readonly Machine[] = ['x86_64', 'arm64'];
+
+const linkAt = (
+  machine: Machine,
+  inputs: readonly LinkInput[],
+  bound: Record<string, bigint | LinkInput> = {},
+): Linked =>
+  link(inputs, {
+    address: BASE[machine],
+    pageSize: 4096,
+    resolve: (name) => (Object.hasOwn(bound, name) ? bound[name] : null),
+  });
+const section = ({ sections }: Linked, name: string) => sections.find((s) => s.name === name)!;
+const hexOf = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
+const symbol = ({ symbols }: Linked, name: string) => symbols.find((s) => s.name === name)!;
+
+describe('relocations', () => {
+  it('of x86-64 are those of ld', () => {
+    const ext = BASE.x86_64 - 0x40000n;
+    const linked = linkAt('x86_64', [object('relocations-x86_64.o')], { ext });
+    const text = section(linked, '.text');
+    const words = hexOf(text.bytes).match(/.{2}/g)!;
+    // Two loads from the GOT, whose place is the linker's choice.
+    const gotLoads = [3, 39].map((at) => words.splice(at, 4, '??', '??', '??', '??').join(''));
+    expect(words.join('')).toBe(
+      '488b05????????e8f4fffbffe8effffbff48c7c000201081488d05a91f0000e911000000488b0d????????48b800201081ffffffff',
+    );
+    const entries = gotLoads.map((word, i) => {
+      const distance = Buffer.from(word, 'hex').readInt32LE();
+      const at = text.address + BigInt([7, 43][i] + distance);
+      const [, rodata] = linked.segments;
+      return Buffer.from(rodata.bytes).readBigUInt64LE(Number(at - rodata.address));
+    });
+    expect(entries).toEqual([section(linked, '.data').address, ext]);
+    expect(hexOf(section(linked, '.data').bytes)).toBe(
+      '43001081ffffffff40000c81fffffffff0ffffffffffffff75001081ffffffff20e0ffff51e0ffff',
+    );
+    expect(hexOf(section(linked, '.text2').bytes)).toBe('90e9c5ffffff');
+  });
+
+  it('of AArch64 are those of ld', () => {
+    const ext = BASE.arm64 - 0x40000n;
+    const linked = linkAt('arm64', [object('relocations-arm64.o')], { ext });
+    expect(hexOf(section(linked, '.text').bytes).slice(0, -16)).toBe(
+      [
+        '000000d0 00000091 01004039 01004079 010040b9 010040f9 0100c03d f9fffe97 0c000014 600100b4',
+        '40011836 20010054 03010010 e4000058 e5ffffd2 0500d0f2 0502b0f2 050084f2',
+      ]
+        .join('')
+        .replaceAll(' ', ''),
+    );
+    // adrp x6 and ldr x6, [x6, #lo12] find the entry.
+    const [, rodata] = linked.segments;
+    expect(Buffer.from(rodata.bytes).readBigUInt64LE()).toBe(ext);
+    expect(rodata.address & 0xfffn).toBe(0n);
+    expect(hexOf(section(linked, '.text').bytes).slice(-16)).toBe('060000b0c60040f9');
+  });
+
+  it.each(MACHINES)('lay kfuncs of %s out by what may be done with it', (machine) => {
+    const linked = linkAt(machine, [object(`kfuncs-${machine}.o`)], { memcpy: BASE[machine] });
+    expect(linked.segments.map(({ kind }) => kind)).toEqual(['text', 'rodata', 'data']);
+    const [text, ...others] = linked.segments;
+    expect(text.address).toBe(BASE[machine]);
+    for (const { address } of others) expect(address % 4096n).toBe(0n);
+    expect(symbol(linked, 'sum')).toMatchObject({ address: BASE[machine], isFunction: true });
+    const data = section(linked, '.data');
+    const words = Buffer.from(data.bytes);
+    const total = symbol(linked, 'total');
+    const operation = symbol(linked, 'operation');
+    expect(words.readBigUInt64LE(Number(total.address - data.address))).toBe(40n);
+    expect(words.readBigUInt64LE(Number(operation.address - data.address))).toBe(BASE[machine]);
+    expect(section(linked, '__ex_table').bytes).toHaveLength(12);
+  });
+});
+
+const failing = (action: () => unknown): string => {
+  try {
+    action();
+  } catch (error) {
+    expect(error).toBeInstanceOf(LinkError);
+    expect((error as LinkError).remedy).not.toBe('');
+    return (error as Error).message;
+  }
+  return 'nothing';
+};
+
+describe('what cannot be linked', () => {
+  it.each(MACHINES)('names every symbol that nobody defines, on %s', (machine) => {
+    const name = `kfuncs-${machine}.o`;
+    expect(failing(() => linkAt(machine, [object(name)]))).toBe(
+      `undefined: memcpy (used by ${name})`,
+    );
+  });
+
+  it.each(MACHINES)('names two definitions and the objects, on %s', (machine) => {
+    const twice = [
+      object(`kfuncs-${machine}.o`),
+      { ...object(`kfuncs-${machine}.o`), name: 'b.o' },
+    ];
+    expect(failing(() => linkAt(machine, twice, { memcpy: BASE[machine] }))).toMatch(
+      new RegExp(`^\\w+ is defined by kfuncs-${machine}.o and by b.o$`),
+    );
+  });
+
+  it('names an object that does not define what is bound to it', () => {
+    const input = object('kfuncs-x86_64.o');
+    expect(failing(() => linkAt('x86_64', [input], { memcpy: input }))).toBe(
+      'kfuncs-x86_64.o does not define memcpy',
+    );
+  });
+
+  it.each([
+    [
+      'x86_64',
+      0xffff888000000000n,
+      /^relocations-x86_64.o: \.text\+0x8: R_X86_64_PLT32 against ext: .* 32 bits$/,
+    ],
+    [
+      'arm64',
+      0x1000n,
+      /^relocations-arm64.o: \.text\+0x1c: R_AARCH64_CALL26 against ext: .* 28 bits$/,
+    ],
+  ] as const)('tells the place of a value that does not fit, on %s', (machine, ext, message) => {
+    const input = object(`relocations-${machine}.o`);
+    expect(failing(() => linkAt(machine, [input], { ext }))).toMatch(message);
+  });
+
+  it('refuses an odd target of a branch and an unaligned one of a load', () => {
+    const input = object('relocations-arm64.o');
+    expect(failing(() => linkAt('arm64', [input], { ext: BASE.arm64 + 2n }))).toMatch(
+      /not a multiple of 4 bytes away/,
+    );
+  });
+
+  it('refuses relocations that it does not know', () => {
+    const input = object('relocations-x86_64.o');
+    const sections = input.elf.sections.map((one) => ({
+      ...one,
+      relocations: one.relocations.map((relocation) => ({ ...relocation, type: 18 })),
+    }));
+    const strange = { ...input, elf: { ...input.elf, sections } };
+    expect(X86_RELOCATIONS.has(18)).toBe(false);
+    expect(failing(() => linkAt('x86_64', [strange], { ext: 0n }))).toMatch(/of type 18/);
+  });
+
+  it('refuses what takes too much room, and what is no object', () => {
+    const input = object('kfuncs-x86_64.o');
+    const sections = input.elf.sections.map((one) =>
+      one.name === '.bss' ? { ...one, size: 2n ** 40n } : one,
+    );
+    const large = { ...input, elf: { ...input.elf, sections } };
+    const memcpy = BASE.x86_64;
+    expect(failing(() => linkAt('x86_64', [large], { memcpy }))).toMatch(/its data takes 0x100/);
+    const linked = { ...input, elf: { ...input.elf, type: 2 } };
+    expect(failing(() => linkAt('x86_64', [linked], { memcpy }))).toMatch(/no relocatable object/);
+  });
+
+  it.each(MACHINES)(
+    'says what is wrong with damaged objects of %s, and nothing worse',
+    (machine) => {
+      const whole = file(`kfuncs-${machine}.o`);
+      const damage = fc.array(fc.tuple(fc.nat(whole.length - 1), fc.nat(255)), { maxLength: 8 });
+      fc.assert(
+        fc.property(damage, (changes) => {
+          const bytes = Uint8Array.from(whole);
+          for (const [at, byte] of changes) bytes[at] = byte;
+          try {
+            linkAt(machine, [{ name: 'a.o', elf: readElf(bytes) }], { memcpy: BASE[machine] });
+          } catch (error) {
+            if (!(error instanceof LinkError) && !(error instanceof ElfError)) throw error;
+          }
+        }),
+        { numRuns: 500 },
+      );
+    },
+  );
+});

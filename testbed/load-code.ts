@@ -1,0 +1,153 @@
+// The code under test, from the forms a scenario gives it in to kernel text (or a BPF image) with symbols: assembly,
+// bytes, or compiled objects.
+import { type VirtAddr, virtAddr } from '../emulator/address.ts';
+import type { Assembled } from '../emulator/assembler.ts';
+import type { Linked } from '../emulator/elf/link.ts';
+import { CallError } from './call-error.ts';
+import { type Images, imageName } from './images.ts';
+import { bind, type LinkParts, loadObjects, loadOnce } from './link-objects.ts';
+import type { CallStep, Code } from './step-model.ts';
+
+/** Name under which assembly and raw bytes appear in traces. */
+export const CODE_SYMBOL = 'kfunc';
+
+/** Code in memory, ready to be entered. */
+export interface LoadedCode {
+  /** First byte. */
+  readonly start: VirtAddr;
+  /** First instruction to run. */
+  readonly entry: VirtAddr;
+  readonly size: number;
+  /** Labels of assembly, symbols of objects. */
+  readonly labels: ReadonlyMap<string, bigint>;
+  /** Source lines of assembly. */
+  readonly lines: Assembled['lines'];
+}
+
+export interface LoadParts extends LinkParts {
+  readonly images: Images;
+}
+
+/**
+ * Loads a call's code.
+ * @param undo what takes its symbols and tables away again is added to it
+ * @throws AssemblyError, CallError, OutOfMemory
+ */
+export function loadCode(parts: LoadParts, step: CallStep, undo: (() => void)[]): LoadedCode {
+  const { kernel, images } = parts;
+  const { code, image, caller } = step;
+  const loaded =
+    code.kind === 'object' ? loadObject(parts, step, code) : loadText(parts, step, undo);
+  if (image === 'bpf') {
+    const [frame] = caller.frames;
+    const prog = images.program(frame.prog, frame.arena);
+    undo.push(images.addKsym(imageName(frame.prog), loaded.start, loaded.size, prog));
+  } else if (code.kind !== 'object') {
+    addSymbols(parts, loaded, undo);
+  }
+  kernel.codeChanged();
+  return loaded;
+}
+
+function loadText(parts: LoadParts, step: CallStep, undo: (() => void)[]): LoadedCode {
+  const { kernel } = parts;
+  const { bytes, labels, lines } = assemble(parts, step, undo);
+  if (bytes.length === 0) throw new CallError('the code is empty', 'give at least a return: ret');
+  const start = kernel.loadText(bytes);
+  return { start, entry: entryOf(step.code, start, labels), size: bytes.length, labels, lines };
+}
+
+function assemble(
+  parts: LoadParts,
+  { code, symbols: given }: CallStep,
+  undo: (() => void)[],
+): Pick<Assembled, 'bytes' | 'labels' | 'lines'> {
+  const { kernel, assembler } = parts;
+  if (code.kind !== 'text') {
+    return { bytes: code.bytes, labels: new Map(), lines: [] };
+  }
+  const bindings = bind(parts, given, undo);
+  const symbols: Record<string, bigint> = Object.fromEntries(bindings.addresses);
+  if (bindings.objects.size > 0) {
+    const linked = loadObjects(parts, [], bindings, undo);
+    for (const [name, { path }] of bindings.objects) {
+      symbols[name] = definition(linked, name, path).address;
+    }
+  }
+  const address = kernel.codeAddress;
+  return assembler.assemble(code.text, { arch: kernel.arch.name, address, symbols });
+}
+
+function entryOf(code: Code, start: VirtAddr, labels: ReadonlyMap<string, bigint>): VirtAddr {
+  if (code.kind !== 'text' || code.symbol === null) return start;
+  const label = labels.get(code.symbol);
+  if (label !== undefined) return virtAddr(label);
+  const known = [...labels.keys()].join(', ');
+  throw new CallError(
+    `the code defines no label ${code.symbol}`,
+    known === '' ? 'leave --symbol out, or define the label' : `its labels are ${known}`,
+  );
+}
+
+function loadObject(
+  parts: LoadParts,
+  step: CallStep,
+  code: Extract<Code, { kind: 'object' }>,
+): LoadedCode {
+  const linked = loadOnce(parts, code, step.symbols);
+  const [text] = linked.segments;
+  if (text?.kind !== 'text') {
+    throw new CallError(`${code.path}: holds no code`, 'compile it from a file with a function');
+  }
+  return {
+    start: virtAddr(text.address),
+    entry: virtAddr(entryFunction(linked, code).address),
+    size: text.bytes.length,
+    labels: new Map(linked.symbols.map(({ name, address }) => [name, address])),
+    lines: [],
+  };
+}
+
+/** The function that is called: the one named, or the object's only one. */
+function entryFunction(linked: Linked, { path, symbol }: Extract<Code, { kind: 'object' }>) {
+  if (symbol !== null) return definition(linked, symbol, path);
+  const own = linked.symbols.filter(({ object, isFunction }) => object.name === path && isFunction);
+  const global = own.filter(({ isGlobal }) => isGlobal);
+  const [only, ...others] = global.length > 0 ? global : own;
+  if (only === undefined) throw new CallError(`${path}: defines no function`, 'give `symbol:`');
+  if (others.length === 0) return only;
+  const names = global.map(({ name }) => name).join(', ');
+  throw new CallError(`${path}: defines several functions: ${names}`, 'say which with `symbol:`');
+}
+
+function definition({ symbols }: Linked, name: string, path: string) {
+  const own = symbols.filter(({ object }) => object.name === path);
+  const found = own.find((symbol) => symbol.name === name);
+  if (found !== undefined) return found;
+  const known = own.filter(({ isFunction }) => isFunction).map((symbol) => symbol.name);
+  throw new CallError(
+    `${path}: does not define ${name}`,
+    known.length === 0 ? 'it defines no function' : `its functions are ${known.join(', ')}`,
+  );
+}
+
+/** The code's own symbol, and one for each label that is called: functions, as the unwinder needs them. */
+function addSymbols(
+  { kernel: { symbols } }: LoadParts,
+  { start, size, labels, lines }: LoadedCode,
+  undo: (() => void)[],
+): void {
+  const called = new Set(
+    lines.flatMap(({ text }) => /^\s*(?:call|bl)\s+([A-Za-z_.$][\w.$]*)/.exec(text)?.[1] ?? []),
+  );
+  const starts = [...labels]
+    .filter(([name, at]) => called.has(name) && at !== start)
+    .sort((a, b) => (a[1] < b[1] ? -1 : 1));
+  const end = start + BigInt(size);
+  const all: [string, bigint][] = [[CODE_SYMBOL, start], ...starts];
+  all.forEach(([name, at], i) => {
+    const next = all[i + 1]?.[1] ?? end;
+    const symbol = symbols.add(name, virtAddr(at), Number(next - at));
+    undo.push(() => symbols.remove(symbol));
+  });
+}
