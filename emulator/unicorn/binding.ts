@@ -9,11 +9,67 @@ export type Pointer = bigint;
 export const sharedBytes = (size: number): Uint8Array =>
   new Uint8Array(new SharedArrayBuffer(size));
 
-/** Address of a buffer made by {@link sharedBytes}. */
+/** Memory that native code may keep a pointer to, under four views. */
+export interface Piece {
+  readonly bytes: Uint8Array;
+  readonly u32: Uint32Array;
+  readonly u64: BigUint64Array;
+  readonly i64: BigInt64Array;
+}
+
+/** More than one vCPU needs. */
+const MEMORY_SIZE = 0x14000;
+const MAX_IDLE = 8;
+const idle: SharedArrayBuffer[] = [];
+
+/** Native memory of one vCPU. It is used again after {@link release}: buffers are dear to make and to collect. */
+export class SharedMemory {
+  private readonly buffer: SharedArrayBuffer;
+  private used = 0;
+
+  constructor() {
+    this.buffer = idle.pop() ?? new SharedArrayBuffer(MEMORY_SIZE);
+    new Uint8Array(this.buffer).fill(0);
+  }
+
+  /** @param size bytes; the piece is aligned to 16, and zero */
+  take(size: number): Piece {
+    const at = this.used;
+    const whole = (size + 15) & ~15;
+    this.used += whole;
+    return {
+      bytes: new Uint8Array(this.buffer, at, whole),
+      u32: new Uint32Array(this.buffer, at, whole / 4),
+      u64: new BigUint64Array(this.buffer, at, whole / 8),
+      i64: new BigInt64Array(this.buffer, at, whole / 8),
+    };
+  }
+
+  /** Nobody may touch its pieces any more. */
+  release(): void {
+    if (idle.length < MAX_IDLE) idle.push(this.buffer);
+  }
+}
+
+/** Address of shared memory. */
 export const addressOf = (bytes: Uint8Array): Pointer => koffi.address(bytes);
 
-/** A view of native memory. It must not be used after the memory is freed. */
-export const viewNative = (at: Pointer, size: number): ArrayBuffer => koffi.view(at, size);
+const MAX_VIEWS = 256;
+const views = new Map<Pointer, ArrayBuffer>();
+
+/**
+ * A view of native memory. It must not be used after the memory is freed. Views are kept, since one engine after
+ * another lies at the same addresses and making and collecting a view costs more than making an engine.
+ */
+export function viewNative(at: Pointer, size: number): ArrayBuffer {
+  let view = views.get(at);
+  if (view === undefined || view.byteLength !== size) {
+    if (views.size >= MAX_VIEWS) views.clear();
+    view = koffi.view(at, size);
+    views.set(at, view);
+  }
+  return view;
+}
 
 // Types are resolved once: a type given as text costs a parse at each call.
 const U64 = koffi.type('uint64_t');
@@ -150,12 +206,19 @@ export class Binding {
   /** A function that the library exports without documenting it. @returns null if this build does not */
   // biome-ignore lint/suspicious/noExplicitAny: the caller knows the signature
   internal(signature: string): ((...args: any[]) => any) | null {
+    let known = this.internals.get(signature);
+    if (known !== undefined) return known;
     try {
-      return this.lib.func(signature);
+      known = this.lib.func(signature);
     } catch {
-      return null;
+      known = null;
     }
+    this.internals.set(signature, known);
+    return known;
   }
+
+  // biome-ignore lint/suspicious/noExplicitAny: see above
+  private readonly internals = new Map<string, ((...args: any[]) => any) | null>();
 
   /** @throws EngineError with the library's words if `error` is not UC_ERR_OK */
   check(error: number, what: string): void {

@@ -13,12 +13,12 @@ import {
 } from '../engine.ts';
 import type { Ram } from '../ram.ts';
 import {
-  addressOf,
   answerFill,
   type Binding,
   dropCallback,
   makeCallback,
   type Pointer,
+  SharedMemory,
   sharedBytes,
 } from './binding.ts';
 import { CodeMap } from './code-map.ts';
@@ -37,7 +37,9 @@ import { RegisterFile } from './registers.ts';
 
 const TWO_32 = 2 ** 32;
 const FRAME = 4096;
+const WARM_UP = 0x100;
 const NOTHING = -1;
+const FEW_EXITS = 8;
 // The layout that the native code knows, in 4-byte words.
 const FILL_PA = 2;
 const FILL_PERMS = 4;
@@ -57,6 +59,8 @@ export type Recovery = (hi: number, lo: number, kind: AccessKind) => boolean;
 
 export class Core {
   readonly binding: Binding;
+  /** Shared with the library and our machine code. */
+  readonly memory = new SharedMemory();
   readonly handle: Pointer;
   readonly recipe: Recipe;
   readonly registers: RegisterFile;
@@ -108,13 +112,13 @@ export class Core {
     binding.mapRam(this.handle, ram.base, ram.bytes);
     this.hook(means.native);
     const store = means.internals ? new StoreHooks(this.handle) : null;
-    this.journal = new Journal(binding, this.handle, ram, means.native, store);
+    this.journal = new Journal(this.memory, binding, this.handle, ram, means.native, store);
     this.registers = new RegisterFile(
       binding,
       this.handle,
       description,
       this.recipe.registers,
-      addressOf,
+      this.memory,
     );
     this.recipe.initialise(this.registers);
     this.updateFatal();
@@ -189,9 +193,9 @@ export class Core {
   /** The same, asked by our machine code, which takes the answer from {@link fillData}. */
   private readonly fillHalves = (hi: number, lo: number, type: number): boolean => {
     if (!this.answer(hi, lo, type)) return false;
-    this.fillWords[FILL_PA] = this.pa >>> 0;
-    this.fillWords[FILL_PA + 1] = this.pa / TWO_32;
-    this.fillWords[FILL_PERMS] = this.perms;
+    this.fillData.u32[FILL_PA] = this.pa >>> 0;
+    this.fillData.u32[FILL_PA + 1] = this.pa / TWO_32;
+    this.fillData.u32[FILL_PERMS] = this.perms;
     return true;
   };
 
@@ -233,17 +237,16 @@ export class Core {
 
   private pa = 0;
   private perms = 0;
-  private readonly fillData = sharedBytes(24);
-  private readonly fillWords = new Uint32Array(this.fillData.buffer);
+  private readonly fillData = this.memory.take(24);
 
   private hookFill(native: NativeCode | null): void {
     const callback = native
       ? makeCallback('fillHalves', this.fillHalves)
       : makeCallback('fill', this.fill);
     this.callbacks.push(callback);
-    new BigUint64Array(this.fillData.buffer)[0] = callback;
+    this.fillData.u64[0] = callback;
     const entry = native?.fill ?? callback;
-    this.binding.addHook(this.handle, uc.UC_HOOK_TLB_FILL, entry, this.fillData);
+    this.binding.addHook(this.handle, uc.UC_HOOK_TLB_FILL, entry, this.fillData.bytes);
   }
 
   private tidied = false;
@@ -284,12 +287,14 @@ export class Core {
     if (this.translationEnd !== null) list.push(this.translationEnd);
     // The library takes no empty list; it passes over an exit at 0 when it fetches.
     if (list.length === 0) list.push(0n);
-    const bytes = sharedBytes(list.length * 8);
-    new BigUint64Array(bytes.buffer).set(list);
+    const few = list.length <= FEW_EXITS;
+    const bytes = few ? this.exitList.bytes : sharedBytes(list.length * 8);
+    new BigUint64Array(bytes.buffer, bytes.byteOffset, list.length).set(list);
     const count = BigInt(list.length);
     this.binding.control(this.handle, uc.UC_CTL_UC_EXITS, 'void *', bytes, 'size_t', count);
   }
 
+  private readonly exitList = this.memory.take(FEW_EXITS * 8);
   private translationEnd: bigint | null = null;
 
   /** An entry is for one instruction, see {@link endTranslationAt}. */
@@ -303,11 +308,20 @@ export class Core {
     this.updateFatal();
   }
 
-  /** The library tells of each block it translates, the very first one excepted: here is one that nobody misses. */
+  /**
+   * The library tells of each block that it translates once one block has followed another: here are two that nobody
+   * misses.
+   */
   warmUp(): void {
+    const { ram, recipe } = this;
+    // Address 0 is an exit.
+    const at = ram.base + WARM_UP;
+    const before = ram.read(at, recipe.twoBlocks.length);
+    ram.write(at, recipe.twoBlocks);
     this.warming = true;
-    this.binding.emuStart(this.handle, 0n, 0, 0, 0);
+    this.binding.emuStart(this.handle, BigInt(WARM_UP), 0, 0, 0);
     this.warming = false;
+    ram.write(at, before);
     this.flushTlb();
     this.dropBlocks();
     this.setIp(0n);
@@ -407,6 +421,7 @@ export class Core {
     this.binding.close(this.handle);
     for (const callback of this.callbacks) dropCallback(callback);
     this.journal.close();
+    this.memory.release();
   }
 
   /** Takes back what a store left below a page that was refused. hi:lo is its first byte. */

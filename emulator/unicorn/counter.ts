@@ -3,8 +3,8 @@
 // in advance, and what was not executed when it was left early is given back. A block that does not fit into what
 // remains, or that holds an exit or a trapped instruction, is not begun; the vCPU then runs its beginning as a
 // shorter block.
-import type { Binding, Pointer } from './binding.ts';
-import { addressOf, dropCallback, makeCallback, readBlock, sharedBytes } from './binding.ts';
+import type { Binding, Pointer, SharedMemory } from './binding.ts';
+import { addressOf, dropCallback, makeCallback, readBlock } from './binding.ts';
 import type { CodeMap } from './code-map.ts';
 import { UC_HOOK_BLOCK, UC_HOOK_EDGE_GENERATED } from './constants.ts';
 import type { Journal } from './journal.ts';
@@ -45,6 +45,7 @@ interface BlockFacts {
 /** What the counter needs of a core. */
 export interface CounterCore {
   readonly binding: Binding;
+  readonly memory: SharedMemory;
   readonly handle: Pointer;
   readonly recipe: { readonly fixedLength: number };
   readonly code: CodeMap;
@@ -52,9 +53,9 @@ export interface CounterCore {
 }
 
 export class Counter {
-  private readonly data = sharedBytes(TABLE + ENTRIES * 16);
-  private readonly words32 = new Uint32Array(this.data.buffer);
-  private readonly words = new BigInt64Array(this.data.buffer);
+  private readonly data: Uint8Array;
+  private readonly words32: Uint32Array;
+  private readonly words: BigInt64Array;
   private readonly callbacks: Pointer[] = [];
   private readonly code: CodeMap;
   private readonly binding: Binding;
@@ -80,6 +81,10 @@ export class Counter {
     native: NativeCode | null,
   ) {
     const { binding, handle } = core;
+    const piece = core.memory.take(TABLE + ENTRIES * 16);
+    this.data = piece.bytes;
+    this.words32 = piece.u32;
+    this.words = piece.i64;
     this.binding = binding;
     this.fixedLength = core.recipe.fixedLength;
     this.code = core.code;

@@ -341,6 +341,23 @@ describe.each(VARIANTS)('$variant', ({ engine, counting }) => {
       expect([a.get(dialect.sum), b.get(dialect.sum)]).toEqual([15n, 15n]);
     });
 
+    it('says so when it is used after its end', () => {
+      const m = machine(description, loop.code);
+      const saved = m.cpu.save();
+      m.cpu.close();
+      const uses = [
+        () => m.cpu.run(1),
+        () => m.cpu.step(),
+        () => m.get(ip),
+        () => m.set({ [ip]: 0 }),
+        () => m.cpu.flushTlb(),
+        () => m.cpu.flushCode(),
+        () => m.cpu.save(),
+        () => m.cpu.restore(saved),
+      ];
+      for (const use of uses) expect(use).toThrow(/closed/);
+    });
+
     it('reads and writes all general registers', () => {
       const m = machine(description, loop.code);
       const words = new BigUint64Array(description.general.length);

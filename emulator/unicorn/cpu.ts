@@ -76,11 +76,13 @@ export class UnicornCpu implements Cpu {
   }
 
   readRegister(name: string): bigint {
+    this.check();
     if (name === 'cpl') return BigInt(readCpl(this.core));
     return this.core.registers.read(name);
   }
 
   writeRegister(name: string, value: bigint): void {
+    this.check();
     if (name === 'cpl') {
       writeCpl(this.core, Number(value));
       return;
@@ -90,10 +92,12 @@ export class UnicornCpu implements Cpu {
   }
 
   readGeneral(into: BigUint64Array): void {
+    this.check();
     this.core.registers.readGeneral(into);
   }
 
   writeGeneral(from: BigUint64Array): void {
+    this.check();
     const { registers } = this.core;
     registers.readGeneral(this.before);
     registers.writeGeneral(from);
@@ -102,30 +106,34 @@ export class UnicornCpu implements Cpu {
   }
 
   run(limit: number, onFault?: FaultHandler): Stop {
-    this.check();
+    this.checkIdle();
     return this.runner.drive(limit, onFault ?? null, 0);
   }
 
   step(): Stop {
-    this.check();
+    this.checkIdle();
     return this.runner.drive(1, null, 1);
   }
 
   setExits(addresses: readonly VirtAddr[]): void {
+    this.check();
     this.core.code.exits = new Set(addresses);
     if (this.counter) this.counter.forgetBlocks();
     else this.core.dropBlocks();
   }
 
   flushTlb(): void {
+    this.check();
     this.core.flushTlb();
   }
 
   flushTlbPage(va: VirtAddr): void {
+    this.check();
     this.core.flushTlbPage(va);
   }
 
   flushCode(): void {
+    this.check();
     this.counter?.forgetBlocks();
     this.core.flushCode();
   }
@@ -141,6 +149,7 @@ export class UnicornCpu implements Cpu {
   }
 
   interceptsChanged(): void {
+    this.check();
     if (this.runner.running) this.core.reconsider();
     else if (this.counter) this.counter.forgetBlocks();
     else this.core.dropBlocks();
@@ -151,6 +160,7 @@ export class UnicornCpu implements Cpu {
   }
 
   save(): unknown {
+    this.check();
     const { binding, handle, context } = this.core;
     binding.check(binding.contextSave(handle, context.context), 'uc_context_save');
     const bytes = new Uint8Array(viewNative(context.context, context.size)).slice();
@@ -158,6 +168,7 @@ export class UnicornCpu implements Cpu {
   }
 
   restore(state: unknown): void {
+    this.check();
     const saved = state as Saved;
     if (saved?.cpu !== this) throw new RangeError('the state was saved by another vCPU');
     const { binding, handle, context } = this.core;
@@ -175,8 +186,13 @@ export class UnicornCpu implements Cpu {
     this.watcher?.close();
   }
 
+  /** The library's engine is freed after {@link close}: any use of it would take the process down. */
   private check(): void {
     if (this.closed) throw new EngineError('the vCPU is closed', 'this is a bug of faultline');
+  }
+
+  private checkIdle(): void {
+    this.check();
     if (this.runner.running) {
       throw new EngineError('the vCPU runs already', 'a handler of a fault must not run it');
     }

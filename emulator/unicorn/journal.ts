@@ -9,7 +9,7 @@ import {
   dropCallback,
   makeCallback,
   type Pointer,
-  sharedBytes,
+  type SharedMemory,
 } from './binding.ts';
 import { UC_HOOK_MEM_WRITE } from './constants.ts';
 import type { StoreHooks } from './internals.ts';
@@ -26,9 +26,9 @@ const PAGE = 4096;
 const WATCHED_FROM = 0xe00;
 
 export class Journal {
-  private readonly data = sharedBytes(RING + ENTRIES * ENTRY);
-  private readonly words32 = new Uint32Array(this.data.buffer);
-  private readonly words = new BigUint64Array(this.data.buffer);
+  private readonly data: Uint8Array;
+  private readonly words32: Uint32Array;
+  private readonly words: BigUint64Array;
   private readonly ram: Ram;
   private readonly binding: Binding;
   private readonly uc: Pointer;
@@ -41,12 +41,17 @@ export class Journal {
 
   /** @param store the switch of the library's hooks, where it is known */
   constructor(
+    memory: SharedMemory,
     binding: Binding,
     uc: Pointer,
     ram: Ram,
     native: NativeCode | null,
     store: StoreHooks | null,
   ) {
+    const piece = memory.take(RING + ENTRIES * ENTRY);
+    this.data = piece.bytes;
+    this.words32 = piece.u32;
+    this.words = piece.u64;
     this.binding = binding;
     this.uc = uc;
     this.ram = ram;

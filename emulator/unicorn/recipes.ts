@@ -14,6 +14,8 @@ export interface Recipe {
   /** Numbers of the registers that one uc_reg_read can read, by name. */
   readonly registers: Readonly<Record<string, number>>;
   readonly offsets: RegisterOffsets;
+  /** A jump to what follows, and an instruction that stops the CPU. */
+  readonly twoBlocks: Uint8Array;
   /** Settings that must come before anything else initialises the engine. */
   configure(binding: Binding, engine: Pointer): void;
   /** Brings control registers into the state of a kernel that runs. */
@@ -57,6 +59,8 @@ const x86: Recipe = {
     general: [0, 3, 1, 2, 6, 7, 5, 4, 8, 9, 10, 11, 12, 13, 14, 15, 16].map(x86Word).concat(-4),
     ip: x86Word(16),
   },
+  // jmp .+2; hlt
+  twoBlocks: Uint8Array.of(0xeb, 0x00, 0xf4),
   configure(binding, engine) {
     binding.control(engine, uc.UC_CTL_CPU_MODEL, 'int', uc.UC_CPU_X86_BROADWELL);
   },
@@ -92,6 +96,8 @@ const arm64: Recipe = {
     general: Array.from({ length: 33 }, (_, n) => ARM64_X + 8 * n).concat(-4),
     ip: ARM64_PC,
   },
+  // b .+4; wfi
+  twoBlocks: Uint8Array.of(0x01, 0x00, 0x00, 0x14, 0x7f, 0x20, 0x03, 0xd5),
   configure(binding, engine) {
     binding.control(engine, uc.UC_CTL_CPU_MODEL, 'int', uc.UC_CPU_ARM64_MAX);
     // Otherwise pages are 1 KiB.

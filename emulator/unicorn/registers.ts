@@ -2,7 +2,7 @@
 // `xmm0:lo` and `xmm0:hi`; arm64 `v0:lo` and `v0:hi`, and system registers by name (`sctlr_el1`) or as
 // `s3_0_c1_c0_0`.
 import type { CpuDescription } from '../engine.ts';
-import { type Binding, type Pointer, sharedBytes } from './binding.ts';
+import { addressOf, type Binding, type Pointer, type SharedMemory } from './binding.ts';
 import {
   UC_ARM64_REG_CP_REG,
   UC_ARM64_REG_Q0,
@@ -67,25 +67,23 @@ export class RegisterFile {
   private readonly uc: Pointer;
   private readonly description: CpuDescription;
   private readonly ids: Readonly<Record<string, number>>;
-  private readonly buffer = sharedBytes(64);
-  private readonly words = new BigUint64Array(this.buffer.buffer);
-  private readonly words32 = new Uint32Array(this.buffer.buffer);
+  private readonly buffer: Uint8Array;
+  private readonly words: BigUint64Array;
+  private readonly words32: Uint32Array;
   private readonly known = new Map<string, Access>();
   private readonly count: number;
   /** Index of PSTATE among the general registers; -1 if there is none. */
   private readonly pstate: number;
   private readonly batchIds: Uint8Array;
   private readonly batchPointers: Uint8Array;
-  private readonly batchBytes: Uint8Array;
   private readonly batch: BigUint64Array;
 
-  /** @param addressOf native address of a buffer from sharedBytes */
   constructor(
     binding: Binding,
     uc: Pointer,
     description: CpuDescription,
     ids: Readonly<Record<string, number>>,
-    addressOf: (bytes: Uint8Array) => Pointer,
+    memory: SharedMemory,
   ) {
     this.binding = binding;
     this.uc = uc;
@@ -93,14 +91,19 @@ export class RegisterFile {
     this.ids = ids;
     this.count = description.general.length;
     this.pstate = description.general.indexOf('pstate');
-    this.batchBytes = sharedBytes(8 * this.count);
-    this.batch = new BigUint64Array(this.batchBytes.buffer);
-    this.batchIds = sharedBytes(4 * this.count);
-    new Int32Array(this.batchIds.buffer).set(description.general.map((name) => ids[name]));
-    this.batchPointers = sharedBytes(8 * this.count);
-    const base = addressOf(this.batchBytes);
-    const pointers = new BigUint64Array(this.batchPointers.buffer);
-    for (let i = 0; i < this.count; i++) pointers[i] = base + BigInt(8 * i);
+    const buffer = memory.take(64);
+    this.buffer = buffer.bytes;
+    this.words = buffer.u64;
+    this.words32 = buffer.u32;
+    const batch = memory.take(8 * this.count);
+    this.batch = batch.u64.subarray(0, this.count);
+    const batchIds = memory.take(4 * this.count);
+    this.batchIds = batchIds.bytes;
+    batchIds.u32.set(description.general.map((name) => ids[name]));
+    const pointers = memory.take(8 * this.count);
+    this.batchPointers = pointers.bytes;
+    const base = addressOf(batch.bytes);
+    for (let i = 0; i < this.count; i++) pointers.u64[i] = base + BigInt(8 * i);
   }
 
   /** @throws EngineError for a name that the architecture does not have */
