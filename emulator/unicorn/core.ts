@@ -28,6 +28,7 @@ import {
   FaultAddress,
   type FlushPage,
   flushPageFunction,
+  type RegisterOffsets,
   StoreHooks,
 } from './internals.ts';
 import { Journal } from './journal.ts';
@@ -53,6 +54,9 @@ export interface Means {
   /** Machine code of ours for hooks. */
   readonly native: NativeCode | null;
 }
+
+/** Offsets that were found right in this process, whose library with known offsets is always the same build. */
+const believed = new Set<RegisterOffsets>();
 
 /** Told of a refused data access while the instruction can still go on. @returns true if it may try again */
 export type Recovery = (hi: number, lo: number, kind: AccessKind) => boolean;
@@ -128,17 +132,21 @@ export class Core {
     this.context = binding.newContext(this.handle);
   }
 
-  /** The window is believed only if it shows what was just written. */
+  /** The window is believed if it shows what was just written, once for each architecture. */
   private openWindow(description: CpuDescription): CpuWindow | null {
     const { general, instructionPointer } = description;
+    const known = this.recipe.offsets;
+    const window = CpuWindow.open(this.handle, known);
+    if (window === null || believed.has(known)) return window;
     const pattern = BigUint64Array.from(general, (_, i) => 0x5a5a_0000_1000n * BigInt(i + 1));
     const before = new BigUint64Array(general.length);
     this.registers.readGeneral(before);
     pattern[general.length - 1] = before[general.length - 1];
     this.registers.writeGeneral(pattern);
-    const ip = general.indexOf(instructionPointer);
-    const window = CpuWindow.open(this.handle, this.recipe.offsets, pattern, ip);
+    const shows = window.shows(pattern, general.indexOf(instructionPointer));
     this.registers.writeGeneral(before);
+    if (!shows) return null;
+    believed.add(known);
     return window;
   }
 

@@ -124,25 +124,19 @@ export class CpuWindow {
     this.ip = offsets.ip / 4;
   }
 
-  /**
-   * Opens the window on an engine whose registers hold what `expected` says.
-   * @returns null if the memory does not look as it must
-   */
-  static open(
-    uc: Pointer,
-    offsets: RegisterOffsets,
-    expected: BigUint64Array,
-    ipIndex: number,
-  ): CpuWindow | null {
+  /** @returns null if the memory does not look as it must */
+  static open(uc: Pointer, offsets: RegisterOffsets): CpuWindow | null {
     const window = new CpuWindow(readPointer(uc, CPU), offsets);
-    if (window.words[CFLAGS_NEXT_TB / 4] !== NONE) return null;
-    for (let i = 0; i < expected.length; i++) {
-      if (i !== ipIndex && window.general[i] < 0) continue;
-      const at = i === ipIndex ? window.ip : window.general[i];
-      const value = (BigInt(window.words[at + 1]) << 32n) | BigInt(window.words[at]);
-      if (value !== expected[i]) return null;
-    }
-    return window;
+    return window.words[CFLAGS_NEXT_TB / 4] === NONE ? window : null;
+  }
+
+  /** True if it shows these general registers, as far as it shows any. */
+  shows(expected: BigUint64Array, ipIndex: number): boolean {
+    return expected.every((value, i) => {
+      const at = i === ipIndex ? this.ip : this.general[i];
+      if (at < 0) return true;
+      return ((BigInt(this.words[at + 1]) << 32n) | BigInt(this.words[at])) === value;
+    });
   }
 
   /** Lower half of a general register. */
