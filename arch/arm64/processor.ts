@@ -6,6 +6,7 @@
 import type { VirtAddr } from '../../emulator/address.ts';
 import { hi32, lo32 } from '../../emulator/bits.ts';
 import {
+  type AccessForm,
   type AccessKind,
   type Cpu,
   FETCH,
@@ -173,6 +174,7 @@ export class Arm64Processor implements Processor, Interceptor, Translator {
     if (access === null) return null;
     const { mmu, paging } = this;
     const { how, form } = access;
+    if (!this.careful && isUncheckedOrdered(wordOf(code)) && this.isAligned(form)) return null;
     this.takeUao();
     const { fault } = dataAccess(mmu, paging, how, addressOf(form, this.words), form.size);
     if (fault === null && isUnprivileged(wordOf(code))) {
@@ -180,6 +182,11 @@ export class Arm64Processor implements Processor, Interceptor, Translator {
       this.runsAt = ip;
     }
     return fault;
+  }
+
+  /** Then nothing refuses it that the core would not refuse. */
+  private isAligned({ base, displacementLo, size }: AccessForm): boolean {
+    return ((lo32(this.words[base]) + displacementLo) & (size - 1)) === 0;
   }
 
   private takeUao(): void {
