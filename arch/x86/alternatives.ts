@@ -42,10 +42,11 @@ const featuresOf = (erms: boolean): ReadonlySet<number> =>
   ]);
 
 /**
- * Patches code by one `.altinstructions` section.
+ * apply_alternatives(): patches code by one `.altinstructions` section.
  * @param table the section, relocated. @param code where the instructions and their replacements lie; changed
  * @param erms the CPU has ERMS and FSRM
  * @throws RangeError for a table that cannot be read
+ * @kernel apply_alternatives arch/x86/kernel/alternative.c unverified
  */
 export function applyAlternatives(table: Stretch, code: readonly Stretch[], erms: boolean): void {
   const entries = readTable(table, code);
@@ -101,7 +102,7 @@ function bytesAt(code: readonly Stretch[], address: bigint, length: number): Uin
   return null;
 }
 
-/** recompute_jump(): a call or jump that begins the replacement keeps its target. */
+/** A call or jump that begins the replacement keeps its target. */
 function moveBranch(bytes: Uint8Array, by: bigint): void {
   const [first, second] = bytes;
   const isLong = first === 0x0f && (second & 0xf0) === 0x80;
@@ -111,7 +112,7 @@ function moveBranch(bytes: Uint8Array, by: bigint): void {
   view.setInt32(at, Number(BigInt.asIntN(32, BigInt(view.getInt32(at, true)) + by)), true);
 }
 
-/** x86_nops: the recommended no-operations by length (SDM Vol. 2B, NOP). */
+/** The recommended no-operations by length (SDM Vol. 2B, NOP). */
 const NOPS = [
   [0x90],
   [0x66, 0x90],
@@ -123,7 +124,7 @@ const NOPS = [
   [0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
 ];
 
-/** add_nops() from `start` to the end. */
+/** Fills from `start` to the end. */
 function addNops(bytes: Uint8Array, start: number): void {
   for (let at = start; at < bytes.length; ) {
     const nop = NOPS[Math.min(bytes.length - at, NOPS.length) - 1];
