@@ -10,7 +10,7 @@ const PURE = ['emulator', 'mm', 'arch', 'bpf', 'testbed'];
 
 const sources = FLOORS.flatMap((floor) =>
   readdirSync(join(ROOT, floor), { recursive: true, encoding: 'utf8' })
-    .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
+    .filter((name) => /\.ts$/.test(name) && !/\.test\.ts$|(^|\/)test-[^/]*$/.test(name))
     .map((name) => join(floor, name)),
 );
 
