@@ -150,7 +150,7 @@ export class UnicornCpu implements Cpu {
 
   interceptsChanged(): void {
     this.check();
-    if (this.runner.running) this.core.reconsider();
+    if (this.runner.running) this.core.fills.reconsider();
     else if (this.counter) this.counter.forgetBlocks();
     else this.core.dropBlocks();
   }

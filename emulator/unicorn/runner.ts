@@ -35,13 +35,13 @@ export class Runner {
   /** @param bound instructions of the first block at most; 0: as many as it has */
   drive(limit: number, onFault: FaultHandler | null, bound: number): Stop {
     this.onFault = onFault;
-    this.core.recovery = onFault && this.recovery;
+    this.core.fills.recovery = onFault && this.recovery;
     try {
       if (this.counter) return this.driveCounted(this.counter, limit, bound);
       return limit === Infinity ? this.driveFreely() : this.driveSlowly(limit);
     } finally {
       this.onFault = null;
-      this.core.recovery = null;
+      this.core.fills.recovery = null;
     }
   }
 
@@ -137,7 +137,7 @@ export class Runner {
     this.slow = true;
     const ip = core.ip();
     this.declined = null;
-    if (!core.learnCode(ip)) return this.enterPaused(ip);
+    if (!core.fills.learnCode(ip)) return this.enterPaused(ip);
     if (core.code.trap(ip) !== null) {
       const stop = this.stops.trap(ip);
       if (stop !== null) return stop;

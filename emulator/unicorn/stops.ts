@@ -39,12 +39,13 @@ export class StopReader {
   explain(error: number, declined: JudgedFault | null): Stop | null {
     const { core } = this;
     const ip = core.ip();
-    this.again = core.takeReconsidered();
+    this.again = core.fills.takeReconsidered();
     if (this.again) return this.reconsider(ip);
-    if (core.trouble !== null) return this.cannot(ip, core.trouble);
-    if (core.refusedKind >= 0 && error === UC_ERR_EXCEPTION) {
-      const fault = core.refusedKind === FETCH ? fetchFault(core) : (declined ?? this.fault(ip));
-      if (core.refusedKind !== FETCH) this.leave(ip, fault);
+    if (core.fills.trouble !== null) return this.cannot(ip, core.fills.trouble);
+    if (core.fills.refusedKind >= 0 && error === UC_ERR_EXCEPTION) {
+      const fault =
+        core.fills.refusedKind === FETCH ? fetchFault(core) : (declined ?? this.fault(ip));
+      if (core.fills.refusedKind !== FETCH) this.leave(ip, fault);
       return { reason: 'fault', ip: virtAddr(ip), ...fault };
     }
     if (core.exception >= 0) return this.exception(ip, core.exception);
@@ -65,23 +66,24 @@ export class StopReader {
     if (form === null) return null;
     const va = this.reported(form);
     // The translator's record of its last failure is to be of the access that faults.
-    if (judge.kind !== kind || form.lastByteFirst) core.probe(hi32(va), lo32(va), judge.kind);
+    if (judge.kind !== kind || form.lastByteFirst) core.fills.probe(hi32(va), lo32(va), judge.kind);
     return { va, kind: judge.kind };
   }
 
   private fault(ip: bigint): JudgedFault {
     const { core, judge } = this;
-    const refused = core.refusedKind as AccessKind;
-    const form = judge.judge(ip, core.refusedHi, core.refusedLo, refused);
+    const refused = core.fills.refusedKind as AccessKind;
+    const form = judge.judge(ip, core.fills.refusedHi, core.fills.refusedLo, refused);
     if (!form) {
       const kind = judge.kindAt(ip, refused);
-      const va = virtAddr(core.faultAddressNow() ?? core.refusedPage());
-      if (kind !== refused) core.probe(hi32(va), lo32(va), kind);
+      const va = virtAddr(core.faultAddressNow() ?? core.fills.refusedPage());
+      if (kind !== refused) core.fills.probe(hi32(va), lo32(va), kind);
       return { va, kind };
     }
     const exact = form.lastByteFirst ? null : core.faultAddressNow();
     const va = exact !== null ? virtAddr(exact) : this.reported(form);
-    if (judge.kind !== refused || form.lastByteFirst) core.probe(hi32(va), lo32(va), judge.kind);
+    if (judge.kind !== refused || form.lastByteFirst)
+      core.fills.probe(hi32(va), lo32(va), judge.kind);
     return { va, kind: judge.kind };
   }
 
@@ -90,7 +92,7 @@ export class StopReader {
     const { judge, core } = this;
     if (form.lastByteFirst) {
       const last = virtAddr(address(judge.startHi, judge.startLo) + BigInt(form.size - 1));
-      if (!core.probe(hi32(last), lo32(last), form.kind)) return last;
+      if (!core.fills.probe(hi32(last), lo32(last), form.kind)) return last;
     }
     return address(judge.hi, judge.lo);
   }
@@ -98,15 +100,15 @@ export class StopReader {
   /** The instruction at `ip` is left for good: nothing of it may stay. */
   private leave(ip: bigint, fault: JudgedFault): void {
     this.counter?.leftAt(ip);
-    if (this.undo(ip)) this.core.probe(hi32(fault.va), lo32(fault.va), fault.kind);
+    if (this.undo(ip)) this.core.fills.probe(hi32(fault.va), lo32(fault.va), fault.kind);
   }
 
   /** Takes back what a store left on the page before the one that was refused. */
   private undo(ip: bigint): boolean {
     const { core, judge } = this;
-    const refused = core.refusedKind as AccessKind;
+    const refused = core.fills.refusedKind as AccessKind;
     if (refused !== WRITE) return false;
-    const form = judge.judge(ip, core.refusedHi, core.refusedLo, refused);
+    const form = judge.judge(ip, core.fills.refusedHi, core.fills.refusedLo, refused);
     if (!form || !judge.crosses) return false;
     core.undoStore(judge.startHi, judge.startLo, form);
     return true;
@@ -190,7 +192,7 @@ export class StopReader {
     const { judge, core } = this;
     for (const form of core.code.accesses(ip)) {
       judge.locate(form);
-      if (!core.probe(judge.startHi, judge.startLo, form.kind)) {
+      if (!core.fills.probe(judge.startHi, judge.startLo, form.kind)) {
         const va = address(judge.startHi, judge.startLo);
         return { reason: 'fault', ip: virtAddr(ip), va, kind: form.kind };
       }
@@ -202,7 +204,7 @@ export class StopReader {
 /** An instruction that begins before the refused page runs into it; any other is at its own first byte there. */
 function fetchFault(core: Core): JudgedFault {
   const ip = core.ip();
-  const page = core.refusedPage();
+  const page = core.fills.refusedPage();
   return { va: virtAddr(ip >> 12n === page >> 12n ? ip : page), kind: FETCH };
 }
 

@@ -1,0 +1,207 @@
+// Answers the library's requests for translations from the translator that the vCPU was given, and keeps what was
+// refused: the fault is worked out from it when the entry has ended (stops.ts), or repaired on the spot.
+import { hi32, lo32 } from '../bits.ts';
+import { type AccessKind, FETCH, PERM_X, type Translator } from '../engine.ts';
+import type { Ram } from '../ram.ts';
+import {
+  answerFill,
+  type Binding,
+  dropCallback,
+  makeCallback,
+  type Piece,
+  type Pointer,
+  type SharedMemory,
+} from './binding.ts';
+import type { CodeMap } from './code-map.ts';
+import { UC_HOOK_TLB_FILL, UC_MEM_READ } from './constants.ts';
+import type { NativeCode } from './native-code.ts';
+
+const TWO_32 = 2 ** 32;
+const FRAME = 4096;
+const NOTHING = -1;
+// The layout that the native code knows, in 4-byte words.
+const FILL_PA = 2;
+const FILL_PERMS = 4;
+
+/** Told of a refused data access while the instruction can still go on. @returns true if it may try again */
+export type Recovery = (hi: number, lo: number, kind: AccessKind) => boolean;
+
+/** What the fills ask of the core. */
+export interface FillsOwner {
+  /** True for a fetch of the library's own, after the end of what it was to run. */
+  isStray(hi: number, lo: number): boolean;
+  /** Instructions that must not be translated were found, or are gone. */
+  fatalChanged(): void;
+  /** Other code lies under an address that ran before. */
+  codeMoved(): void;
+}
+
+export class Fills {
+  /** Kind of the fill that the last entry was refused; -1 if none was. */
+  refusedKind: AccessKind | typeof NOTHING = NOTHING;
+  refusedHi = 0;
+  refusedLo = 0;
+  /** Why the engine cannot go on. */
+  trouble: string | null = null;
+  /** Set while a run lets faults be repaired. */
+  recovery: Recovery | null = null;
+  /** A fetch of the library's own got an answer of no meaning: cached translations are not to be kept. */
+  strayed = false;
+  /** Set while any address may be answered with the first frame. */
+  anything = false;
+  private reconsidered = false;
+  private pa = 0;
+  private perms = 0;
+  private readonly data: Piece;
+  private readonly callback: Pointer;
+  private readonly owner: FillsOwner;
+  private readonly ram: Ram;
+  private readonly translator: Translator;
+  private readonly code: CodeMap;
+
+  constructor(
+    owner: FillsOwner & {
+      readonly binding: Binding;
+      readonly handle: Pointer;
+      readonly memory: SharedMemory;
+    },
+    ram: Ram,
+    translator: Translator,
+    code: CodeMap,
+    native: NativeCode | null,
+  ) {
+    this.owner = owner;
+    this.ram = ram;
+    this.translator = translator;
+    this.code = code;
+    this.data = owner.memory.take(24);
+    this.callback = native
+      ? makeCallback('fillHalves', this.fillHalves)
+      : makeCallback('fill', this.fill);
+    this.data.u64[0] = this.callback;
+    const entry = native?.fill ?? this.callback;
+    owner.binding.addHook(owner.handle, UC_HOOK_TLB_FILL, entry, this.data.bytes);
+  }
+
+  /** An entry begins. */
+  reset(): void {
+    this.refusedKind = NOTHING;
+    this.trouble = null;
+    this.reconsidered = false;
+  }
+
+  /** First byte of the page that was refused. */
+  refusedPage(): bigint {
+    return (BigInt(this.refusedHi) << 32n) | BigInt((this.refusedLo & ~(FRAME - 1)) >>> 0);
+  }
+
+  /** A translation asked for outside a run, as the core would. @returns false if the access faults */
+  probe(hi: number, lo: number, kind: AccessKind): boolean {
+    return this.translator.translate(hi, lo, kind);
+  }
+
+  /** Physical address after a {@link probe} that succeeded; `lo` is the lower half of what was probed. */
+  probedAddress(lo: number): number {
+    return this.translator.pa + (lo & (FRAME - 1));
+  }
+
+  /** Looks at the page of `ip` as a fetch would. @returns false if that faults */
+  learnCode(ip: bigint): boolean {
+    if (!this.translator.translate(hi32(ip), lo32(ip), FETCH)) return false;
+    const { pa } = this.translator;
+    if (!this.ram.contains(pa, FRAME)) return false;
+    this.fetch(Number(ip >> 12n), pa);
+    return true;
+  }
+
+  /** Has the fill under way refused, so that its instruction does nothing and can be begun again. */
+  reconsider(): void {
+    this.reconsidered = true;
+  }
+
+  /** True if {@link reconsider} ended the last entry; reading it resets it. */
+  takeReconsidered(): boolean {
+    const { reconsidered } = this;
+    this.reconsidered = false;
+    return reconsidered;
+  }
+
+  close(): void {
+    dropCallback(this.callback);
+  }
+
+  /** The hook without machine code. Addresses come as int64: canonical ones of both halves as Number. */
+  private readonly fill = (
+    _uc: Pointer,
+    address: number | bigint,
+    type: number,
+    result: Pointer,
+  ): boolean => {
+    const small = typeof address === 'number';
+    const hi = small ? Math.floor(address / TWO_32) >>> 0 : hi32(address);
+    const lo = small ? address >>> 0 : lo32(address);
+    if (!this.answer(hi, lo, type)) return false;
+    answerFill(result, this.pa, this.perms);
+    return true;
+  };
+
+  /** The same, asked by our machine code, which takes the answer from {@link data}. */
+  private readonly fillHalves = (hi: number, lo: number, type: number): boolean => {
+    if (!this.answer(hi, lo, type)) return false;
+    this.data.u32[FILL_PA] = this.pa >>> 0;
+    this.data.u32[FILL_PA + 1] = this.pa / TWO_32;
+    this.data.u32[FILL_PERMS] = this.perms;
+    return true;
+  };
+
+  /** Sets {@link pa} and {@link perms}. @returns false if the access faults */
+  private answer(hi: number, lo: number, type: number): boolean {
+    const kind = (type - UC_MEM_READ) as AccessKind;
+    if (this.anything) return this.answerAnything();
+    if (kind === FETCH && (this.refusedKind !== NOTHING || this.owner.isStray(hi, lo))) {
+      // A refusal would change what the entry returns.
+      this.strayed = true;
+      return this.answerAnything();
+    }
+    const { translator } = this;
+    const ok = translator.translate(hi, lo, kind) || this.recover(hi, lo, kind);
+    if (!ok || this.reconsidered) {
+      this.refusedKind = kind;
+      this.refusedHi = hi;
+      this.refusedLo = lo;
+      return false;
+    }
+    const { pa } = translator;
+    if (!this.ram.contains(pa, FRAME)) {
+      this.trouble = `physical address 0x${pa.toString(16)} is outside RAM`;
+      return false;
+    }
+    this.pa = pa;
+    this.perms = translator.perms;
+    if (kind === FETCH) this.fetch(hi * 0x10_0000 + (lo >>> 12), pa);
+    // The library would fetch from the page without asking.
+    else if (!this.code.executedFrames.has(pa / FRAME)) this.perms &= ~PERM_X;
+    return true;
+  }
+
+  private answerAnything(): true {
+    this.pa = this.ram.base;
+    this.perms = PERM_X;
+    return true;
+  }
+
+  /** Fetches cannot be repaired here: the x86 translator reads ahead, and this one may never be wanted. */
+  private recover(hi: number, lo: number, kind: AccessKind): boolean {
+    if (kind === FETCH || this.recovery === null || this.reconsidered) return false;
+    while (this.recovery(hi, lo, kind)) {
+      if (this.translator.translate(hi, lo, kind)) return true;
+    }
+    return false;
+  }
+
+  private fetch(page: number, pa: number): void {
+    const old = this.code.frameOf(page);
+    if (this.code.fetched(page, pa)) this.owner.fatalChanged();
+    if (old >= 0 && old !== pa) this.owner.codeMoved();
+  }
+}
