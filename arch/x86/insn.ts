@@ -49,6 +49,10 @@ function isLockable(d: Decoded): boolean {
 const isBitString = (op: number, reg: number): boolean =>
   (op & 0xe7) === 0xa3 || (op === 0xba && reg >= 4);
 
+/** movmskps, movmskpd, shifts of groups 12 to 14, movq2dq, movdq2q: with memory the core takes them for another. */
+const isRegisterOnly = ({ opcode, repeat }: Decoded): boolean =>
+  opcode === 0x50 || (opcode >= 0x71 && opcode <= 0x73) || (opcode === 0xd6 && repeat !== 0);
+
 function trapOf(code: Uint8Array): Trap | null {
   const d = decode(code);
   const op = d.opcode;
@@ -66,6 +70,7 @@ function trapOf(code: Uint8Array): Trap | null {
   // syscall, sysret, sysenter, sysexit
   if (op === 0x05 || op === 0x07 || op === 0x34 || op === 0x35) return SYSTEM_CALL;
   if ((op & 0xf0) === 0x80 && d.operandSize16 && !(d.rex & 8)) return BRANCH;
+  if (d.mod !== 3 && isRegisterOnly(d)) return INVALID;
   // rdrand, rdseed
   if (op === 0xc7 && d.mod === 3 && d.reg >= 6) return CHANCE;
   // clflush, clflushopt, clwb: the core makes no access, the hardware reads.

@@ -78,6 +78,7 @@ export class UnicornCpu implements Cpu {
   readRegister(name: string): bigint {
     this.check();
     if (name === 'cpl') return BigInt(readCpl(this.core));
+    if (name === this.description.instructionPointer) return this.core.ip();
     return this.core.registers.read(name);
   }
 
