@@ -7,13 +7,16 @@ import type { Core } from './core.ts';
 import { EngineError } from './error.ts';
 import { probeState } from './probe.ts';
 
+/** What of a core is looked at here. */
+type StateHolder = Pick<Core, 'binding' | 'handle' | 'context'>;
+
 const MSR_EFER = 0xc000_0080;
 const MSR_STAR = 0xc000_0081;
 const CPL = 3;
 const found = new WeakMap<Binding, number>();
 
 /** @returns 0 to 3 */
-export function readCpl(core: Core): number {
+export function readCpl(core: StateHolder): number {
   return stateWords(core)[wordOf(core.binding)] & CPL;
 }
 
@@ -21,7 +24,7 @@ export function readCpl(core: Core): number {
  * Translations that the core has cached are tagged with the level and stay.
  * @throws RangeError for a level other than 0 or 3
  */
-export function writeCpl(core: Core, cpl: number): void {
+export function writeCpl(core: StateHolder, cpl: number): void {
   if (cpl !== 0 && cpl !== 3) throw new RangeError(`CPL must be 0 or 3: ${cpl}`);
   const words = stateWords(core);
   const at = wordOf(core.binding);
@@ -33,7 +36,7 @@ export function writeCpl(core: Core, cpl: number): void {
 }
 
 /** The core's state, in its scratch context. */
-function stateWords(core: Core): Int32Array {
+function stateWords(core: StateHolder): Int32Array {
   const { context, size } = core.context;
   core.binding.check(core.binding.contextSave(core.handle, context), 'uc_context_save');
   return new Int32Array(viewNative(context, size & ~3));
