@@ -38,10 +38,11 @@ export function dumpStackPrintInfo(context: FaultContext, machineCheck = false):
       : 'Not tainted';
   kernel.printk(
     `CPU: ${kernel.cpu} UID: ${current.uid} PID: ${current.pid} Comm: ${current.comm.slice(0, 20)} ${taint} ${RELEASE} `,
+    'dump_stack_print_info',
   );
   if (died || machineCheck) {
     const names = [machineCheck && '[M]=MACHINE_CHECK', died && '[D]=DIE'].filter(Boolean);
-    kernel.printk(`Tainted: ${names.join(', ')}`);
+    kernel.printk(`Tainted: ${names.join(', ')}`, 'dump_stack_print_info');
   }
 }
 
@@ -50,23 +51,23 @@ export function dumpStackPrintInfo(context: FaultContext, machineCheck = false):
  * @kernel print_modules kernel/module/main.c unverified
  */
 export const printModules = (context: FaultContext): void =>
-  context.kernel.printk('Modules linked in:');
+  context.kernel.printk('Modules linked in:', 'print_modules');
 
 /**
  * oops_exit(): print_oops_end_marker().
  * @kernel oops_exit, print_oops_end_marker kernel/panic.c read
  */
 export const oopsExit = (context: FaultContext): void =>
-  context.kernel.printk('---[ end trace 0000000000000000 ]---');
+  context.kernel.printk('---[ end trace 0000000000000000 ]---', 'print_oops_end_marker');
 
 /**
  * panic(): its first and last line, and between them what `dumpStack` prints (nothing after an oops).
  * @kernel panic kernel/panic.c read
  */
 export function panic(context: FaultContext, message: string, dumpStack?: () => void): void {
-  context.kernel.printk(`Kernel panic - not syncing: ${message}`);
+  context.kernel.printk(`Kernel panic - not syncing: ${message}`, 'panic');
   dumpStack?.();
-  context.kernel.printk(`---[ end Kernel panic - not syncing: ${message} ]---`);
+  context.kernel.printk(`---[ end Kernel panic - not syncing: ${message} ]---`, 'panic');
 }
 
 /**

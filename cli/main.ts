@@ -66,6 +66,7 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
   fileCommand('run <file>', 'run a scenario, assembly or object and tell the story of its faults')
     .option('--schedule <text>', 'schedule of several CPUs, as "0:3 1:2 0:*"')
     .option('--trace <list>', 'what else to print: faults, walks, insns, separated by commas')
+    .option('--explain', 'say of every printed line which kernel function prints it')
     .action(async (file, options) => {
       exitCode = await (await import('./run.ts')).runCommand(file, options, io);
     });

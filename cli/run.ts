@@ -3,6 +3,7 @@ import type { ArchName, Scenario } from '../testbed/scenario.ts';
 import { Story } from '../testbed/story.ts';
 import { CliError, EXIT } from './errors.ts';
 import { type Executed, execute, pickArchs } from './execute.ts';
+import { Explainer } from './explain.ts';
 import { loadHost } from './host.ts';
 import { type Io, paint } from './io.ts';
 import { type ProgramOptions, replayOptions, scenarioFrom } from './program.ts';
@@ -12,6 +13,8 @@ export interface RunOptions extends ProgramOptions {
   readonly json?: boolean;
   readonly trace?: string;
   readonly schedule?: string;
+  /** Say of every printed line which kernel function prints it. */
+  readonly explain?: boolean;
 }
 
 const TRACES = ['faults', 'walks', 'insns'];
@@ -21,6 +24,9 @@ const FULL = 3;
 /** @returns the exit code */
 export async function runCommand(file: string, options: RunOptions, io: Io): Promise<number> {
   const traces = parseTraces(options.trace);
+  if (options.explain && options.json) {
+    throw new CliError('--explain has no --json form', 'leave one of them out');
+  }
   const scenario = scenarioFrom(file, options, io);
   if (options.schedule !== undefined) {
     throw new CliError('--schedule needs a scenario with several CPUs', 'leave it out');
@@ -31,7 +37,10 @@ export async function runCommand(file: string, options: RunOptions, io: Io): Pro
   const done = archs.map((arch, i): Executed => {
     if (options.json) return execute(host, scenario, arch, { replayOptions: replay });
     if (i > 0) io.out('\n');
-    return tell(io, scenario, arch, traces, (watch) => execute(host, scenario, arch, watch));
+    const explainer = options.explain ? new Explainer(arch) : null;
+    return tell(io, scenario, arch, traces, explainer, (watch) =>
+      execute(host, scenario, arch, watch),
+    );
   });
   if (options.json) io.out(`${JSON.stringify(documentOf(done), null, 2)}\n`);
   return done.every(({ pass }) => pass) ? EXIT.ok : EXIT.differs;
@@ -60,6 +69,7 @@ function tell(
   scenario: Scenario,
   arch: ArchName,
   traces: ReadonlySet<string>,
+  explainer: Explainer | null,
   go: (watch: Parameters<typeof execute>[3]) => Executed,
 ): Executed {
   const parts = {
@@ -79,12 +89,15 @@ function tell(
       const teller = new Story(storySource(run), parts, line);
       story = teller;
       run.kernel.events.read((event) => teller.read(event));
+      if (explainer !== null) run.kernel.events.read((event) => explainer.read(event));
       run.kernel.cpus[0].traceInstructions = parts.insns;
     },
     stepDone(run, step) {
       const untold = story?.takeUntold() ?? 0;
       if (untold > 0) line(`... and ${untold} more faults (--trace faults tells them)`);
-      for (const text of stepLines(run, step, (word) => paint(io, 'red', word))) line(text);
+      const printed = explainer?.take();
+      for (const text of stepLines(run, step, (word) => paint(io, 'red', word), printed))
+        line(text);
       if (step.seen.kind === 'call' && step.step !== run.steps.at(-1)) line('');
     },
   });

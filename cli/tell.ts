@@ -80,18 +80,32 @@ function callSummary(run: WorldRun, call: CallSeen): string {
   return `${how}; ${work}, ${plural(faults.length, 'fault')}${kinds === '' ? '' : ` (${kinds})`}`;
 }
 
-/** What a step came to, what was reported meanwhile, and where it differs from what is expected. */
-export function stepLines(run: WorldRun, step: StepRun, red = (text: string) => text): string[] {
-  const { seen, failures } = step;
-  const oops = seen.kind === 'call' ? (seen as CallSeen).oops : null;
+/**
+ * What a step came to, what was reported meanwhile, and where it differs from what is expected.
+ * @param printed what was reported, if it is told otherwise than plainly
+ */
+export function stepLines(
+  run: WorldRun,
+  step: StepRun,
+  red = (text: string) => text,
+  printed = reportLines(step),
+): string[] {
+  const { failures } = step;
   return [
     stepSummary(run, step),
-    ...(oops === null ? [] : block('kernel log', oops)),
-    ...(seen.stderr === '' ? [] : block('stderr of the program', streamLines(seen.stderr))),
+    ...printed,
     ...failures.flatMap(({ expect, wanted, got }) => [
       `  ${red(expect)}: wanted ${wanted}`,
       `  ${' '.repeat(expect.length)}  got    ${got}`,
     ]),
+  ];
+}
+
+function reportLines({ seen }: StepRun): string[] {
+  const oops = seen.kind === 'call' ? (seen as CallSeen).oops : null;
+  return [
+    ...(oops === null ? [] : block('kernel log', oops)),
+    ...(seen.stderr === '' ? [] : block('stderr of the program', streamLines(seen.stderr))),
   ];
 }
 

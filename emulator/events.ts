@@ -102,6 +102,8 @@ export interface PrintkEvent {
   readonly type: 'printk';
   readonly cpu: number;
   readonly text: string;
+  /** The kernel function that printed it. */
+  readonly by: string;
 }
 
 export interface OopsEvent {

@@ -70,10 +70,10 @@ export class KernelContext {
     this.config = config;
   }
 
-  /** printk(): one line, without the newline. */
-  printk(text: string): void {
+  /** printk(): one line, without the newline. @param by the kernel function that prints it */
+  printk(text: string, by: string): void {
     this.log.push(text);
-    if (this.events.on) this.events.emit({ type: 'printk', cpu: this.cpu, text });
+    if (this.events.on) this.events.emit({ type: 'printk', cpu: this.cpu, text, by });
   }
 
   /** A kernel function is entered; `args` only evaluated by the reader of events. */

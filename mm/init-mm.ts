@@ -225,7 +225,7 @@ export class InitMm {
     if (!format.tableBad(entry) && ram.contains(table, this.pageSize)) return table;
     if (mode !== LOOK) warnOnce(kernel, '__apply_to_page_range', 'bad entry');
     if (mode !== CREATE) return NO_TABLE;
-    kernel.printk(`bad entry ${hex16(entry)}`);
+    kernel.printk(`bad entry ${hex16(entry)}`, 'pmd_clear_bad');
     return this.allocTable(at);
   }
 

@@ -23,9 +23,15 @@ const LINE = '='.repeat(66);
 export function kfenceReportError(kernel: KernelContext, finding: KfenceFinding): void {
   const { where, meta } = finding;
   const [title, message] = headline(finding);
-  const lines = [LINE, `BUG: KFENCE: ${title} in ${where}`, '', message, ` ${where}`, ''];
-  if (meta) lines.push(printObject(meta), '');
-  for (const line of [...lines, LINE]) kernel.printk(line);
+  const print = (line: string) => kernel.printk(line, 'kfence_report_error');
+  for (const line of [LINE, `BUG: KFENCE: ${title} in ${where}`, '', message, ` ${where}`, '']) {
+    print(line);
+  }
+  if (meta) {
+    kernel.printk(printObject(meta), 'kfence_print_object');
+    print('');
+  }
+  print(LINE);
 }
 
 function headline({ error, addr, isWrite, meta }: KfenceFinding): [string, string] {

@@ -133,7 +133,10 @@ export class PageAllocator {
     const page = this.pageOf(pfn);
     if (page < 0 || this.refs[page] === 0) {
       this.bugs.push({ pfn, what: page < 0 ? 'not a page of the allocator' : 'freed twice' });
-      this.context.printk(`BUG: Bad page state: pfn:${pfn.toString(16).padStart(5, '0')}`);
+      this.context.printk(
+        `BUG: Bad page state: pfn:${pfn.toString(16).padStart(5, '0')}`,
+        'bad_page',
+      );
       return false;
     }
     if (--this.refs[page] > 0) return false;

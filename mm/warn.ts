@@ -15,5 +15,5 @@ export function warnOnce(context: KernelContext, fn: string, why: string): void 
   const place = `${fn} (${why})`;
   if (places.has(place)) return;
   places.add(place);
-  context.printk(`WARNING: at ${place}`);
+  context.printk(`WARNING: at ${place}`, fn);
 }

@@ -208,7 +208,10 @@ function* doKernelFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort):
     if (kernel.events.on) {
       kernel.decide('is_spurious_el1_translation_fault', 'the address translates by now');
     }
-    kernel.printk(`Ignoring spurious kernel translation fault at virtual address ${hex16(addr)}`);
+    kernel.printk(
+      `Ignoring spurious kernel translation fault at virtual address ${hex16(addr)}`,
+      '__do_kernel_fault',
+    );
     return SPURIOUS;
   }
   // do_tag_recovery() switches tag checks off, so that the access passes.

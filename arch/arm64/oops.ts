@@ -27,7 +27,10 @@ export function dieKernelFault(
   const { kernel } = context;
   if (kernel.events.on) kernel.enter('die_kernel_fault', { msg: message, addr: hex16(addr) });
   return oops(context, () => {
-    kernel.printk(`Unable to handle kernel ${message} at virtual address ${hex16(addr)}`);
+    kernel.printk(
+      `Unable to handle kernel ${message} at virtual address ${hex16(addr)}`,
+      'die_kernel_fault',
+    );
     memAbortDecode(context, esr);
     showPte(context, addr);
     die(context, 'Oops', regs, esr);
@@ -36,7 +39,7 @@ export function dieKernelFault(
 
 /** @kernel mem_abort_decode arch/arm64/mm/fault.c read */
 export function memAbortDecode(context: FaultContext, esr: bigint): void {
-  const print = (text: string) => context.kernel.printk(text);
+  const print = (text: string) => context.kernel.printk(text, 'mem_abort_decode');
   const b = (at: number) => (bit(esr, at) ? 1 : 0);
   const hex2 = (value: number) => `0x${value.toString(16).padStart(2, '0')}`;
   print('Mem abort info:');
@@ -47,14 +50,15 @@ export function memAbortDecode(context: FaultContext, esr: bigint): void {
   print(`  SET = ${field(esr, 12, 11)}, FnV = ${b(10)}`);
   print(`  EA = ${b(9)}, S1PTW = ${b(7)}`);
   print(`  FSC = ${hex2(esrFsc(low))}: ${faultInfo(esrFsc(low)).name}`);
-  if (isDataAbort(low)) dataAbortDecode(print, esr);
+  if (isDataAbort(low)) dataAbortDecode(context, esr);
 }
 
 /**
  * data_abort_decode(). ISS2 is ESR_EL1[55:32].
  * @kernel data_abort_decode arch/arm64/mm/fault.c read
  */
-function dataAbortDecode(print: (text: string) => void, esr: bigint): void {
+function dataAbortDecode(context: FaultContext, esr: bigint): void {
+  const print = (text: string) => context.kernel.printk(text, 'data_abort_decode');
   const b = (at: number) => (bit(esr, at) ? 1 : 0);
   const hex8 = (value: bigint) => `0x${value.toString(16).padStart(8, '0')}`;
   print('Data abort info:');
@@ -75,7 +79,7 @@ function dataAbortDecode(print: (text: string) => void, esr: bigint): void {
  * @kernel show_pte arch/arm64/mm/fault.c read
  */
 export function showPte(context: FaultContext, addr: VirtAddr): void {
-  const print = (text: string) => context.kernel.printk(text);
+  const print = (text: string) => context.kernel.printk(text, 'show_pte');
   const user = isTtbr0Addr(context, addr);
   if (user && !context.current.hasMm) {
     print(`[${hex16(addr)}] user address but active_mm is swapper`);
@@ -134,7 +138,7 @@ export function die(
   machineCheck = false,
 ): void {
   const { kernel } = context;
-  kernel.printk(`Internal error: ${text}: ${hex16(err)} [#${kernel.dieCounter + 1}]  SMP`);
+  kernel.printk(`Internal error: ${text}: ${hex16(err)} [#${kernel.dieCounter + 1}]  SMP`, 'die');
   printModules(context);
   showRegsOnly(context, regs, machineCheck);
   dumpBacktrace(context, regs);
@@ -153,8 +157,11 @@ const ESR_BUG = 0xf200_0800n;
  */
 export function bug(context: FaultContext, fn: string, regs: Arm64PtRegs): FaultOutcome {
   return oops(context, () => {
-    context.kernel.printk('------------[ cut here ]------------');
-    context.kernel.printk(`Kernel BUG at ${fn} [verbose debug info unavailable]`);
+    context.kernel.printk('------------[ cut here ]------------', 'bug_brk_handler');
+    context.kernel.printk(
+      `Kernel BUG at ${fn} [verbose debug info unavailable]`,
+      'bug_brk_handler',
+    );
     die(context, 'Oops - BUG', regs, ESR_BUG);
   });
 }
@@ -172,10 +179,13 @@ export function panicBadStack(
   const { kernel, current } = context;
   if (kernel.events.on) kernel.enter('panic_bad_stack', { esr: hex(esr), far: hex(far) });
   return oops(context, () => {
-    kernel.printk('Insufficient stack space to handle exception!');
-    kernel.printk(`ESR: 0x${hex16(esr)} -- ${esrGetClassString(lo32(esr))}`);
-    kernel.printk(`FAR: 0x${hex16(far)}`);
-    kernel.printk(`Task stack:     [0x${hex16(current.stack)}..0x${hex16(current.stackEnd)}]`);
+    kernel.printk('Insufficient stack space to handle exception!', 'panic_bad_stack');
+    kernel.printk(`ESR: 0x${hex16(esr)} -- ${esrGetClassString(lo32(esr))}`, 'panic_bad_stack');
+    kernel.printk(`FAR: 0x${hex16(far)}`, 'panic_bad_stack');
+    kernel.printk(
+      `Task stack:     [0x${hex16(current.stack)}..0x${hex16(current.stackEnd)}]`,
+      'panic_bad_stack',
+    );
     showRegsOnly(context, regs);
     panic(context, 'kernel stack overflow', () => {
       dumpStackPrintInfo(context);

@@ -12,9 +12,9 @@ import { KunwindState, stripKernelInsnPac } from './unwind.ts';
  * @kernel __show_regs arch/arm64/kernel/process.c read
  */
 export function showRegsOnly(context: FaultContext, regs: Arm64PtRegs, machineCheck = false): void {
-  const print = (text: string) => context.kernel.printk(text);
+  const print = (text: string) => context.kernel.printk(text, '__show_regs');
   dumpStackPrintInfo(context, machineCheck);
-  print(pstateLine(regs.pstate));
+  context.kernel.printk(pstateLine(regs.pstate), 'print_pstate');
   print(`pc : ${context.formatSymbol(regs.ip)}`);
   print(`lr : ${context.formatSymbol(virtAddr(stripKernelInsnPac(regs.lr)))}`);
   print(`sp : ${hex16(regs.sp)}`);
@@ -52,11 +52,14 @@ function pstateLine(pstate: bigint): string {
  */
 export function dumpBacktrace(context: FaultContext, regs: Arm64PtRegs): void {
   if (regs.userMode) return;
-  context.kernel.printk('Call trace:');
+  context.kernel.printk('Call trace:', 'dump_backtrace');
   const state = new KunwindState(context, regs);
   do {
     const source = state.source === 'regs_pc' ? ' (P)' : '';
-    context.kernel.printk(` ${context.formatSymbol(virtAddr(state.pc))}${source}`);
+    context.kernel.printk(
+      ` ${context.formatSymbol(virtAddr(state.pc))}${source}`,
+      'dump_backtrace',
+    );
   } while (state.next());
 }
 
@@ -75,5 +78,5 @@ export function dumpKernelInstr(context: FaultContext, regs: Arm64PtRegs): void 
         : new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true).toString(16);
     text += i === 0 ? `(${word.padStart(8, '0')}) ` : `${word.padStart(8, '0')} `;
   }
-  context.kernel.printk(`Code: ${text}`);
+  context.kernel.printk(`Code: ${text}`, 'dump_kernel_instr');
 }

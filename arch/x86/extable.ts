@@ -220,7 +220,8 @@ function exHandlerUaccess(
   addr: VirtAddr,
 ): FaultPath {
   if (trapnr === VECTOR_GP && addr > USER_PTR_MAX && virtAddr(addr - 4096n) > USER_PTR_MAX) {
-    printOnce(context, 'General protection fault in user access. Non-canonical address?');
+    const text = 'General protection fault in user access. Non-canonical address?';
+    printOnce(context, text, 'ex_handler_uaccess');
   }
   return exHandlerDefault(entry, regs);
 }
@@ -232,7 +233,8 @@ function exHandlerFprestore(
   regs: X86PtRegs,
 ): FaultPath {
   const at = context.formatSymbol(regs.ip);
-  printOnce(context, `Bad FPU state detected at ${at}, reinitializing FPU registers.`);
+  const text = `Bad FPU state detected at ${at}, reinitializing FPU registers.`;
+  printOnce(context, text, 'ex_handler_fprestore');
   return exHandlerDefault(entry, regs);
 }
 
@@ -263,7 +265,10 @@ function warnUncheckedMsr(context: FaultContext, regs: X86PtRegs, wrmsr: boolean
   const start = `unchecked MSR access error: ${wrmsr ? 'WRMSR' : 'RDMSR'}`;
   if (context.kernel.log.some((line) => line.startsWith(start))) return;
   const at = context.formatSymbol(regs.ip);
-  context.kernel.printk(`unchecked MSR access error: ${access}at rIP: ${hex(regs.ip)} (${at})`);
+  context.kernel.printk(
+    `unchecked MSR access error: ${access}at rIP: ${hex(regs.ip)} (${at})`,
+    'ex_handler_msr',
+  );
   showTraceLogLvl(context, regs);
 }
 
@@ -300,14 +305,17 @@ function* exHandlerBpf(context: FaultContext, entry: ExtableEntry, regs: X86PtRe
 /** BUG() of fixup_exception(): ud2 in the handler, which the invalid-opcode handler reports. */
 function bug(context: FaultContext, regs: X86PtRegs, addr: VirtAddr): FaultOutcome {
   return oops(context, () => {
-    context.kernel.printk('------------[ cut here ]------------');
-    context.kernel.printk('Kernel BUG at fixup_exception [verbose debug info unavailable]');
+    context.kernel.printk('------------[ cut here ]------------', 'fixup_exception');
+    context.kernel.printk(
+      'Kernel BUG at fixup_exception [verbose debug info unavailable]',
+      'fixup_exception',
+    );
     die(context, 'invalid opcode', regs, 0, addr);
     oopsEnd(context, addr);
   });
 }
 
-/** WARN_ONCE() with a text; its register dump is left out. */
-function printOnce(context: FaultContext, text: string): void {
-  if (!context.kernel.log.includes(text)) context.kernel.printk(text);
+/** WARN_ONCE() of `by` with a text; its register dump is left out. */
+function printOnce(context: FaultContext, text: string, by: string): void {
+  if (!context.kernel.log.includes(text)) context.kernel.printk(text, by);
 }

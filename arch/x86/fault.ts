@@ -158,7 +158,7 @@ function pgtableBad(context: FaultContext, regs: X86PtRegs, fault: HardwareFault
   if (kernel.events.on) announce(context, 'pgtable_bad', fault);
   return oops(context, () => {
     const addr = fault.addr.toString(16);
-    kernel.printk(`${current.comm}: Corrupted page table at address ${addr}`);
+    kernel.printk(`${current.comm}: Corrupted page table at address ${addr}`, 'pgtable_bad');
     dumpPagetable(context, fault.addr);
     die(context, 'Bad pagetable', regs, lo32(fault.code), fault.addr);
     oopsEnd(context, fault.addr);
@@ -225,7 +225,7 @@ function* pageFaultOops(context: FaultContext, regs: X86PtRegs, fault: HardwareF
   return oops(context, () => {
     showFaultOops(context, regs, fault);
     die(context, 'Oops', regs, lo32(fault.code), fault.addr);
-    kernel.printk(`CR2: ${fault.addr.toString(16).padStart(16, '0')}`);
+    kernel.printk(`CR2: ${fault.addr.toString(16).padStart(16, '0')}`, 'page_fault_oops');
     oopsEnd(context, fault.addr);
   });
 }

@@ -14,7 +14,7 @@ import { controlRegisters, showAllRegs, showRegs } from './show-regs.ts';
 
 /** @kernel show_fault_oops arch/x86/mm/fault.c read */
 export function showFaultOops(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): void {
-  const print = (text: string) => context.kernel.printk(text);
+  const print = (text: string) => context.kernel.printk(text, 'show_fault_oops');
   const code = lo32(fault.code);
   if (code & PF_I) showFetch(context, fault.addr);
   const what =
@@ -60,13 +60,14 @@ function showFetch(context: FaultContext, addr: VirtAddr): void {
   );
   const leaf = entries[entries.length - 1];
   if (leaf === null || !present(leaf)) return;
+  const print = (text: string) => context.kernel.printk(text, 'show_fault_oops');
   const uid = `(uid: ${context.current.uid})`;
   const nx = entries.some((entry) => entry !== null && bit(entry, NX_BIT));
   const smep = (controlRegisters(context).cr4 & CR4_SMEP) !== 0n;
   if (nx) {
-    context.kernel.printk(`kernel tried to execute NX-protected page - exploit attempt? ${uid}`);
+    print(`kernel tried to execute NX-protected page - exploit attempt? ${uid}`);
   } else if (bit(entries[0] ?? 0n, USER_BIT) && smep) {
-    context.kernel.printk(`unable to execute userspace code (SMEP?) ${uid}`);
+    print(`unable to execute userspace code (SMEP?) ${uid}`);
   }
 }
 
@@ -90,8 +91,8 @@ export function dumpPagetable(context: FaultContext, addr: VirtAddr): void {
     if (height === 3 && context.pte.shifts.length === 4) line += `PGD ${hexValue} `;
     line += `${LEVEL_NAMES[height]} ${hexValue}${height === 0 ? '' : ' '}`;
   }
-  if (line !== '') context.kernel.printk(line);
-  if (bad) context.kernel.printk('BAD');
+  if (line !== '') context.kernel.printk(line, 'dump_pagetable');
+  if (bad) context.kernel.printk('BAD', 'dump_pagetable');
 }
 
 /** Registers of each kernel's first oops, which every later one repeats at its end. */
@@ -112,7 +113,7 @@ export function die(
   if (kernel.dieCounter === 0) execSummaryRegs.set(kernel, regs.clone());
   const code = (err & 0xffff).toString(16).padStart(4, '0');
   const pti = kernel.config.pti ? 'PTI' : 'NOPTI';
-  kernel.printk(`Oops: ${text}: ${code} [#${kernel.dieCounter + 1}] SMP ${pti}`);
+  kernel.printk(`Oops: ${text}: ${code} [#${kernel.dieCounter + 1}] SMP ${pti}`, '__die');
   showRegs(context, regs, cr2);
   printModules(context);
   // Counted here, since TAINT_DIE is set after the report.

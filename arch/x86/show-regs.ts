@@ -35,11 +35,11 @@ export function showRegs(context: FaultContext, regs: X86PtRegs, cr2: VirtAddr):
  * @kernel __show_regs arch/x86/kernel/process_64.c read
  */
 export function showAllRegs(context: FaultContext, regs: X86PtRegs, cr2: VirtAddr): void {
-  const print = (text: string) => context.kernel.printk(text);
+  const print = (text: string) => context.kernel.printk(text, '__show_regs');
   const r = (...names: string[]) =>
     names.map((name) => `${LABELS[name]}: ${hex16(regs.get(name))}`).join(' ');
   print(`RIP: ${hex4(regs.cs)}:${context.formatSymbol(regs.ip)}`);
-  print(showOpcodes(context, regs.ip));
+  context.kernel.printk(showOpcodes(context, regs.ip), 'show_opcodes');
   const flags = lo32(regs.flags).toString(16).padStart(8, '0');
   print(`RSP: ${hex4(regs.ss)}:${hex16(regs.sp)} EFLAGS: ${flags}`);
   print(r('rax', 'rbx', 'rcx'));
@@ -82,7 +82,7 @@ function showOpcodes(context: FaultContext, ip: VirtAddr): string {
  */
 export function showTraceLogLvl(context: FaultContext, regs: X86PtRegs): void {
   const { kernel, current } = context;
-  kernel.printk('Call Trace:');
+  kernel.printk('Call Trace:', 'show_trace_log_lvl');
   const state = new UnwindState(context, regs);
   // __unwind_start() skips the frame of the registers, which RIP has told already.
   if (!state.done) state.next();
@@ -92,14 +92,14 @@ export function showTraceLogLvl(context: FaultContext, regs: X86PtRegs): void {
     slot = (slot + 4095n) & ~4095n;
     if (!onStack(current, slot)) return;
   }
-  kernel.printk(' <TASK>');
+  kernel.printk(' <TASK>', 'show_trace_log_lvl');
   for (; onStack(current, slot); slot += 8n) {
     const addr = context.readWord(slot);
     if (addr === null || !context.kernelTextAddress(addr)) continue;
     const reliable = slot === state.returnAddressPtr();
     const symbol = formatBacktrace(context, virtAddr(addr));
-    kernel.printk(` ${reliable ? '' : '? '}${symbol}`);
+    kernel.printk(` ${reliable ? '' : '? '}${symbol}`, 'show_trace_log_lvl');
     if (reliable) state.next();
   }
-  kernel.printk(' </TASK>');
+  kernel.printk(' </TASK>', 'show_trace_log_lvl');
 }

@@ -54,7 +54,10 @@ export function handleStackOverflow(
   if (kernel.events.on) kernel.enter('handle_stack_overflow', { addr: hex16(addr) });
   return oops(context, () => {
     const range = `${hex16(current.stack)}..${hex16(current.stackEnd)}`;
-    kernel.printk(`BUG: TASK stack guard page was hit at ${hex16(addr)} (stack is ${range})`);
+    kernel.printk(
+      `BUG: TASK stack guard page was hit at ${hex16(addr)} (stack is ${range})`,
+      'handle_stack_overflow',
+    );
     die(context, 'stack guard page', regs, 0, addr);
     oopsEnd(context, addr, inInterrupt);
   });
@@ -75,7 +78,7 @@ export function excDoubleFault(context: FaultContext, regs: X86PtRegs): FaultOut
   return oops(
     context,
     () => {
-      kernel.printk('PANIC: double fault, error_code: 0x0');
+      kernel.printk('PANIC: double fault, error_code: 0x0', 'exc_double_fault');
       die(context, 'double fault', regs, 0, cr2);
       oopsEnd(context, cr2, true);
     },
