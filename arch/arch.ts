@@ -3,7 +3,7 @@
 // bpf_arena_handle_page_fault().
 import type { PhysAddr, VirtAddr } from '../emulator/address.ts';
 import type { EventCosts } from '../emulator/cost/uncalibrated.ts';
-import type { CpuDescription } from '../emulator/engine.ts';
+import type { Cpu, CpuDescription } from '../emulator/engine.ts';
 import type { AccessName, Resolution } from '../emulator/events.ts';
 import type { Ram } from '../emulator/ram.ts';
 import type { Activity, KernelConfig, KernelContext } from '../mm/context.ts';
@@ -17,10 +17,14 @@ import type { ConsumeEntry, UnwindContext } from './unwind.ts';
 export interface PtRegs {
   /** All general registers in the CpuDescription's order. */
   readonly words: BigUint64Array;
+  /** See {@link SavedRegisters.load}. */
+  load(cpu: Cpu): void;
   get(name: string): bigint;
   set(name: string, value: bigint): void;
   ip: VirtAddr;
   readonly sp: VirtAddr;
+  /** Frame pointer: rbp, x29. */
+  readonly fp: bigint;
   /** True if the interrupted code ran in user mode (CPL 3, EL0). */
   readonly userMode: boolean;
 }

@@ -3,7 +3,7 @@
 // context; it races with alloc, free and other faults through ptep_try_set() alone.
 import type { PtRegs, Recoverer } from '../arch/arch.ts';
 import type { VirtAddr } from '../emulator/address.ts';
-import { hex, hi32, u64 } from '../emulator/bits.ts';
+import { hex, u64 } from '../emulator/bits.ts';
 import type { Activity } from '../mm/context.ts';
 import { type Ptep, ptepTrySet } from '../mm/pte.ts';
 import type { BpfContext } from './context.ts';
@@ -68,7 +68,7 @@ export function* bpfArenaHandlePageFault(
 
   // apply_to_page_range(page, PAGE_SIZE, apply_range_set_scratch_cb); its result is ignored, as in the kernel.
   const ptep = mm.ptepAlloc(addr);
-  const pageAddr = u64(addr & mm.pageMask) as VirtAddr;
+  const pageAddr = mm.pageStart(addr);
   if (ptep > 0) {
     if (kernel.stepping) yield { kind: 'pte', what: `ptep_get ${hex(pageAddr)}` };
     if (mm.pteNone(ptep)) {
@@ -84,7 +84,7 @@ export function* bpfArenaHandlePageFault(
     // Another CPU may have walked its own stack since.
     trace.walk();
   }
-  reportArenaViolation(bpf, prog, isWrite, pageAddr - arena.kernVmStart);
+  reportArenaViolation(bpf, prog, isWrite, pageAddr, arena.kernVmStart);
   return true;
 }
 
@@ -103,7 +103,7 @@ export function* bpfProgReportArenaViolation(
   if (!prog) return;
   if (bpf.kernel.stepping) yield { kind: 'report', what: `arena violation at ${hex(addr)}` };
   bpf.trace.walk();
-  reportArenaViolation(bpf, prog, isWrite, addr);
+  reportArenaViolation(bpf, prog, isWrite, addr, 0n);
 }
 
 const HEAD_WRITE = 'ERROR: Arena WRITE access at unmapped address 0x';
@@ -112,33 +112,29 @@ const HEAD_READ = 'ERROR: Arena READ access at unmapped address 0x';
 /**
  * __bpf_prog_report_arena_violation(): one message with the trace of the last walk. A stream without room drops it
  * whole; then no text is made, unless somebody reads the events.
+ * @param addr the address, and @param start that of the band that it counts from
  * @kernel __bpf_prog_report_arena_violation kernel/bpf/arena.c read
  */
 function reportArenaViolation(
   bpf: BpfContext,
   caller: BpfProg,
   isWrite: boolean,
-  offset: bigint,
+  addr: bigint,
+  start: bigint,
 ): void {
   const { kernel } = bpf;
   const prog = caller.mainProg;
-  const base = prog.arena ? prog.arena.userVmStart & ~0xffff_ffffn : 0n;
-  const addr = u64(base + offset);
   const head = isWrite ? HEAD_WRITE : HEAD_READ;
   const dump = bpf.trace.dumpStack();
   const stream = bpfStreamGet(prog, BPF_STDERR)!;
-  if (!kernel.events.on && !stream.hasRoom(head.length + hexDigits(addr) + 1 + dump.len)) return;
+  // One digit at least.
+  if (!kernel.events.on && !stream.hasRoom(head.length + 1 + 1 + dump.len)) return;
 
+  const base = prog.arena ? prog.arena.userVmStart & ~0xffff_ffffn : 0n;
+  const userAddr = u64(base + addr - start);
   const stage = new BpfStreamStage(kernel);
-  stage.printk(`${head}${addr.toString(16)}\n`);
+  stage.printk(`${head}${userAddr.toString(16)}\n`);
   for (const line of dump.lines) stage.lines.push(line);
   stage.len += dump.len;
   bpfStreamStageCommit(kernel, stage, prog, BPF_STDERR);
-}
-
-/** Digits of %lx. */
-function hexDigits(value: bigint): number {
-  const high = hi32(value);
-  if (high) return 16 - (Math.clz32(high) >>> 2);
-  return Math.max(1, 8 - (Math.clz32(Number(BigInt.asUintN(32, value))) >>> 2));
 }

@@ -25,8 +25,11 @@ export interface BpfHost {
   readonly mm: InitMm;
   readonly tlb: TlbControl;
   readonly vmalloc: Vmalloc;
-  /** arch_bpf_stack_walk() on `current`: offers return addresses, innermost first, until the callback says false. */
-  stackWalk(callback: (ip: VirtAddr) => boolean): void;
+  /**
+   * arch_bpf_stack_walk() on `current`.
+   * @returns what it offers, innermost first; never changed afterwards
+   */
+  stackWalk(): readonly VirtAddr[];
   /** %pS */
   formatSymbol(ip: VirtAddr): string;
   current(): CurrentTask;
@@ -48,7 +51,7 @@ export function createBpf(host: BpfHost): BpfContext {
     mm: host.mm,
     tlb: host.tlb,
     vmalloc: host.vmalloc,
-    stackWalk: (callback) => host.stackWalk(callback),
+    stackWalk: () => host.stackWalk(),
     formatSymbol: (ip) => host.formatSymbol(ip),
     current: () => host.current(),
     ksyms,

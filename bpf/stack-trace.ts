@@ -9,7 +9,7 @@ import { BpfStreamStage } from './stream.ts';
 /** What a trace needs of the kernel; {@link BpfHost} has it. */
 export interface TraceHost {
   readonly kernel: KernelContext;
-  stackWalk(callback: (ip: VirtAddr) => boolean): void;
+  stackWalk(): readonly VirtAddr[];
   formatSymbol(ip: VirtAddr): string;
   current(): { readonly comm: string; readonly pid: number; readonly uid: number };
 }
@@ -17,13 +17,17 @@ export interface TraceHost {
 export class StackTrace {
   private readonly host: TraceHost;
   private readonly ksyms: BpfKsyms;
-  /** Return addresses of the last walk; only the first `length` count. */
-  private readonly ips: VirtAddr[] = [];
-  private length = 0;
+  /** Addresses that the last walk found. */
+  private ips: readonly VirtAddr[] = [];
+
+  // The main program of the innermost frame among `progIps`, looked up in that generation of symbols.
+  private prog: BpfProg | null = null;
+  private progIps: readonly VirtAddr[] | null = null;
+  private progGeneration = 0;
 
   // What the kept dump was made from.
   private dump: BpfStreamStage | null = null;
-  private dumpIps: VirtAddr[] = [];
+  private dumpIps: readonly VirtAddr[] = [];
   private dumpCpu = 0;
   private dumpPid = 0;
   private dumpUid = 0;
@@ -37,8 +41,7 @@ export class StackTrace {
 
   /** Walks the stack; the other methods speak of it until the next walk. */
   walk(): void {
-    this.length = 0;
-    this.host.stackWalk(this.push);
+    this.ips = this.host.stackWalk();
   }
 
   /**
@@ -47,11 +50,19 @@ export class StackTrace {
    * @kernel bpf_prog_find_from_stack kernel/bpf/core.c read
    */
   findProg(): BpfProg | null {
-    for (let i = 0; i < this.length; i++) {
-      const prog = this.ksyms.findProg(this.ips[i]);
-      if (prog) return prog.mainProg;
+    const { ips, ksyms } = this;
+    if (ips !== this.progIps || ksyms.generation !== this.progGeneration) {
+      this.prog = null;
+      for (const ip of ips) {
+        const prog = ksyms.findProg(ip);
+        if (prog === null) continue;
+        this.prog = prog.mainProg;
+        break;
+      }
+      this.progIps = ips;
+      this.progGeneration = ksyms.generation;
     }
-    return null;
+    return this.prog;
   }
 
   /**
@@ -68,24 +79,23 @@ export class StackTrace {
     this.dump = null;
   }
 
-  private readonly push = (ip: VirtAddr): boolean => {
-    this.ips[this.length++] = ip;
-    return true;
-  };
-
   private sameAsDumped(): boolean {
     const { kernel } = this.host;
-    if (this.dumpIps.length !== this.length || this.dumpCpu !== kernel.cpu) return false;
-    if (this.dumpGeneration !== this.ksyms.generation) return false;
-    for (let i = 0; i < this.length; i++) if (this.ips[i] !== this.dumpIps[i]) return false;
+    if (this.dumpCpu !== kernel.cpu || this.dumpGeneration !== this.ksyms.generation) return false;
+    if (this.dumpIps !== this.ips && !this.sameIps(this.dumpIps)) return false;
     const { pid, uid, comm } = this.host.current();
     return pid === this.dumpPid && uid === this.dumpUid && comm === this.dumpComm;
+  }
+
+  private sameIps(others: readonly VirtAddr[]): boolean {
+    const { ips } = this;
+    return ips.length === others.length && ips.every((ip, i) => ip === others[i]);
   }
 
   private makeDump(): BpfStreamStage {
     const { kernel } = this.host;
     const { pid, uid, comm } = this.host.current();
-    this.dumpIps = this.ips.slice(0, this.length);
+    this.dumpIps = this.ips;
     this.dumpCpu = kernel.cpu;
     this.dumpPid = pid;
     this.dumpUid = uid;
@@ -94,7 +104,9 @@ export class StackTrace {
     const stage = new BpfStreamStage(kernel);
     let err = stage.printk(`CPU: ${kernel.cpu} UID: ${uid} PID: ${pid} Comm: ${comm}\n`);
     if (!err) err = stage.printk('Call trace:\n');
-    for (let i = 0; i < this.length && !err; i++) err = stage.printk(this.frameText(this.ips[i]));
+    for (let i = 0; i < this.ips.length && !err; i++) {
+      err = stage.printk(this.frameText(this.ips[i]));
+    }
     if (!err) stage.printk('\n');
     return stage;
   }

@@ -117,9 +117,7 @@ export function createWorld(
       mm,
       tlb,
       vmalloc,
-      stackWalk(callback) {
-        for (const ip of world.stack) if (!callback(ip)) return;
-      },
+      stackWalk: () => [...world.stack],
       formatSymbol: (ip) => `sym_${ip.toString(16)}`,
       current: () => world.task,
     }),

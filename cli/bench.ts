@@ -23,6 +23,9 @@ const LOOPS = [
   ['scenarios', 'cases', (bench: Bench, arch: BenchArch) => bench.scenarios(arch)],
 ] as const;
 
+/** Pairs that are not counted: the compiler comes to rest. */
+const WARM_UP = 2;
+
 function cpuSeconds(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1e6;
@@ -32,7 +35,7 @@ const median = (values: readonly number[]): number =>
   [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
 /** @returns the exit code */
-export async function benchCommand({ json, pairs = 5 }: BenchOptions, io: Io): Promise<number> {
+export async function benchCommand({ json, pairs = 9 }: BenchOptions, io: Io): Promise<number> {
   const bench = new Bench(await loadHost(), cpuSeconds);
   const floor = openFloor();
   const ratios: Record<string, number> = {};
@@ -42,11 +45,10 @@ export async function benchCommand({ json, pairs = 5 }: BenchOptions, io: Io): P
       const key = `${name}.${arch}`;
       const ours: number[] = [];
       const bare: number[] = [];
-      // The first pair warms both up.
-      for (let i = 0; i <= pairs; i++) {
+      for (let i = -WARM_UP; i < pairs; i++) {
         const mine = loop(bench, arch);
         const theirs = floor.run(`${bareName}.${arch}`);
-        if (i > 0) {
+        if (i >= 0) {
           ours.push(mine);
           bare.push(theirs);
         }

@@ -13,7 +13,8 @@ export const field = (word: bigint, high: number, low: number): bigint =>
 /** Bit `n` of a 64-bit word. */
 export const bit = (word: bigint, n: number): boolean => ((word >> BigInt(n)) & 1n) === 1n;
 
-// A typed array splits a word without making another bigint, in a third of the time. The hosts are little-endian.
+// A typed array splits a word without making another bigint and joins one without making three, in a third of the time.
+// The hosts are little-endian.
 const whole = new BigUint64Array(1);
 const halves = new Uint32Array(whole.buffer);
 
@@ -30,8 +31,11 @@ export function lo32(word: bigint): number {
 }
 
 /** The 64-bit word whose halves are `hi` and `lo` (taken as unsigned 32-bit). */
-export const join = (hi: number, lo: number): bigint =>
-  (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0);
+export function join(hi: number, lo: number): bigint {
+  halves[0] = lo;
+  halves[1] = hi;
+  return whole[0];
+}
 
 /** `0x` and lower-case hex digits, unpadded: how every address is printed. */
 export const hex = (value: bigint | number): string =>

@@ -175,6 +175,11 @@ export interface Cpu {
   /** All general registers into `into`, in the description's order: one call of the library. */
   readGeneral(into: BigUint64Array): void;
   writeGeneral(from: BigUint64Array): void;
+  /**
+   * {@link readGeneral} where it is cheap: the flags may be left out.
+   * @returns false if they were
+   */
+  readIntegers(into: BigUint64Array): boolean;
 
   /**
    * Runs from the present instruction pointer.

@@ -4,7 +4,7 @@
 import { Buffer } from 'node:buffer';
 import type { Pfn, PhysAddr, VirtAddr } from '../emulator/address.ts';
 import { FRAME_SIZE } from '../emulator/address.ts';
-import { hex16, hi32, lo32, u64 } from '../emulator/bits.ts';
+import { hex16, hi32, join, lo32, u64 } from '../emulator/bits.ts';
 import type { Ram } from '../emulator/ram.ts';
 import { ERRNO, type KernelContext } from './context.ts';
 import type { PageAllocator, PageOwner } from './page-alloc.ts';
@@ -41,8 +41,6 @@ export class InitMm {
   /** Physical address of the top-level table. */
   readonly swapperPgDir: PhysAddr;
   readonly pageSize: number;
-  /** PAGE_MASK: clears the offset within a page. */
-  readonly pageMask: bigint;
   /** PTEs in a table, and the bytes that one table of PTEs maps. */
   readonly ptrsPerPte: number;
   readonly pmdSize: number;
@@ -73,7 +71,6 @@ export class InitMm {
     this.pages = pages;
     this.format = format;
     this.pageSize = 2 ** format.pageShift;
-    this.pageMask = u64(-1n << BigInt(format.pageShift));
     this.indexBits = format.pageShift - 3;
     this.ptrsPerPte = 2 ** this.indexBits;
     this.pmdShift = format.pageShift + this.indexBits;
@@ -115,6 +112,11 @@ export class InitMm {
       this.pmd = word;
     }
     return table;
+  }
+
+  /** `addr & PAGE_MASK`: the first byte of its page. */
+  pageStart(addr: VirtAddr): VirtAddr {
+    return join(hi32(addr), lo32(addr) & -this.pageSize) as VirtAddr;
   }
 
   /** The PTE of `addr`, made if need be. @returns its physical address, or -EINVAL or -ENOMEM */

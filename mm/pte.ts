@@ -86,7 +86,8 @@ export function ptepTrySet(
   pte: bigint,
 ): boolean {
   if (!format.hasPtepTrySet || ram.read64(ptep) !== 0n) return false;
-  change(context, ram, addr, ptep, pte, 'ptep_try_set');
+  ram.write64(ptep, pte);
+  if (context.events.on) tell(context, addr, 0n, pte, 'ptep_try_set');
   return true;
 }
 
@@ -100,8 +101,16 @@ function change(
 ): bigint {
   const before = ram.read64(ptep);
   ram.write64(ptep, after);
-  if (context.events.on) {
-    context.events.emit({ type: 'pteChange', cpu: context.cpu, va, before, after, by });
-  }
+  if (context.events.on) tell(context, va, before, after, by);
   return before;
+}
+
+function tell(
+  context: KernelContext,
+  va: VirtAddr,
+  before: bigint,
+  after: bigint,
+  by: string,
+): void {
+  context.events.emit({ type: 'pteChange', cpu: context.cpu, va, before, after, by });
 }

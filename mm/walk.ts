@@ -78,18 +78,19 @@ export function walk(
   rules: EntryRules,
   record: WalkRecord,
 ): boolean {
+  const { shift: shifts, tableAddr, index: indices, word: words, entryLo, entryHi } = record;
   let table = root;
   let bits = geometry.firstBits;
   for (let step = 0, shift = geometry.firstShift; ; step++, shift -= geometry.indexBits) {
     const index = indexAt(hi, lo, shift, bits);
     const word = ram.wordIndex(table + index * 8);
     record.length = step + 1;
-    record.shift[step] = shift;
-    record.tableAddr[step] = table;
-    record.index[step] = index;
-    record.word[step] = word;
-    record.entryLo[step] = word < 0 ? 0 : ram.word(word);
-    record.entryHi[step] = word < 0 ? 0 : ram.word(word + 1);
+    shifts[step] = shift;
+    tableAddr[step] = table;
+    indices[step] = index;
+    words[step] = word;
+    entryLo[step] = word < 0 ? 0 : ram.word(word);
+    entryHi[step] = word < 0 ? 0 : ram.word(word + 1);
     const verdict = rules.visit(record, step);
     if (verdict !== DESCEND) return verdict === LEAF;
     table = rules.nextTable;

@@ -21,6 +21,8 @@ const WORDS = 4;
 
 export class FaultLog {
   private words = new BigUint64Array(64 * WORDS);
+  /** The same as 32-bit halves. */
+  private halves = new Uint32Array(this.words.buffer);
   private count = 0;
 
   get length(): number {
@@ -32,21 +34,21 @@ export class FaultLog {
       const grown = new BigUint64Array(this.words.length * 2);
       grown.set(this.words);
       this.words = grown;
+      this.halves = new Uint32Array(grown.buffer);
     }
     const at = this.count++ * WORDS;
     this.words[at] = fault.ip;
     this.words[at + 1] = fault.addr;
     this.words[at + 2] = fault.code;
-    this.words[at + 3] = BigInt(
-      fault.cpu * 256 + ACCESSES.indexOf(fault.access) * 16 + RESOLUTIONS.indexOf(fault.resolution),
-    );
+    this.halves[(at + 3) * 2] =
+      fault.cpu * 256 + ACCESSES.indexOf(fault.access) * 16 + RESOLUTIONS.indexOf(fault.resolution);
   }
 
   /** @param index 0 to length - 1 */
   at(index: number): FaultRecord {
     if (index < 0 || index >= this.count) throw new RangeError(`no fault ${index}`);
     const at = index * WORDS;
-    const packed = Number(this.words[at + 3]);
+    const packed = this.halves[(at + 3) * 2];
     return {
       ip: virtAddr(this.words[at]),
       addr: virtAddr(this.words[at + 1]),

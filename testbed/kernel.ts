@@ -123,9 +123,9 @@ export class Kernel {
       mm: this.mm,
       tlb,
       vmalloc: this.vmalloc,
-      stackWalk: (callback) => {
+      stackWalk: () => {
         const cpu = this.cpus[this.context.cpu];
-        this.stackWalker.walk(cpu.faultContext, cpu.regs, callback);
+        return this.stackWalker.walk(cpu.faultContext, cpu.regs);
       },
       formatSymbol: (ip) => this.symbols.format(ip),
       current: () => this.task,

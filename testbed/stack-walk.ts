@@ -19,8 +19,9 @@ export class StackWalker {
   private last: Remembered | null = null;
   private noting = false;
   // 32-bit words of RAM that the last walk read, and what they held.
-  private readonly words: number[] = [];
-  private readonly held: number[] = [];
+  private words = new Uint32Array(16);
+  private held = new Uint32Array(16);
+  private noted = 0;
 
   constructor(arch: Architecture, ram: Ram) {
     this.arch = arch;
@@ -31,16 +32,27 @@ export class StackWalker {
   note(pa: number): void {
     if (!this.noting) return;
     const index = this.ram.wordIndex(pa);
+    if (this.noted + 2 > this.words.length) this.grow();
     for (const word of [index, index + 1]) {
-      this.words.push(word);
-      this.held.push(this.ram.word(word));
+      this.words[this.noted] = word;
+      this.held[this.noted++] = this.ram.word(word);
     }
   }
 
-  /** arch_bpf_stack_walk() at the exception that saved `regs`. */
-  walk(context: FaultContext, regs: PtRegs, callback: (ip: VirtAddr) => boolean): void {
-    const found = this.unchanged(regs) ?? this.walkAnew(context, regs);
-    for (const ip of found) if (!callback(ip)) return;
+  private grow(): void {
+    const { words, held } = this;
+    this.words = new Uint32Array(words.length * 2);
+    this.held = new Uint32Array(words.length * 2);
+    this.words.set(words);
+    this.held.set(held);
+  }
+
+  /**
+   * arch_bpf_stack_walk() at the exception that saved `regs`.
+   * @returns what it offers, innermost first: the very same array as before if nothing has changed
+   */
+  walk(context: FaultContext, regs: PtRegs): readonly VirtAddr[] {
+    return this.unchanged(regs) ?? this.walkAnew(context, regs);
   }
 
   /** Code was loaded or moved: unwinding data may differ. */
@@ -49,24 +61,23 @@ export class StackWalker {
   }
 
   private unchanged(regs: PtRegs): readonly VirtAddr[] | null {
-    const { last, words, held, ram } = this;
+    const { last, words, held, noted, ram } = this;
     if (last === null || last.ip !== regs.ip || last.sp !== regs.sp) return null;
-    if (last.fp !== regs.get(this.arch.framePointer)) return null;
-    for (let i = 0; i < words.length; i++) if (ram.word(words[i]) !== held[i]) return null;
+    if (last.fp !== regs.fp) return null;
+    for (let i = 0; i < noted; i++) if (ram.word(words[i]) !== held[i]) return null;
     return last.found;
   }
 
   private walkAnew(context: FaultContext, regs: PtRegs): readonly VirtAddr[] {
     const found: VirtAddr[] = [];
-    this.words.length = 0;
-    this.held.length = 0;
+    this.noted = 0;
     this.noting = true;
     this.arch.archBpfStackWalk(context, regs, (ip) => {
       found.push(ip);
       return true;
     });
     this.noting = false;
-    this.last = { ip: regs.ip, sp: regs.sp, fp: regs.get(this.arch.framePointer), found };
+    this.last = { ip: regs.ip, sp: regs.sp, fp: regs.fp, found };
     return found;
   }
 }

@@ -105,7 +105,7 @@ export class Vcpu {
   /** Saves the registers and enters the kernel's fault path. @returns the path, or how the call ended */
   enter(fault: TakenFault): FaultPath | CallEnd {
     const { arch, events } = this.kernel;
-    this.cpu.readGeneral(this.regs.words);
+    this.regs.load(this.cpu);
     this.kernel.context.cpu = this.id;
     if (!arch.isTranslationAbort(fault.vector)) {
       const fixed = arch.fixupException(this.faultContext, this.regs, fault.vector, fault.va);

@@ -73,8 +73,8 @@ function canSaveRegisters(context: FaultContext, regs: Arm64PtRegs): boolean {
   if (regs.userMode) return true;
   const { stack, stackEnd } = context.current;
   const { sp } = regs;
+  if (sp <= stackEnd && sp - stack >= FRAME) return true;
   const bottom = u64(sp - FRAME);
-  if (bottom >= stack && sp <= stackEnd) return true;
   const writable = (va: bigint) => context.paging.walk(hi32(va), lo32(va), WRITE, false);
   return writable(bottom) && writable(sp - 8n);
 }

@@ -3,6 +3,7 @@
 import type { VirtAddr } from '../../emulator/address.ts';
 import type { CpuDescription } from '../../emulator/engine.ts';
 import type { PtRegs } from '../arch.ts';
+import { SavedRegisters } from '../pt-regs.ts';
 import { arm64Instructions } from './insn.ts';
 
 const GENERAL: readonly string[] = [
@@ -44,19 +45,19 @@ export function registerNumber(name: string): number {
 }
 
 /** The interrupted registers of an exception. */
-export class Arm64PtRegs implements PtRegs {
-  readonly words: BigUint64Array;
+export class Arm64PtRegs extends SavedRegisters implements PtRegs {
   readonly userMode: boolean;
 
   /** @param words registers in the order of {@link arm64Description}. @param userMode EL0 */
   constructor(words = new BigUint64Array(GENERAL.length), userMode = false) {
-    this.words = words;
+    super(words, GENERAL, 'pstate');
     this.userMode = userMode;
   }
 
   /** @throws RangeError for an unknown name */
   get(name: string): bigint {
-    return this.words[this.index(name)];
+    const at = this.index(name);
+    return at === PSTATE ? this.words[at] : this.saved[at];
   }
 
   /** Keeps the low 64 bits. @throws RangeError for an unknown name */
@@ -65,23 +66,23 @@ export class Arm64PtRegs implements PtRegs {
   }
 
   get ip(): VirtAddr {
-    return this.words[PC] as VirtAddr;
+    return this.saved[PC] as VirtAddr;
   }
 
   set ip(value: VirtAddr) {
-    this.words[PC] = value;
+    this.saved[PC] = value;
   }
 
   get sp(): VirtAddr {
-    return this.words[SP] as VirtAddr;
+    return this.saved[SP] as VirtAddr;
   }
 
   get fp(): bigint {
-    return this.words[X29];
+    return this.saved[X29];
   }
 
   get lr(): bigint {
-    return this.words[X30];
+    return this.saved[X30];
   }
 
   get pstate(): bigint {

@@ -93,9 +93,10 @@ export class X86Processor implements Processor, Interceptor {
 
   /** An access can begin or end beyond the last canonical page, which the core finds out too late. */
   private besideTheHole(va: VirtAddr): boolean {
-    const page = va & ~0xfffn;
-    const { paging } = this;
-    return !paging.canonical(hi32(u64(page + 0x1000n))) || !paging.canonical(hi32(u64(page - 1n)));
+    const hi = hi32(va);
+    const page = lo32(va) >>> 12;
+    if (page === 0) return !this.paging.canonical((hi - 1) | 0);
+    return page === 0xf_ffff && !this.paging.canonical((hi + 1) | 0);
   }
 
   private canonical({ va, size }: PlacedOperand): boolean {

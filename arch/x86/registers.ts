@@ -3,6 +3,7 @@
 import type { VirtAddr } from '../../emulator/address.ts';
 import type { CpuDescription } from '../../emulator/engine.ts';
 import type { PtRegs } from '../arch.ts';
+import { SavedRegisters } from '../pt-regs.ts';
 import { x86Instructions } from './insn.ts';
 
 const GENERAL = [
@@ -70,8 +71,7 @@ export function registerNumber(name: string): number {
 }
 
 /** The interrupted registers of an exception. */
-export class X86PtRegs implements PtRegs {
-  readonly words: BigUint64Array;
+export class X86PtRegs extends SavedRegisters implements PtRegs {
   readonly userMode: boolean;
   /**
    * The exception was a fault: the flags it pushed have RF set, so that the instruction runs past its own breakpoint
@@ -81,13 +81,14 @@ export class X86PtRegs implements PtRegs {
 
   /** @param words registers in the order of {@link x86Description}. @param userMode CPL 3 */
   constructor(words = new BigUint64Array(GENERAL.length), userMode = false) {
-    this.words = words;
+    super(words, GENERAL, 'rflags');
     this.userMode = userMode;
   }
 
   /** @throws RangeError for an unknown name */
   get(name: string): bigint {
-    return this.words[this.index(name)];
+    const at = this.index(name);
+    return at === RFLAGS ? this.words[at] : this.saved[at];
   }
 
   /** Keeps the low 64 bits. @throws RangeError for an unknown name */
@@ -96,19 +97,23 @@ export class X86PtRegs implements PtRegs {
   }
 
   get ip(): VirtAddr {
-    return this.words[RIP] as VirtAddr;
+    return this.saved[RIP] as VirtAddr;
   }
 
   set ip(value: VirtAddr) {
-    this.words[RIP] = value;
+    this.saved[RIP] = value;
   }
 
   get sp(): VirtAddr {
-    return this.words[RSP] as VirtAddr;
+    return this.saved[RSP] as VirtAddr;
   }
 
   get bp(): VirtAddr {
-    return this.words[RBP] as VirtAddr;
+    return this.saved[RBP] as VirtAddr;
+  }
+
+  get fp(): bigint {
+    return this.saved[RBP];
   }
 
   /** RFLAGS as the exception pushed them. */

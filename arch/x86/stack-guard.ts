@@ -2,7 +2,7 @@
 // handle_stack_overflow() (arch/x86/kernel/traps.c). The #DF handler has a stack of its own (IST), so that it can still
 // report. Left out: delivery through the IST in general, and stacks other than the task's.
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
-import { hex16, hi32, lo32, u64 } from '../../emulator/bits.ts';
+import { hex16, hi32, lo32 } from '../../emulator/bits.ts';
 import { WRITE } from '../../emulator/engine.ts';
 import type { FaultContext, FaultOutcome, Task } from '../arch.ts';
 import { oops } from '../oops.ts';
@@ -23,7 +23,7 @@ export function canDeliver(context: FaultContext, regs: X86PtRegs): boolean {
   if (regs.userMode) return true;
   const { stack, stackEnd } = context.current;
   const { sp } = regs;
-  if (u64(sp - ROOMY) >= stack && sp <= stackEnd) return true;
+  if (sp <= stackEnd && sp - stack >= ROOMY) return true;
   const top = frameTop(sp);
   return writable(context, top - 8n) && writable(context, top - EXCEPTION_FRAME);
 }

@@ -217,6 +217,11 @@ export class Binding {
     return known;
   }
 
+  /** Native address of a function that {@link internal} found. */
+  addressOf(name: string): Pointer {
+    return koffi.address(this.lib.symbol(name));
+  }
+
   // biome-ignore lint/suspicious/noExplicitAny: see above
   private readonly internals = new Map<string, ((...args: any[]) => any) | null>();
 

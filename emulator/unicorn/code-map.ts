@@ -39,6 +39,9 @@ export class CodeMap {
   private readonly instructions: InstructionSet;
   private readonly pages = new Map<number, CodePage>();
   private readonly forms = new Map<bigint, readonly AccessForm[]>();
+  // The last answer from there: a loop that faults asks again and again.
+  private lastAt = 0n;
+  private lastForms: readonly AccessForm[] | null = null;
   private readonly translatedAt = new Set<number | bigint>();
 
   constructor(ram: Ram, instructions: InstructionSet) {
@@ -60,13 +63,13 @@ export class CodeMap {
     this.executedFrames.add(pa / PAGE);
     const old = this.pages.get(page);
     if (old?.pa === pa) return false;
-    if (old) this.forms.clear();
+    if (old) this.forgetForms();
     return this.scan(page, pa, old);
   }
 
   /** The code may have changed. @returns true if {@link fatal} changed */
   forget(): boolean {
-    this.forms.clear();
+    this.forgetForms();
     this.translatedAt.clear();
     let changed = false;
     for (const [page, old] of this.pages) changed = this.scan(page, old.pa, old) || changed;
@@ -115,12 +118,20 @@ export class CodeMap {
   }
 
   accesses(va: bigint): readonly AccessForm[] {
+    if (va === this.lastAt && this.lastForms !== null) return this.lastForms;
     let forms = this.forms.get(va);
     if (forms === undefined) {
       forms = this.instructions.accesses(this.bytes(va, MAX_INSTRUCTION));
       this.forms.set(va, forms);
     }
+    this.lastAt = va;
+    this.lastForms = forms;
     return forms;
+  }
+
+  private forgetForms(): void {
+    this.forms.clear();
+    this.lastForms = null;
   }
 
   /** Lengths of the instructions in [va, va + size). What cannot be decoded counts as one instruction to the end. */
@@ -161,7 +172,7 @@ export class CodeMap {
 
   translated(va: number | bigint): void {
     // Translated twice: the guest may have rewritten it.
-    if (this.translatedAt.has(va)) this.forms.clear();
+    if (this.translatedAt.has(va)) this.forgetForms();
     else this.translatedAt.add(va);
   }
 }

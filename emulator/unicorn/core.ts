@@ -1,3 +1,6 @@
+// One engine of the library as the vCPU's parts share it: made and configured, its hooks, its registers and caches, and
+// the entry into it.
+import { join } from '../bits.ts';
 import { type AccessForm, type CpuDescription, type Translator, WRITE } from '../engine.ts';
 import type { Ram } from '../ram.ts';
 import {
@@ -24,8 +27,6 @@ import type { NativeCode } from './native-code.ts';
 import { type Recipe, recipeFor } from './recipes.ts';
 import { RegisterFile } from './registers.ts';
 
-const _TWO_32 = 2 ** 32;
-const _FRAME = 4096;
 const WARM_UP = 0x100;
 const NOTHING = -1;
 const FEW_EXITS = 8;
@@ -101,7 +102,9 @@ export class Core implements FillsOwner {
     this.fatalChanged();
     this.window = means.internals ? this.openWindow(description) : null;
     this.faultAddress = means.faultAddress ? new FaultAddress(this.handle) : null;
-    this.flushPage = this.window && flushPageFunction(binding, this.recipe.suffix);
+    this.flushPage =
+      this.window && flushPageFunction(binding, this.recipe.suffix, this.recipe.modes);
+    if (this.flushPage && this.window) this.fills.flushWith(this.flushPage, this.window.cpu);
     this.context = binding.newContext(this.handle);
   }
 
@@ -225,9 +228,21 @@ export class Core implements FillsOwner {
 
   ip(): bigint {
     const { window } = this;
-    if (window) return (BigInt(window.ipHi()) << 32n) | BigInt(window.ipLo());
-    return this.registers.read(this.description.instructionPointer);
+    if (!window) return this.registers.read(this.description.instructionPointer);
+    // A loop that faults is asked about one place again and again: no new bigint each time.
+    const hi = window.ipHi();
+    const lo = window.ipLo();
+    if (hi !== this.lastIpHi || lo !== this.lastIpLo) {
+      this.lastIpHi = hi;
+      this.lastIpLo = lo;
+      this.lastIp = join(hi, lo);
+    }
+    return this.lastIp;
   }
+
+  private lastIp = 0n;
+  private lastIpHi = 0;
+  private lastIpLo = 0;
 
   setIp(va: bigint): void {
     this.registers.write(this.description.instructionPointer, va);
@@ -265,8 +280,10 @@ export class Core implements FillsOwner {
   }
 
   flushTlbPage(va: bigint): void {
-    if (this.flushPage && this.window) this.flushPage(this.window.cpu, va);
-    else this.flushTlb();
+    if (this.fills.flushLater(va)) return;
+    if (this.flushPage && this.window) {
+      this.flushPage.call(this.window.cpu, va, this.flushPage.modes);
+    } else this.flushTlb();
   }
 
   flushCode(): void {

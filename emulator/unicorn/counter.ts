@@ -3,6 +3,7 @@
 // in advance, and what was not executed when it was left early is given back. A block that does not fit into what
 // remains, or that holds an exit or a trapped instruction, is not begun; the vCPU then runs its beginning as a
 // shorter block.
+import { hi32, lo32 } from '../bits.ts';
 import type { Binding, Pointer, SharedMemory } from './binding.ts';
 import { addressOf, dropCallback, makeCallback, readBlock } from './binding.ts';
 import type { CodeMap } from './code-map.ts';
@@ -27,6 +28,10 @@ const TABLE = 0x1000;
 const ENTRIES = 0x1000;
 const REPEATED = 0x10000;
 const PIECES = 0x20000;
+
+const TWO_32 = 2 ** 32;
+/** Upper halves below it, in magnitude, are of words that a Number holds exactly. */
+const EXACT_HI = 2 ** 21;
 
 /** Instructions that may be granted in all: beyond any run, and exact as a Number. */
 export const UNLIMITED = 2 ** 52;
@@ -106,7 +111,13 @@ export class Counter {
 
   /** Instructions that may still run. */
   get remaining(): number {
-    return Number(this.words[REMAINING / 8]);
+    return this.number(REMAINING);
+  }
+
+  /** A signed word of the data that a Number holds exactly, without making a bigint. */
+  private number(offset: number): number {
+    const { words32 } = this;
+    return (words32[offset / 4 + 1] | 0) * TWO_32 + words32[offset / 4];
   }
 
   /** Allows `limit` more instructions from now on, instead of what remained. */
@@ -150,11 +161,13 @@ export class Counter {
 
   /** Instructions of the last block from `ip` to its end: those that have not run if it was left there. */
   unexecutedFrom(ip: bigint): number {
-    const offset = Number(BigInt.asIntN(64, ip - this.words[LAST / 8]));
-    const size = this.words32[LAST_SIZE / 4];
+    const { words32 } = this;
+    const start = words32[LAST / 4];
+    const offset = (hi32(ip) - words32[LAST / 4 + 1]) * TWO_32 + lo32(ip) - start;
+    const size = words32[LAST_SIZE / 4];
     if (offset < 0 || offset >= size) return 0;
     if (this.fixedLength > 0) return (size - offset) / this.fixedLength;
-    const { lengths } = this.factsOf(toKey(this.words[LAST / 8]), size);
+    const { lengths } = this.factsOf(this.lastKey(), size);
     let at = 0;
     let executed = 0;
     while (at < offset && executed < lengths.length) at += lengths[executed++];
@@ -245,6 +258,12 @@ export class Counter {
     this.words32[LAST_SIZE / 4] = size;
   }
 
+  /** The last block's address as the library's callbacks give it: a Number where that is exact. */
+  private lastKey(): number | bigint {
+    const hi = this.words32[LAST / 4 + 1] | 0;
+    return hi >= -EXACT_HI && hi < EXACT_HI ? this.number(LAST) : this.words[LAST / 8];
+  }
+
   private stop(uc: Pointer, why: 1 | 2): void {
     this.words32[STOPPED / 4] = why;
     this.binding.stop(uc);
@@ -267,7 +286,3 @@ export class Counter {
     return facts;
   }
 }
-
-/** A signed address as the library's callbacks give it: a Number where that is exact. */
-const toKey = (va: bigint): number | bigint =>
-  va > -(2n ** 53n) && va < 2n ** 53n ? Number(va) : va;

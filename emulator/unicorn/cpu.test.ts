@@ -286,6 +286,27 @@ describe.each(VARIANTS)('$variant', ({ engine, counting }) => {
       expect(read(DATA + 4096n)).toBe('fault');
     });
 
+    it('drops a translation at whatever privilege it was made', () => {
+      const arm64 = description.name === 'arm64';
+      // EL1 with and without PAN, EL0; CPL 0 with and without EFLAGS.AC, CPL 3.
+      const states: Readonly<Record<string, bigint>>[] = arm64
+        ? [{ pstate: 0x40_0005n }, { pstate: 5n }, { pstate: 0n }]
+        : [{ rflags: 0x202n }, { rflags: 0x4_0202n }, { cpl: 3n }];
+      for (const state of states) {
+        const m = machine(description, join(dialect.load, dialect.halt));
+        m.mapData(0);
+        const read = () => {
+          m.set({ ...state, [ip]: CODE, [dialect.pointer]: DATA });
+          return m.cpu.run(1).reason;
+        };
+        expect(read()).toBe('limit');
+        m.pages.unmap(DATA);
+        expect(read()).toBe('limit');
+        m.cpu.flushTlbPage(DATA);
+        expect(read()).toBe('fault');
+      }
+    });
+
     it('runs what was written into a page of code after flushCode', () => {
       const m = machine(description, loop.code);
       m.cpu.run(100);

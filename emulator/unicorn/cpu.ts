@@ -97,6 +97,14 @@ export class UnicornCpu implements Cpu {
     this.core.registers.readGeneral(into);
   }
 
+  readIntegers(into: BigUint64Array): boolean {
+    this.check();
+    const { window, registers } = this.core;
+    if (window) return window.readGeneral(into);
+    registers.readGeneral(into);
+    return true;
+  }
+
   writeGeneral(from: BigUint64Array): void {
     this.check();
     const { registers } = this.core;

@@ -14,6 +14,7 @@ import {
 } from './binding.ts';
 import type { CodeMap } from './code-map.ts';
 import { UC_HOOK_TLB_FILL, UC_MEM_READ } from './constants.ts';
+import type { FlushPage } from './internals.ts';
 import type { NativeCode } from './native-code.ts';
 
 const TWO_32 = 2 ** 32;
@@ -22,6 +23,12 @@ const NOTHING = -1;
 // The layout that the native code knows, in 4-byte words.
 const FILL_PA = 2;
 const FILL_PERMS = 4;
+const FLUSHES = 5;
+const FLUSH_FUNCTION = 6;
+const FLUSH_CPU = 8;
+const FLUSH_MODES = 10;
+const FLUSH_PAGES = 12;
+const MAX_FLUSHES = 8;
 
 /** Told of a refused data access while the instruction can still go on. @returns true if it may try again */
 export type Recovery = (hi: number, lo: number, kind: AccessKind) => boolean;
@@ -49,9 +56,14 @@ export class Fills {
   strayed = false;
   /** Set while any address may be answered with the first frame. */
   anything = false;
+  /** Our machine code is to flush pages when the callback has returned. */
+  private flushes = false;
+  private answering = false;
   private reconsidered = false;
   private pa = 0;
   private perms = 0;
+  /** {@link fillHalves} is called, by our machine code. */
+  private readonly native: boolean;
   private readonly data: Piece;
   private readonly callback: Pointer;
   private readonly owner: FillsOwner;
@@ -74,13 +86,35 @@ export class Fills {
     this.ram = ram;
     this.translator = translator;
     this.code = code;
-    this.data = owner.memory.take(24);
+    this.data = owner.memory.take(4 * (FLUSH_PAGES + 2 * MAX_FLUSHES));
     this.callback = native
       ? makeCallback('fillHalves', this.fillHalves)
       : makeCallback('fill', this.fill);
+    this.native = native !== null;
     this.data.u64[0] = this.callback;
     const entry = native?.fill ?? this.callback;
     owner.binding.addHook(owner.handle, UC_HOOK_TLB_FILL, entry, this.data.bytes);
+  }
+
+  /** Tells the machine code how the pages of `cpu` are flushed. */
+  flushWith({ address, modes }: FlushPage, cpu: Pointer): void {
+    this.data.u64[FLUSH_FUNCTION / 2] = address;
+    this.data.u64[FLUSH_CPU / 2] = cpu;
+    this.data.u32[FLUSH_MODES] = modes;
+    this.flushes = this.native;
+  }
+
+  /**
+   * Has the machine code drop a page's translations before the core goes on, which costs a tenth of a call from here.
+   * @returns false if that cannot be done: no fill is being answered
+   */
+  flushLater(va: bigint): boolean {
+    if (!this.answering || !this.flushes) return false;
+    const count = this.data.u32[FLUSHES];
+    if (count === MAX_FLUSHES) return false;
+    this.data.u64[FLUSH_PAGES / 2 + count] = va;
+    this.data.u32[FLUSHES] = count + 1;
+    return true;
   }
 
   /** An entry begins. */
@@ -147,7 +181,12 @@ export class Fills {
 
   /** The same, asked by our machine code, which takes the answer from {@link data}. */
   private readonly fillHalves = (hi: number, lo: number, type: number): boolean => {
-    if (!this.answer(hi, lo, type)) return false;
+    this.answering = true;
+    try {
+      if (!this.answer(hi, lo, type)) return false;
+    } finally {
+      this.answering = false;
+    }
     this.data.u32[FILL_PA] = this.pa >>> 0;
     this.data.u32[FILL_PA + 1] = this.pa / TWO_32;
     this.data.u32[FILL_PERMS] = this.perms;

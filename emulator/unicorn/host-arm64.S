@@ -93,6 +93,10 @@ fill:
     mov w1, w1
     ldr x9, [x4]
     blr x9
+    ldr x4, [sp, #24]
+    ldr w9, [x4, #20]
+    cbnz w9, flush
+answered:
     ldp x3, x4, [sp, #16]
     ldp x29, x30, [sp], #32
     tst w0, #0xff
@@ -102,3 +106,18 @@ fill:
     ldr w9, [x4, #16]
     str w9, [x3, #8]
 1:  ret
+flush:
+    str x0, [sp, #-16]!
+1:  sub w9, w9, #1
+    str w9, [x4, #20]
+    ldr x0, [x4, #32]
+    add x10, x4, w9, uxtw #3
+    ldr x1, [x10, #48]
+    ldr w2, [x4, #40]
+    ldr x9, [x4, #24]
+    blr x9
+    ldr x4, [sp, #40]
+    ldr w9, [x4, #20]
+    cbnz w9, 1b
+    ldr x0, [sp], #16
+    b answered

@@ -98,6 +98,10 @@ fill:
     shr rdi, 32
     mov esi, esi
     call [r8]                           # bool callback(hi, lo, kind)
+    mov r8, [rsp + 8]
+    cmp dword ptr [r8 + 20], 0
+    jne flush
+answered:
     add rsp, 8
     pop r8
     pop rcx
@@ -108,3 +112,16 @@ fill:
     mov edx, [r8 + 16]                  # permissions
     mov [rcx + 8], edx
 1:  ret
+flush:                                  # pages that the callback wants forgotten, the last one first
+    mov [rsp], rax
+1:  dec dword ptr [r8 + 20]
+    mov eax, [r8 + 20]
+    mov rdi, [r8 + 32]
+    mov rsi, [r8 + rax*8 + 48]
+    mov edx, [r8 + 40]
+    call [r8 + 24]                      # tlb_flush_page_by_mmuidx(cpu, va, modes)
+    mov r8, [rsp + 8]
+    cmp dword ptr [r8 + 20], 0
+    jne 1b
+    mov rax, [rsp]
+    jmp answered

@@ -114,13 +114,21 @@ export class CpuWindow {
   private readonly words: Uint32Array;
   private readonly general: readonly number[];
   private readonly ip: number;
+  /** Where the halves of the general registers are, up to the first that is not kept as it is. */
+  private readonly shown: Uint32Array;
   /** CPUState*, for the library's internal functions. */
   readonly cpu: Pointer;
+  // Where readGeneral() wrote last, and the same as halves.
+  private into: BigUint64Array | null = null;
+  private intoHalves: Uint32Array = new Uint32Array(0);
 
   private constructor(cpu: Pointer, offsets: RegisterOffsets) {
     this.cpu = cpu;
     this.words = new Uint32Array(viewNative(cpu, CPU_WINDOW));
     this.general = offsets.general.map((offset) => offset / 4);
+    const hidden = this.general.findIndex((at) => at < 0);
+    const first = hidden < 0 ? this.general : this.general.slice(0, hidden);
+    this.shown = Uint32Array.from(first.flatMap((at) => [at, at + 1]));
     this.ip = offsets.ip / 4;
   }
 
@@ -137,6 +145,20 @@ export class CpuWindow {
       if (at < 0) return true;
       return ((BigInt(this.words[at + 1]) << 32n) | BigInt(this.words[at])) === value;
     });
+  }
+
+  /**
+   * The general registers up to the first that is not shown: the flags, which are the last.
+   * @returns true if all are
+   */
+  readGeneral(into: BigUint64Array): boolean {
+    if (into !== this.into) {
+      this.into = into;
+      this.intoHalves = new Uint32Array(into.buffer, into.byteOffset, into.length * 2);
+    }
+    const { words, shown, intoHalves } = this;
+    for (let i = 0; i < shown.length; i++) intoHalves[i] = words[shown[i]];
+    return shown.length === intoHalves.length;
   }
 
   /** Lower half of a general register. */
@@ -173,8 +195,21 @@ export class CpuWindow {
   }
 }
 
-export type FlushPage = (cpu: Pointer, va: bigint) => void;
+/** The library's own flush of one page's translations. It takes CPUState and a set of its MMU modes. */
+export interface FlushPage {
+  readonly call: (cpu: Pointer, va: bigint, modes: number) => void;
+  readonly address: Pointer;
+  /** The modes that a kernel and its programs run in, a bit each. */
+  readonly modes: number;
+}
 
-/** The library's own flush of one page's translations, which takes CPUState. */
-export const flushPageFunction = (binding: Binding, suffix: string): FlushPage | null =>
-  binding.internal(`void tlb_flush_page_${suffix}(void *cpu, uint64_t va)`);
+/** @param suffix of the architecture's functions */
+export function flushPageFunction(
+  binding: Binding,
+  suffix: string,
+  modes: number,
+): FlushPage | null {
+  const name = `tlb_flush_page_by_mmuidx_${suffix}`;
+  const call = binding.internal(`void ${name}(void *cpu, uint64_t va, uint16_t modes)`);
+  return call && { call, address: binding.addressOf(name), modes };
+}

@@ -31,6 +31,7 @@ const HOSTS = [
 const RETURN = virtAddr(0xffff_ffff_a000_0000n);
 const CALLBACK = virtAddr(0xffff_ffff_a000_1000n);
 const EMU_STOP = virtAddr(0xffff_ffff_a000_2000n);
+const FLUSH = virtAddr(0xffff_ffff_a000_3000n);
 const COUNTER = DATA + 0x10_000n;
 const COUNTER_PA = DATA_PA + 0x10_000;
 const GARBAGE = 0xdead_beefn << 32n;
@@ -206,4 +207,49 @@ describe.each(HOSTS)('$host fills', ({ host, description, parameters, ip, stack 
       expect(m.get(stack)).toBe(DATA + (host === 'arm64' ? 0x800n : 0x810n));
     },
   );
+
+  it.each([1, 3])('flushes %i pages that the callback named, the last one first', (count) => {
+    const code = HOST_CODE[host];
+    const m = new TestMachine(description, '');
+    m.load(CODE_PA, code.hex);
+    m.mapData(0);
+    m.cpu.setExits([RETURN, CALLBACK, FLUSH]);
+    const entry = host === 'arm64' ? 0x800 : 0x808;
+    m.set({ [stack]: DATA + BigInt(entry), [ip]: CODE + BigInt(code.fill) });
+    m.ram.write64(DATA_PA + entry, RETURN);
+    if (host === 'arm64') m.set({ x30: RETURN });
+    const data = DATA_PA + 0x100;
+    const pages = Array.from({ length: count }, (_, i) => 0xffff_c900_0000_0000n + BigInt(i << 12));
+    const words = [CALLBACK, 0x7000n, 5n, FLUSH, 0x1234_5678_9abcn, 0b101n, ...pages];
+    words.forEach((word, i) => void m.ram.write64(data + 8 * i, word));
+    const args = [0x99n, 0x8765_4000n, 17n, DATA + 0x200n, DATA + 0x100n];
+    args.forEach((value, i) => void m.set({ [parameters[i]]: value }));
+    const result = host === 'arm64' ? 'x0' : 'rax';
+    /** A function of the library returns, its scratch registers spoilt. */
+    const returns = (value: bigint) => {
+      const top = m.get(stack);
+      expect(top % 16n).toBe(host === 'arm64' ? 0n : 8n);
+      const back = host === 'arm64' ? m.get('x30') : m.ram.read64(Number(top - DATA) + DATA_PA);
+      const scratch =
+        host === 'arm64' ? ['x1', 'x2', 'x3', 'x4', 'x9', 'x10'] : ['rcx', 'r8', 'rdx'];
+      for (const name of scratch) m.set({ [name]: 0xdeadn });
+      m.set({ [result]: value, [ip]: back });
+      if (host === 'x64') m.set({ [stack]: top + 8n });
+    };
+    expect(m.cpu.run(100)).toMatchObject({ reason: 'exit', ip: CALLBACK });
+    // What the callback does: it names the pages.
+    m.ram.write64(data + 16, 5n | (BigInt(count) << 32n));
+    returns(GARBAGE | 1n);
+    for (const page of [...pages].reverse()) {
+      expect(m.cpu.run(100)).toMatchObject({ reason: 'exit', ip: FLUSH });
+      const given = parameters.slice(0, 3).map((name) => m.get(name));
+      expect(given).toEqual([0x1234_5678_9abcn, page, 0b101n]);
+      returns(GARBAGE);
+    }
+    expect(m.cpu.run(100)).toMatchObject({ reason: 'exit', ip: RETURN });
+    expect(m.get(result) & 0xffn).toBe(1n);
+    expect(m.ram.read64(DATA_PA + 0x200)).toBe(0x7000n);
+    expect(m.ram.read64(data + 16)).toBe(5n);
+    expect(m.get(stack)).toBe(DATA + (host === 'arm64' ? 0x800n : 0x810n));
+  });
 });

@@ -11,6 +11,8 @@ export interface Recipe {
   readonly mode: number;
   /** Suffix of the library's internal functions. */
   readonly suffix: string;
+  /** Its MMU modes in which code can run here, a bit each: translations are kept by mode. */
+  readonly modes: number;
   /** Numbers of the registers that one uc_reg_read can read, by name. */
   readonly registers: Readonly<Record<string, number>>;
   readonly offsets: RegisterOffsets;
@@ -53,6 +55,8 @@ const x86: Recipe = {
   arch: uc.UC_ARCH_X86,
   mode: uc.UC_MODE_64,
   suffix: 'x86_64',
+  // Kernel with SMAP and EFLAGS.AC clear, user, kernel otherwise.
+  modes: 0b111,
   registers: uc.X86_REGISTERS,
   offsets: {
     // rax rbx rcx rdx rsi rdi rbp rsp r8..r15 rip rflags; the words are in encoding order.
@@ -90,6 +94,8 @@ const arm64: Recipe = {
   arch: uc.UC_ARCH_ARM64,
   mode: uc.UC_MODE_ARM,
   suffix: 'aarch64',
+  // EL0, EL1, and EL1 with PAN, all of the EL1&0 regime; those of EL2 and of the Secure state are never entered.
+  modes: 0b1101,
   registers: uc.ARM64_REGISTERS,
   offsets: {
     // x0..x30, sp, pc, pstate; pstate is kept in pieces.

@@ -1,7 +1,7 @@
 // Why an entry into the library ended, told from its error code and what the callbacks heard: in the manual's terms,
 // with the instruction pointer where hardware would leave it.
 import { type VirtAddr, virtAddr } from '../address.ts';
-import { hi32, lo32 } from '../bits.ts';
+import { hi32, join, lo32 } from '../bits.ts';
 import { type AccessForm, type AccessKind, FETCH, type Stop, WRITE } from '../engine.ts';
 import { AccessJudge, type GeneralHalves } from './access.ts';
 import { UC_ERR_EXCEPTION, UC_ERR_INSN_INVALID, UC_ERR_OK } from './binding.ts';
@@ -9,7 +9,7 @@ import type { Core } from './core.ts';
 import type { Counter } from './counter.ts';
 import { forgetException } from './exception-memory.ts';
 
-const address = (hi: number, lo: number): VirtAddr => virtAddr((BigInt(hi) << 32n) | BigInt(lo));
+const address = (hi: number, lo: number): VirtAddr => join(hi, lo) as VirtAddr;
 
 /** A data access that faults, as the hardware reports it. */
 export interface JudgedFault {
