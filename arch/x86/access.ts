@@ -50,8 +50,8 @@ const KIND: Readonly<Record<X86AccessKind, AccessKind>> = {
 };
 
 /**
- * Makes one access through TLB and tables. Every byte must be canonical before any page is looked at (SDM Vol. 1,
- * 3.3.7.1). Of two pages the lower is translated first; if the second faults, the first may keep its accessed and
+ * Makes one access through TLB and tables. Every byte of an operand must be canonical before any page is looked at (SDM
+ * Vol. 1, 3.3.7.1); the bytes of an instruction are fetched one after the other. Of two pages the lower is translated first; if the second faults, the first may keep its accessed and
  * dirty flags, as SDM Vol. 3A, 4.8 permits, and CR2 is the first byte of the second page.
  * @param mmu of which `paging` is the paging unit
  */
@@ -59,16 +59,18 @@ export function performAccess(mmu: Mmu, paging: X86Paging, access: X86Access): X
   const { va, size } = access;
   if (!(size >= 1 && size <= 4096)) throw new RangeError(`size of an access: ${size}`);
   const last = u64(va + BigInt(size - 1));
-  if (!paging.canonical(hi32(va)) || !paging.canonical(hi32(last))) {
-    // SDM Vol. 3A, 6.15, interrupts 12 and 13: a non-canonical stack reference raises #SS(0), any other #GP(0).
-    const vector = access.stack && access.kind !== 'fetch' ? VECTOR_SS : VECTOR_GP;
-    return { ok: false, vector, errorCode: 0, cr2: null };
-  }
   const kind = KIND[access.kind];
+  const beginsCanonical = paging.canonical(hi32(va));
+  const endsCanonical = paging.canonical(hi32(last));
+  if (!beginsCanonical || (!endsCanonical && kind !== FETCH)) {
+    // SDM Vol. 3A, 6.15, interrupts 12 and 13: a non-canonical stack reference raises #SS(0), any other #GP(0).
+    return notCanonical(access.stack && kind !== FETCH ? VECTOR_SS : VECTOR_GP);
+  }
   const first = translateByte(mmu, va, kind);
   if (first === null) return pageFault(mmu, va);
   const secondPage = (last & ~0xfffn) as VirtAddr;
   if (secondPage === (va & ~0xfffn)) return { ok: true, pa: first, secondPa: null };
+  if (!endsCanonical) return notCanonical(VECTOR_GP);
   const second = translateByte(mmu, secondPage, kind);
   if (second === null) return pageFault(mmu, secondPage);
   return { ok: true, pa: first, secondPa: second };
@@ -78,6 +80,13 @@ function translateByte(mmu: Mmu, va: VirtAddr, kind: AccessKind): PhysAddr | nul
   const lo = lo32(va);
   return mmu.translate(hi32(va), lo, kind) ? ((mmu.pa + (lo & 0xfff)) as PhysAddr) : null;
 }
+
+const notCanonical = (vector: number): X86AccessResult => ({
+  ok: false,
+  vector,
+  errorCode: 0,
+  cr2: null,
+});
 
 /** SDM Vol. 3A, 4.7: CR2 holds the linear address that could not be translated. */
 const pageFault = (mmu: Mmu, cr2: VirtAddr): X86AccessResult => ({
