@@ -102,7 +102,7 @@ export class Arm64Paging implements Paging, EntryRules {
    * EL1 to what EL0 can reach. null: {@link state} holds what is true.
    */
   livePan: (() => boolean) | null = null;
-  /** The last translation that was granted is of Device memory. */
+  /** The last translation reached Device memory, whether it was granted or not. */
   device = false;
 
   /** The next accesses are not aligned to their size, which Device memory refuses. */
@@ -196,6 +196,7 @@ export class Arm64Paging implements Paging, EntryRules {
    */
   private permit(rights: number, access: AccessType, el0: boolean): boolean {
     const device = (rights & RIGHT_DEVICE) !== 0;
+    this.device = device;
     if (device && !access.fetch && (access.zeroes || this.unaligned)) {
       return this.refuse(FSC_ALIGNMENT, access);
     }
@@ -208,7 +209,6 @@ export class Arm64Paging implements Paging, EntryRules {
       return this.refuse(status, access, access.WnR || (missing & PERM_R) === 0);
     }
     this.perms = (rights & RIGHTS_DIRTY) !== 0 ? shown : shown & ~PERM_W;
-    this.device = device;
     return true;
   }
 
@@ -234,6 +234,7 @@ export class Arm64Paging implements Paging, EntryRules {
 
   walk(hi: number, lo: number, kind: AccessKind, sideEffects: boolean): boolean {
     this.found = false;
+    this.device = false;
     this.rights = NO_RIGHTS;
     this.record.length = 0;
     const access = this.access ?? PLAIN[kind];

@@ -57,6 +57,8 @@ export class Arm64Processor implements Processor, Interceptor, Translator {
   /** The instruction at `runsAt` makes accesses of this type. */
   private runs: AccessType | null = null;
   private runsAt = 0n;
+  /** The last access was refused by Device memory. */
+  private refusedByDevice = false;
   /** Found before the instruction at `foundAt` ran. */
   private found: Arm64Fault | null = null;
   private foundAt = 0n;
@@ -110,13 +112,19 @@ export class Arm64Processor implements Processor, Interceptor, Translator {
 
   translate(hi: number, lo: number, kind: AccessKind): boolean {
     const { paging } = this;
-    if (kind === FETCH) return this.mmu.translate(hi, lo, kind);
+    if (kind === FETCH) return this.fetch(hi, lo);
     if (this.runs !== null) paging.access = this.typeNow();
     const ok = this.mmu.translate(hi, lo, kind);
     paging.access = null;
+    this.refusedByDevice = !ok && paging.device;
     // The instruction is begun again, and checked before it runs.
     if (ok && paging.device) this.beCareful(true);
     return ok;
+  }
+
+  /** The core looks at the alignment of PC after the fetch; AArch64.CheckPCAlignment() comes before. */
+  private fetch(hi: number, lo: number): boolean {
+    return (this.cpu.readRegister('pc') & 3n) === 0n && this.mmu.translate(hi, lo, FETCH);
   }
 
   private typeNow(): AccessType | null {
@@ -202,9 +210,12 @@ export class Arm64Processor implements Processor, Interceptor, Translator {
   taken(va: VirtAddr, kind: AccessKind, ip: VirtAddr): TakenFault {
     const { found, mmu, paging } = this;
     if (found !== null && this.foundAt === ip && found.far === va) return takenOf(found, kind, ip);
-    if (kind === FETCH && va % 4n !== 0n) {
-      return takenOf({ esr: pcAlignmentFault(), far: va }, kind, ip);
+    if (kind === FETCH && ip % 4n !== 0n) {
+      return takenOf({ esr: pcAlignmentFault(), far: ip }, kind, ip);
     }
+    // Alignment comes before permissions, and the core has not looked at it.
+    const device = kind !== FETCH && this.refusedByDevice ? this.again(ip) : null;
+    if (device !== null) return takenOf(device, kind, ip);
     let code = mmu.faultCode;
     if (kind !== mmu.faultKind && !paging.walk(hi32(va), lo32(va), kind, false)) {
       code = paging.faultCode;
@@ -217,11 +228,18 @@ export class Arm64Processor implements Processor, Interceptor, Translator {
       return takenOf({ esr: pcAlignmentFault(), far: ip }, FETCH, ip);
     }
     if (number !== CORE_DATA_ABORT) return null;
-    this.cpu.readGeneral(this.words);
-    this.words[PC] = ip;
-    const fault = this.check(ip, this.cpu.code(ip));
+    const fault = this.again(ip);
     const made = fault && faultOf(fault);
     return made?.action === 'fault' ? takenOf(fault!, made.kind, ip) : null;
+  }
+
+  /** Checks the instruction that the core could not finish. @returns what refuses it, if anything does */
+  private again(ip: VirtAddr): Arm64Fault | null {
+    this.cpu.readGeneral(this.words);
+    this.words[PC] = ip;
+    const code = this.cpu.code(ip);
+    const w = wordOf(code);
+    return isDcZva(w) ? this.zero(this.register(w & 31)) : this.check(ip, code);
   }
 }
 

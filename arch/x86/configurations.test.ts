@@ -36,7 +36,7 @@ describe('random x86 configurations', () => {
         const key = fault === null ? 'granted' : `#${fault.vector}(${fault.error_code})`;
         seen.set(key, (seen.get(key) ?? 0) + 1);
       }),
-      { numRuns: 10_000 },
+      { numRuns: 6000 },
     );
   });
 
@@ -60,7 +60,7 @@ describe('random x86 configurations', () => {
     for (const key of [...keys, '#12(0x0)', '#13(0x0)']) {
       expect(seen.get(key) ?? 0, key).toBeGreaterThan(0);
     }
-    expect(seen.get('granted')).toBeGreaterThan(2000);
+    expect(seen.get('granted')).toBeGreaterThan(1000);
   });
 
   // No golden case has these: MAXPHYADDR is 48 there, and every access explicit. With 52 bits an entry of all ones has no

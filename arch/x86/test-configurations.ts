@@ -1,6 +1,7 @@
 // Random whole configurations in the shape of the golden file: registers, tables and one access a case, with the outcome
 // that test-manual.ts gives. One seed, one case.
 import { hex } from '../../emulator/bits.ts';
+import { Dice, flag } from '../test-dice.ts';
 import { type GoldenAccess, type GoldenEntry, stateOf, type X86Case } from './golden-case.ts';
 import { type ManualMemory, manualAccess } from './test-manual.ts';
 
@@ -14,43 +15,6 @@ const LEVELS: Readonly<Record<number, string>> = {
 const MIB = 2n ** 20n;
 const GIB = 2n ** 30n;
 const ROOT = 0x100_0000n;
-
-/** Mulberry32: chance from a seed. */
-export class Dice {
-  private state: number;
-
-  constructor(seed: number) {
-    this.state = Math.imul(seed, 0x9e37_79b1) ^ 0x5eed;
-  }
-
-  /** 0 to n - 1 */
-  below(n: number): number {
-    this.state = (this.state + 0x6d2b_79f5) | 0;
-    let mixed = Math.imul(this.state ^ (this.state >>> 15), this.state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * n);
-  }
-
-  /** True once in n. */
-  once(n: number): boolean {
-    return this.below(n) === 0;
-  }
-
-  pick<T>(list: readonly T[]): T {
-    return list[this.below(list.length)];
-  }
-
-  word64(): bigint {
-    return (BigInt(this.below(2 ** 32)) << 32n) | BigInt(this.below(2 ** 32));
-  }
-
-  /** `word` with each bit kept half of the time. */
-  some(word: bigint): bigint {
-    return this.word64() & word;
-  }
-}
-
-const flag = (at: number, on: boolean): bigint => (on ? 1n << BigInt(at) : 0n);
 
 /** Builds the tables of a case: an entry is drawn when a walk first comes to it. */
 class Tables {

@@ -30,6 +30,9 @@ import { RegisterFile } from './registers.ts';
 const WARM_UP = 0x100;
 const NOTHING = -1;
 const FEW_EXITS = 8;
+/** An exit where nothing runs: not canonical on x86, odd on arm64. */
+const NOWHERE = 0x8000_0000_0000_0001n;
+const NOWHERE_PAGE = Number(NOWHERE >> 12n);
 
 /** Short cuts that an engine may take. Without them the same things are done, slower. */
 export interface Means {
@@ -164,8 +167,9 @@ export class Core implements FillsOwner {
    */
   isStray(hi: number, lo: number): boolean {
     if (this.exception !== NOTHING) return true;
-    if (this.code.fatal.size === 0 || !this.window) return false;
     const page = hi * 0x10_0000 + (lo >>> 12);
+    if (page === NOWHERE_PAGE) return true;
+    if (this.code.fatal.size === 0 || !this.window) return false;
     const current = this.window.ipHi() * 0x10_0000 + (this.window.ipLo() >>> 12);
     return page !== current && page !== current + 1;
   }
@@ -184,8 +188,8 @@ export class Core implements FillsOwner {
   fatalChanged(): void {
     const list = [...this.code.fatal];
     if (this.translationEnd !== null) list.push(this.translationEnd);
-    // The library takes no empty list; it passes over an exit at 0 when it fetches.
-    if (list.length === 0) list.push(0n);
+    // The library takes no empty list; it passes over an exit at 0 when it fetches, but would not run what lies there.
+    if (list.length === 0) list.push(this.code.frameOf(0) < 0 ? 0n : NOWHERE);
     const few = list.length <= FEW_EXITS;
     const bytes = few ? this.exitList.bytes : sharedBytes(list.length * 8);
     new BigUint64Array(bytes.buffer, bytes.byteOffset, list.length).set(list);

@@ -194,6 +194,22 @@ describe.each(VARIANTS)('$variant', ({ engine, counting }) => {
       expect(stop).toEqual({ reason: 'halt', ip: target, name: dialect.haltName });
     });
 
+    it('runs code at address 0', () => {
+      const m = machine(description, dialect.jumpToPointer);
+      const nowhere = virtAddr(0n);
+      m.set({ [dialect.pointer]: nowhere });
+      m.load(DATA_PA, join(dialect.nop, dialect.halt));
+      m.pages.map(nowhere, DATA_PA, PERM_R | PERM_X);
+      const end = virtAddr(description === x86 ? 1n : 4n);
+      for (const limit of [10, Infinity, 1]) {
+        m.set({ [ip]: CODE });
+        if (limit === 1) {
+          expect(m.cpu.step()).toEqual({ reason: 'limit', ip: nowhere });
+          expect(m.cpu.step()).toEqual({ reason: 'limit', ip: end });
+        } else expect(m.cpu.run(limit)).toMatchObject({ reason: 'halt', ip: end });
+      }
+    });
+
     it('faults on a fetch only where the code arrives, and on data before it', () => {
       const unit = description === x86 ? 1 : 4;
       const room = 24 / unit;

@@ -240,7 +240,8 @@ export class Fills {
 
   private fetch(page: number, pa: number): void {
     const old = this.code.frameOf(page);
-    if (this.code.fetched(page, pa)) this.owner.fatalChanged();
+    const first = old < 0 && page === 0;
+    if (this.code.fetched(page, pa) || first) this.owner.fatalChanged();
     if (old >= 0 && old !== pa) this.owner.codeMoved();
   }
 }
