@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { EventSink } from '../emulator/events.ts';
 import { ERRNO, KernelContext } from '../mm/context.ts';
 import { RangeTree } from './range-tree.ts';
-import { NaiveTree } from './test-naive.ts';
+import { NaiveTree } from './test-naive-tree.ts';
 
 const kernelContext = () => new KernelContext(new EventSink(), {} as never);
 

@@ -1,65 +1,21 @@
-// Naive references that the property tests compare with: a set of free slots, and an arena whose pages are byte arrays.
-// They are written from the description of the kernel's behaviour, and share no code with the model.
+// A naive arena that the property tests compare with: pages are byte arrays. It is written from the description of the
+// kernel's behaviour, and shares no code with the model.
 import { ERRNO } from '../mm/context.ts';
+import { NaiveTree } from './test-naive-tree.ts';
 
-/** A set of slots and, for the ties, the time at which each maximal run last changed. */
-export class NaiveTree {
-  private runs: { start: number; last: number; time: number }[] = [];
-  private time = 0;
-
-  set(start: number, last: number): void {
-    if (this.covered(start, last)) return;
-    this.clear(start, last);
-    const left = this.runs.find((run) => run.last + 1 === start);
-    const right = this.runs.find((run) => run.start === last + 1);
-    this.runs = this.runs.filter((run) => run !== left && run !== right);
-    this.add(left ? left.start : start, right ? right.last : last);
-  }
-
-  clear(start: number, last: number): void {
-    const hit = this.runs.filter((run) => run.start <= last && run.last >= start);
-    this.runs = this.runs.filter((run) => !hit.includes(run));
-    for (const run of hit.sort((a, b) => a.start - b.start)) {
-      if (run.start < start) this.add(run.start, start - 1);
-      if (run.last > last) this.add(last + 1, run.last);
-    }
-  }
-
-  covered(start: number, last: number): boolean {
-    return this.runs.some((run) => run.start <= start && run.last >= last);
-  }
-
-  find(len: number): number {
-    const size = (run: { start: number; last: number }) => run.last - run.start + 1;
-    const fits = this.runs.filter((run) => size(run) >= len);
-    fits.sort((a, b) => size(a) - size(b) || b.time - a.time);
-    return fits[0]?.start ?? ERRNO.ENOENT;
-  }
-
-  nodes(): number[][] {
-    return [...this.runs].sort((a, b) => a.start - b.start).map((run) => [run.start, run.last]);
-  }
-
-  private add(start: number, last: number): void {
-    this.runs.push({ start, last, time: ++this.time });
-  }
-}
-
-const PAGE = 4096;
-
-/** An arena of `size` pages; `v2` is the patch as posted. Slots outside of it can only be scratched. */
+/** An arena of `size` pages that has `low` pages of the band below it; `v2` is the patch as posted. */
 export class NaiveArena {
-  readonly scratch = new Uint8Array(PAGE);
+  readonly scratch: Uint8Array;
+  /** What the kernel reaches, by page from user_vm_start. */
   readonly pages = new Map<number, Uint8Array>();
   readonly free = new NaiveTree();
   /** Frees that wait for the worker, the last first. */
   pending: readonly { page: number; count: number }[] = [];
-  private readonly size: number;
-  private readonly v2: boolean;
+  private readonly given: { size: number; v2: boolean; low: number; pageSize: number };
 
-  constructor(size: number, v2: boolean) {
-    this.size = size;
-    this.v2 = v2;
+  constructor(size: number, v2: boolean, low = 0, pageSize = 4096) {
+    this.given = { size, v2, low, pageSize };
+    this.scratch = new Uint8Array(pageSize);
     this.free.set(0, size - 1);
   }
 
@@ -70,24 +26,28 @@ export class NaiveArena {
 
   /** @returns the first page, or null */
   alloc(hint: number | null, count: number, sleepable: boolean): number | null {
-    if (count > this.size || (hint !== null && hint + count > this.size)) return null;
-    if (hint !== null && !this.free.covered(hint, hint + count - 1)) return null;
-    const first = hint ?? this.free.find(count);
-    if (first < 0) return null;
-    this.free.clear(first, first + count - 1);
-    for (let page = first; page < first + count; page++) {
-      if (this.v2 && this.pages.has(page)) {
-        this.free.set(page, first + count - 1);
-        if (page > first) this.release(first, page - first, sleepable);
+    const { size, v2, low, pageSize } = this.given;
+    const wanted = this.slot(hint ?? 0);
+    if (wanted + count > size) return null;
+    if (hint !== null && !this.free.covered(wanted, wanted + count - 1)) return null;
+    const slot = hint === null ? this.free.find(count) : wanted;
+    if (slot < 0) return null;
+    this.free.clear(slot, slot + count - 1);
+    const first = ((slot + low) % (2 ** 32 / pageSize)) - low;
+    for (let done = 0; done < count; done++) {
+      const there = this.pages.get(first + done);
+      if (there && (v2 || there !== this.scratch)) {
+        this.free.set(slot + done, slot + count - 1);
+        this.release(first, done, sleepable);
         return null;
       }
-      this.pages.set(page, new Uint8Array(PAGE));
+      this.pages.set(first + done, new Uint8Array(pageSize));
     }
     return first;
   }
 
   release(page: number, count: number, sleepable: boolean): void {
-    const cut = Math.min(count, this.size - page);
+    const cut = Math.min(count, this.given.size - page);
     if (cut <= 0) return;
     if (!sleepable) this.pending = [{ page, count: cut }, ...this.pending];
     else this.drop(page, cut);
@@ -99,9 +59,10 @@ export class NaiveArena {
   }
 
   reserve(page: number, count: number): number {
-    if (page + count > this.size) return ERRNO.EINVAL;
-    if (!this.free.covered(page, page + count - 1)) return ERRNO.EBUSY;
-    this.free.clear(page, page + count - 1);
+    const slot = this.slot(page);
+    if (slot + count > this.given.size) return ERRNO.EINVAL;
+    if (!this.free.covered(slot, slot + count - 1)) return ERRNO.EBUSY;
+    this.free.clear(slot, slot + count - 1);
     return 0;
   }
 
@@ -115,16 +76,21 @@ export class NaiveArena {
   /** Memory that a user access reaches, or null for SIGSEGV. */
   user(page: number): Uint8Array | null {
     const mapped = this.pages.get(page);
-    if (mapped === this.scratch || page < 0 || page >= this.size) return null;
+    if (mapped === this.scratch || page < 0 || page >= this.given.size) return null;
     if (mapped) return mapped;
     this.free.clear(page, page);
-    const bytes = new Uint8Array(PAGE);
+    const bytes = new Uint8Array(this.given.pageSize);
     this.pages.set(page, bytes);
     return bytes;
   }
 
   private drop(page: number, count: number): void {
     for (let i = page; i < page + count; i++) this.pages.delete(i);
-    this.free.set(page, page + count - 1);
+    this.free.set(this.slot(page), this.slot(page) + count - 1);
+  }
+
+  /** Slot of a page: below user_vm_start the numbers wrap at the end of the band. */
+  private slot(page: number): number {
+    return page < 0 ? page + 2 ** 32 / this.given.pageSize : page;
   }
 }

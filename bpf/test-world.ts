@@ -25,7 +25,7 @@ import { BPF_STDERR, bpfProgStreamRead } from './stream.ts';
 export type Arch = 'x86_64' | 'arm64';
 export type Series = 'v2' | 'mainline';
 export const ARCHES: readonly Arch[] = ['x86_64', 'arm64'];
-const SERIES: readonly Series[] = ['v2', 'mainline'];
+export const SERIES: readonly Series[] = ['v2', 'mainline'];
 export const BOTH = ARCHES.flatMap((arch) => SERIES.map((series) => ({ arch, series })));
 
 /** kern_vm_start, scratch PTE and vmalloc range of the numbered scenarios (T1 and on). */
