@@ -219,8 +219,6 @@ export class Debugger {
       yield { title: 'walk', detail: `${level} ${hex(table)}[${index}] = ${hex(entry)}  ${what}` };
     }
     yield { title: 'fault', detail: kernel.arch.describeCode(fault.code) };
-    const stuck = vcpu.stuck(fault);
-    if (stuck !== null) return stuck;
     const events: Event[] = [];
     const unread = kernel.events.read((event) => void events.push(event));
     kernel.context.stepping = true;

@@ -26,8 +26,6 @@ export function* cpuWay(vcpu: Vcpu, ipName: string, limit: number): CpuWay {
     if (stop.reason === 'limit' && cpu.retired < end) continue;
     const fault = vcpu.takenBy(stop);
     if (fault === null) return endOf(stop as OtherStop);
-    const stuck = vcpu.stuck(fault);
-    if (stuck !== null) return stuck;
     const path = vcpu.enter(fault);
     if ('outcome' in path) return path;
     const done = vcpu.conclude(fault, yield* path);

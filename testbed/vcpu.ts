@@ -123,7 +123,7 @@ export class Vcpu {
   }
 
   /**
-   * Takes the outcome of a fault path and logs it.
+   * Takes the outcome of a fault path and logs it. A call that makes no progress ends here.
    * @returns `retry`: run the instruction again; `resume`: go on with the registers in `regs`; or how the call ended
    */
   conclude(fault: TakenFault, outcome: FaultOutcome): CallEnd | 'retry' | 'resume' {
@@ -135,9 +135,9 @@ export class Vcpu {
         }
         return { outcome: 'oops', lines: outcome.lines };
       case 'extable':
-        return 'resume';
+        return this.stuck(fault) ?? 'resume';
       default:
-        return 'retry';
+        return this.stuck(fault) ?? 'retry';
     }
   }
 
@@ -147,7 +147,7 @@ export class Vcpu {
   }
 
   /** Counts faults at one place. @returns the end of a call that makes no progress */
-  stuck(fault: TakenFault): CallEnd | null {
+  private stuck(fault: TakenFault): CallEnd | null {
     const { retired } = this.cpu;
     const same =
       fault.ip === this.lastIp && fault.va === this.lastVa && retired === this.lastRetired;
@@ -200,8 +200,6 @@ export class Vcpu {
 
   /** Runs the fault path to its end. `resume`: go on with the registers in `regs`. */
   private handle(fault: TakenFault): CallEnd | 'retry' | 'resume' {
-    const stuck = this.stuck(fault);
-    if (stuck !== null) return stuck;
     const path = this.enter(fault);
     if ('outcome' in path) return path;
     return this.conclude(fault, finish(path));
