@@ -1,6 +1,6 @@
 // faultline decode: a fault code or a page-table entry as a tree of named fields; oopses are decode-oops.ts's.
 import { decodeEsr, describeEsr } from '../arch/arm64/fault-code.ts';
-import { arm64EntryBits, decodeArm64Pte } from '../arch/arm64/pte-decode.ts';
+import { arm64EntrySummary, decodeArm64Pte } from '../arch/arm64/pte-decode.ts';
 import type { Field } from '../arch/fields.ts';
 import { decodePfErrorCode, describePfErrorCode } from '../arch/x86/fault-code.ts';
 import { decodeX86Pte, type X86Level, x86EntryBits } from '../arch/x86/pte-decode.ts';
@@ -13,6 +13,7 @@ export interface DecodeOptions {
   readonly level?: string;
   readonly granule?: string;
   readonly kbase?: string;
+  readonly explain?: boolean;
 }
 
 interface Decoded {
@@ -23,10 +24,11 @@ interface Decoded {
 
 const KINDS = ['pf', 'esr', 'pte-x86', 'pte-arm64', 'oops'];
 /** What each option is for. */
-const OPTION_KINDS: readonly ['level' | 'granule' | 'kbase', readonly string[]][] = [
+const OPTION_KINDS: readonly ['level' | 'granule' | 'kbase' | 'explain', readonly string[]][] = [
   ['level', ['pte-x86', 'pte-arm64']],
   ['granule', ['pte-arm64']],
   ['kbase', ['oops']],
+  ['explain', ['oops']],
 ];
 const X86_LEVELS: readonly X86Level[] = ['PML5', 'PML4', 'PDPT', 'PD', 'PT'];
 const ARM64_GRANULES: Readonly<Record<string, number>> = { '4K': 12, '16K': 14, '64K': 16 };
@@ -45,7 +47,7 @@ export async function decodeCommand(
   if (what === 'oops') {
     const kbase = options.kbase === undefined ? null : parseKbase(options.kbase);
     const { decodeOopsCommand } = await import('./decode-oops.ts');
-    return decodeOopsCommand(text ?? '-', kbase, options.json ?? false, io);
+    return decodeOopsCommand(text ?? '-', { ...options, kbase }, io);
   }
   if (text === undefined) {
     throw new CliError(`decode ${what}: there is no value`, 'give it in 0x hex or decimal');
@@ -104,7 +106,7 @@ function decode(what: string, value: bigint, options: DecodeOptions): Decoded {
       const rules = { granuleShift: granule(options), ds: false, lpa: false };
       return {
         title: `level ${level} descriptor`,
-        summary: arm64EntryBits(value, level, rules) || 'invalid',
+        summary: arm64EntrySummary(value, level, rules),
         fields: decodeArm64Pte(value, level, rules),
       };
     }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Field } from '../fields.ts';
-import { arm64EntryBits, decodeArm64Pte } from './pte-decode.ts';
+import { arm64EntryBits, arm64EntrySummary, decodeArm64Pte } from './pte-decode.ts';
 
 const told = (fields: readonly Field[]) =>
   Object.fromEntries(fields.map((one) => [one.name, one.meaning]));
@@ -102,5 +102,11 @@ describe('the short form', () => {
     [0x701n, 0, ''],
   ])('of %i at level %i', (desc, level, words) => {
     expect(arm64EntryBits(desc, level)).toBe(words);
+  });
+
+  it('of a summary names what has no attributes', () => {
+    const words = [0x9f7f_f0003n, 0x701n, 0n, 0x703n].map((desc) => arm64EntrySummary(desc, 1));
+    expect(words).toEqual(['table', 'AttrIndx0 SH3 AF', 'invalid', 'table']);
+    expect(arm64EntrySummary(0x701n, 0)).toBe('invalid');
   });
 });

@@ -167,3 +167,8 @@ export function arm64EntryBits(
     ...words(LEAF_WORDS),
   ].join(' ');
 }
+
+/** The same in a summary, which is never empty: a table may have no attribute, and an invalid descriptor has none. */
+export function arm64EntrySummary(entry: bigint, level: number, rules?: Arm64EntryRules): string {
+  return arm64EntryBits(entry, level, rules) || kindOf(entry, level, rules ?? RULES_4K);
+}
