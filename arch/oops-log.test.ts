@@ -66,6 +66,23 @@ describe('an oops of x86', () => {
     expect(levels(old)).toEqual([39, 39]);
   });
 
+  it('is read as 3.10 wrote it, with addresses before its symbols', () => {
+    const rip = 'RIP: 0010:[<ffffffff812a4b3c>]  [<ffffffff812a4b3c>] do_thing+0x1c/0x60';
+    const text = [
+      '[ 1234.567890] [T1234] BUG: unable to handle kernel paging request at ffffc90028069018',
+      '[ 1234.567891] IP: [<ffffffff812a4b3c>] do_thing+0x1c/0x60',
+      '[ 1234.567892] PGD 41e067067 PUD 41e068067 PMD 0 ',
+      '[ 1234.567893] Oops: 0002 [#1] SMP ',
+      `[ 1234.567897] ${rip}`,
+      '[ 1234.567900] Call Trace:',
+      '[ 1234.567901]  [<ffffffff8120f2a6>] ? vfs_read+0x96/0x170',
+      '[ 1234.567902]  [<ffffffff8120f2b6>] vfs_write+0x96/0x170',
+    ].join('\n');
+    const report = only(text);
+    expect(report).toMatchObject({ code: 2n, where: 'do_thing+0x1c/0x60', trace: ['vfs_write'] });
+    expect(levels(report)).toEqual([39, 30, 21]);
+  });
+
   it('is read without its head and with half of its last line', () => {
     const cut = only(log('truncated.log'));
     expect(cut).toMatchObject({

@@ -4,6 +4,7 @@
 // null. Left out: telling apart reports that two CPUs print at the same time, and oopses other than page faults.
 import type { AccessName } from '../emulator/events.ts';
 import { EC_IABT_CUR } from './arm64/fault-code.ts';
+import { type PrintedLine, printedLine } from './oops-lines.ts';
 import { PF_I, PF_W } from './x86/fault-code.ts';
 
 export interface OopsReport {
@@ -32,6 +33,8 @@ export interface OopsReport {
   instruction: Uint8Array | null;
   /** Functions of the call trace, innermost first, without those the unwinder only found lying about. */
   readonly trace: string[];
+  /** What was recognised of it, up to its end marker, with the functions that print it. */
+  readonly lines: PrintedLine[];
 }
 
 /** Every oops in a log, in its order. Never throws. */
@@ -86,6 +89,7 @@ class Reader {
       this.begin(arch, number);
       this.current!.message = message;
       this.current!.addr = word(addr);
+      this.keep(line);
       return;
     }
     if (this.current === null || this.ended) {
@@ -94,6 +98,7 @@ class Reader {
       if (body === undefined) return;
       this.begin(body[1], number);
     }
+    this.keep(line);
     if (ENDS.test(line)) this.ended = true;
     else if (this.current!.arch === 'x86_64') this.x86(this.current!, line);
     else this.arm64(this.current!, line);
@@ -115,10 +120,16 @@ class Reader {
       registers: new Map(),
       instruction: null,
       trace: [],
+      lines: [],
     };
     this.reports.push(this.current);
     this.ended = false;
     this.inTrace = false;
+  }
+
+  private keep(line: string): void {
+    const printed = printedLine(this.current!.arch, line);
+    if (printed !== null) this.current!.lines.push(printed);
   }
 
   private x86(report: OopsReport, line: string): void {
@@ -132,7 +143,7 @@ class Reader {
     if (/\bBAD\s*$/.test(line) && report.entries.length > 0) {
       report.entries = [...report.entries, { name: unreadable(report.entries), value: null }];
     }
-    const rip = /\bRIP: [0-9a-f]{4}:(?:\[<[0-9a-f]+>\] )?(?:\[<[0-9a-f]+>\] )?(\S+)/.exec(line);
+    const rip = /\bRIP: [0-9a-f]{4}:(?:\[<[0-9a-f]+>\]\s+){0,2}(\S+)/.exec(line);
     if (rip !== null) report.where ??= rip[1];
     for (const [, name, value] of line.matchAll(/\b(R[A-Z0-9]{2}): ([0-9a-f]{16})\b/g)) {
       setOnce(report.registers, name.toLowerCase().replace(/^r0/, 'r'), word(value));

@@ -9,6 +9,7 @@ import { evaluate } from './debug-expression.ts';
 import { arenaLines, breakpointLines, faultLines, symbolText } from './debug-info.ts';
 import { CliError } from './errors.ts';
 import { located } from './execute.ts';
+import type { Explainer } from './explain.ts';
 import { placeText, stepLines } from './tell.ts';
 import { walkLines } from './walk.ts';
 
@@ -57,10 +58,18 @@ export class DebugCommands {
   private readonly debug: Debugger;
   private readonly scenario: Scenario;
   private readonly out: (text: string) => void;
+  private readonly explainer: Explainer | null;
   private readonly handlers: Readonly<Record<string, Handler>>;
 
-  constructor(debug: Debugger, scenario: Scenario, out: (text: string) => void) {
+  /** @param explainer tells what is printed, and by whom; null: it is told plainly */
+  constructor(
+    debug: Debugger,
+    scenario: Scenario,
+    out: (text: string) => void,
+    explainer: Explainer | null = null,
+  ) {
     this.debug = debug;
+    this.explainer = explainer;
     this.scenario = scenario;
     this.out = out;
     this.handlers = {
@@ -263,7 +272,7 @@ export class DebugCommands {
   }
 
   private result(step: StepRun): void {
-    this.lines(stepLines(this.debug.run, step));
+    this.lines(stepLines(this.debug.run, step, undefined, this.explainer?.take()));
   }
 
   private symbol(ip: VirtAddr): string {

@@ -3,6 +3,7 @@ import { Debugger } from '../testbed/debugger.ts';
 import { DebugCommands } from './debug-commands.ts';
 import { EXIT, isUserError } from './errors.ts';
 import { openRun, pickArch, worldOf } from './execute.ts';
+import { Explainer } from './explain.ts';
 import { loadHost } from './host.ts';
 import type { Io } from './io.ts';
 import { type ProgramOptions, scenarioFrom } from './program.ts';
@@ -11,6 +12,8 @@ export interface DebugOptions extends ProgramOptions {
   readonly batch?: boolean;
   readonly ex?: readonly string[];
   readonly json?: boolean;
+  /** Say of every printed line which kernel function prints it. */
+  readonly explain?: boolean;
 }
 
 interface WrongCommand {
@@ -32,7 +35,9 @@ export async function debugCommand(file: string, options: DebugOptions, io: Io):
     const out = options.json
       ? (text: string) => void lines.push(...text.replace(/\n$/, '').split('\n'))
       : io.out;
-    const commands = new DebugCommands(new Debugger(run), scenario, out);
+    const explainer = options.explain ? new Explainer(arch) : null;
+    if (explainer !== null) run.kernel.events.read((event) => explainer.read(event));
+    const commands = new DebugCommands(new Debugger(run), scenario, out, explainer);
     const error = await drive(commands, options, io);
     const pass = !commands.differs;
     if (options.json) {

@@ -19,10 +19,13 @@ interface Report {
   readonly walk: readonly { name: string; level: string; value: string }[];
   readonly recovery: Record<string, unknown> | null;
   readonly scenario: string;
+  readonly explained: readonly { readonly text: string; readonly function: string }[];
 }
 
 async function decode(log: string, ...options: string[]): Promise<Report[]> {
-  const run = await faultline(['decode', 'oops', '--json', ...options], { stdin: log });
+  const run = await faultline(['decode', 'oops', '--json', '--explain', ...options], {
+    stdin: log,
+  });
   expect([run.exitCode, run.stderr]).toEqual([0, '']);
   return JSON.parse(run.stdout).reports;
 }
@@ -51,13 +54,18 @@ describe.each(OWN)('the oops of %s', (name, zone, inRange) => {
       /^arch: (.*)$/m.exec(text)?.[1].includes(arch),
     );
     for (const arch of archs) {
-      const { log, steps } = runYaml(host, text, arch);
+      const { log, steps, events } = runYaml(host, text, arch);
       const call = steps.findLast(({ seen }) => seen.kind === 'call')?.seen;
       if (call?.kind !== 'call') throw new Error('no call');
       const fault = call.faults.at(call.faults.length - 1);
       const stamped = log.map((line, i) => `[   12.${345678 + i}] ${line}`).join('\r\n');
       const [report, ...others] = await decode(stamped, '--kbase', KBASE[arch]);
       expect(others).toEqual([]);
+      const said = events.flat().flatMap((event) => (event.type === 'printk' ? [event] : []));
+      const end = said.findIndex(({ text }) => text.includes('end trace'));
+      expect(report.explained.map(({ text, function: by }) => [text, by])).toEqual(
+        said.slice(0, end + 1).map(({ text, by }) => [text.trim(), by]),
+      );
       expect(report).toMatchObject({
         arch,
         addr: `0x${fault.addr.toString(16)}`,

@@ -1,6 +1,6 @@
 // faultline decode oops: what an oops in a kernel log says, and a scenario to start from.
 import { decodeEsr, describeEsr } from '../arch/arm64/fault-code.ts';
-import { arm64EntryBits } from '../arch/arm64/pte-decode.ts';
+import { arm64EntrySummary } from '../arch/arm64/pte-decode.ts';
 import { accessOf, levelOf, type OopsReport, parseOopsLog } from '../arch/oops-log.ts';
 import { decodePfErrorCode, describePfErrorCode } from '../arch/x86/fault-code.ts';
 import { LEVEL_BY_SHIFT, x86EntryBits } from '../arch/x86/pte-decode.ts';
@@ -9,17 +9,25 @@ import { type Disassembler, loadDisassembler } from '../emulator/disassembler.ts
 import { isNotPresent, programsOf, relationTo, scenarioOf } from '../testbed/oops-scenario.ts';
 import { fieldLines, fieldToJson } from './decode.ts';
 import { CliError, EXIT } from './errors.ts';
+import { explained, explainedJson } from './explain.ts';
 import { nameOf, readBytes } from './files.ts';
 import { type Io, paint } from './io.ts';
 
+export interface DecodeOopsOptions {
+  /** kern_vm_start of the arena that is suspected. */
+  readonly kbase: bigint | null;
+  readonly json?: boolean;
+  /** Say of every line of the report which kernel function prints it. */
+  readonly explain?: boolean;
+}
+
 /**
- * @param file a log, or - for standard input. @param kbase kern_vm_start of the arena that is suspected
+ * @param file a log, or - for standard input
  * @returns the exit code
  */
 export async function decodeOopsCommand(
   file: string,
-  kbase: bigint | null,
-  json: boolean,
+  { kbase, json = false, explain = false }: DecodeOopsOptions,
   io: Io,
 ): Promise<number> {
   // Consoles print bytes that are no text: those become question marks, and match nothing.
@@ -32,7 +40,10 @@ export async function decodeOopsCommand(
   }
   const disassembler = await loadDisassembler();
   if (json) {
-    const documents = reports.map((report) => documentOf(report, kbase, disassembler));
+    const documents = reports.map((report) => ({
+      ...documentOf(report, kbase, disassembler),
+      ...(explain ? { explained: explainedJson(report.arch, report.lines) } : {}),
+    }));
     io.out(`${JSON.stringify({ reports: documents }, null, 2)}\n`);
     return EXIT.ok;
   }
@@ -41,6 +52,9 @@ export async function decodeOopsCommand(
     const title = `oops ${i + 1} of ${reports.length}, line ${report.line}`;
     io.out(`${paint(io, 'bold', title)}: ${report.arch}, ${report.message ?? 'head missing'}\n`);
     for (const line of linesOf(report, kbase, disassembler)) io.out(`${line}\n`);
+    if (!explain) return;
+    io.out('  report\n');
+    for (const line of explained(report.arch, report.lines, '    ')) io.out(`${line}\n`);
   });
   return EXIT.ok;
 }
@@ -70,7 +84,7 @@ function entryText(report: OopsReport, name: string, value: bigint | null) {
   const rules = { granuleShift: Math.log2(report.pageSize ?? 4096), ds: false, lpa: false };
   return {
     level: `level ${level}`,
-    bits: value === null ? 'cannot be read' : arm64EntryBits(value, level, rules) || 'invalid',
+    bits: value === null ? 'cannot be read' : arm64EntrySummary(value, level, rules),
   };
 }
 

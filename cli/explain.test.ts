@@ -53,8 +53,26 @@ describe('run --explain', () => {
     expect(explainer.take()).toEqual([]);
   });
 
-  it('has no JSON form', async () => {
-    const run = await faultline(['run', 'fixtures/first-fault.yaml', '--explain', '--json']);
-    expect(run.exitCode).toBe(2);
+  it('is a list of lines in a document', async () => {
+    const argv = ['run', 'fixtures/t06-lower-guard.yaml', '--arch', 'arm64', '--explain', '--json'];
+    const run = await faultline(argv);
+    expect(run.exitCode).toBe(0);
+    const { explained, oops } = JSON.parse(run.stdout);
+    expect(explained.map(({ text }: { text: string }) => text)).toEqual(oops);
+    expect(explained[0]).toEqual({
+      text: expect.stringContaining('Unable to handle kernel paging request'),
+      function: 'die_kernel_fault',
+      source: 'arch/arm64/mm/fault.c',
+      standing: 'read',
+    });
+  });
+});
+
+describe('debug --explain', () => {
+  it('says it of the report at the end', async () => {
+    const argv = ['debug', 'fixtures/t06-lower-guard.yaml', '--arch', 'x86_64', '--explain'];
+    const run = await faultline([...argv, '--batch', '-ex', 'continue']);
+    expect([run.exitCode, run.stderr]).toEqual([0, '']);
+    expect(run.stdout).toMatch(/\| #PF: error_code.*\n {6}in show_fault_oops\(\), arch\/x86/);
   });
 });

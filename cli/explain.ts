@@ -1,14 +1,10 @@
-// run --explain: of every line that a step printed to the kernel log or to its program's stderr, the kernel function that
-// prints it, and how well that function's text is known.
+// --explain: of every line of a report, whether a step printed it or a log holds it, the kernel function that prints it,
+// and how well that function's text is known.
+
+import type { PrintedLine } from '../arch/oops-lines.ts';
 import type { Event } from '../emulator/events.ts';
 import type { ArchName } from '../testbed/scenario.ts';
 import { STANDINGS } from './standings.ts';
-
-/** A line, and the function in which it was printed. */
-interface Said {
-  readonly text: string;
-  readonly by: string;
-}
 
 const KNOWN = {
   read: 'its text was read',
@@ -19,8 +15,8 @@ const KNOWN = {
 /** A reader of events that keeps what was printed. */
 export class Explainer {
   private readonly arch: ArchName;
-  private log: Said[] = [];
-  private stderr: Said[] = [];
+  private log: PrintedLine[] = [];
+  private stderr: PrintedLine[] = [];
 
   constructor(arch: ArchName) {
     this.arch = arch;
@@ -31,6 +27,14 @@ export class Explainer {
     else if (event.type === 'streamWrite' && !event.dropped) {
       this.stderr.push(...linesOf(event.text));
     }
+  }
+
+  /** What was said since the last call, for a document. */
+  takeJson(): ExplainedLine[] {
+    const said = explainedJson(this.arch, [...this.log, ...this.stderr]);
+    this.log = [];
+    this.stderr = [];
+    return said;
   }
 
   /** Lines to print for what was said since the last call. */
@@ -44,26 +48,41 @@ export class Explainer {
     return lines;
   }
 
-  private block(title: string, said: readonly Said[]): string[] {
-    const lines: string[] = said.length === 0 ? [] : [title];
-    said.forEach(({ text, by }, i) => {
-      lines.push(`  | ${text}`.trimEnd());
-      // A function that printed several lines is named below the last.
-      if (said[i + 1]?.by !== by) lines.push(`      in ${this.describe(by)}`);
-    });
-    return lines;
-  }
-
-  private describe(by: string): string {
-    const folder = this.arch === 'x86_64' ? 'x86' : 'arm64';
-    const standing = STANDINGS[`${folder} ${by}`] ?? STANDINGS[by];
-    if (standing === undefined) return `${by}(): nothing is said of it`;
-    return `${by}(), ${standing[0]}: ${KNOWN[standing[1]]}`;
+  private block(title: string, said: readonly PrintedLine[]): string[] {
+    return said.length === 0 ? [] : [title, ...explained(this.arch, said, '  ')];
   }
 }
 
+/** The lines, each behind a bar; below the last of several that a function printed, that function. */
+export function explained(arch: ArchName, said: readonly PrintedLine[], margin: string): string[] {
+  return said.flatMap(({ text, by }, i) => [
+    `${margin}| ${text}`.trimEnd(),
+    ...(said[i + 1]?.by === by ? [] : [`${margin}    in ${describe(arch, by)}`]),
+  ]);
+}
+
+/** A line in a document; `source` and `standing` are null where nothing is said of its function. */
+type ExplainedLine = Record<'text' | 'function', string> &
+  Record<'source' | 'standing', string | null>;
+
+/** The same for a document. */
+export const explainedJson = (arch: ArchName, said: readonly PrintedLine[]): ExplainedLine[] =>
+  said.map(({ text, by }) => {
+    const [source = null, standing = null] = standingOf(arch, by) ?? [];
+    return { text, function: by, source, standing };
+  });
+
+const standingOf = (arch: ArchName, by: string) =>
+  STANDINGS[`${arch === 'x86_64' ? 'x86' : 'arm64'} ${by}`] ?? STANDINGS[by];
+
+function describe(arch: ArchName, by: string): string {
+  const standing = standingOf(arch, by);
+  if (standing === undefined) return `${by}(): nothing is said of it`;
+  return `${by}(), ${standing[0]}: ${KNOWN[standing[1]]}`;
+}
+
 /** A report's head and the stack below it are one message of two functions; what a program prints has no such head. */
-function linesOf(text: string): Said[] {
+function linesOf(text: string): PrintedLine[] {
   const lines = text.replace(/\n$/, '').split('\n');
   if (!text.startsWith('ERROR: Arena ')) {
     return lines.map((line) => ({ text: line, by: 'bpf_stream_vprintk' }));

@@ -25,6 +25,8 @@ const archOption = () =>
 const seriesOption = () =>
   new Option('--series <name>', 'revision of the patch').choices(['v2', 'mainline'] as const);
 const jsonOption = () => new Option('--json', 'print one JSON document');
+const explainOption = () =>
+  new Option('--explain', 'say of every printed line which kernel function prints it');
 const assemblerOption = () =>
   new Option('--assembler <name>', 'who assembles text: ours, or GNU as where it is installed')
     .choices(['keystone', 'gnu'] as const)
@@ -66,7 +68,7 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
   fileCommand('run <file>', 'run a scenario, assembly or object and tell the story of its faults')
     .option('--schedule <text>', 'schedule of several CPUs, as "0:3 1:2 0:*"')
     .option('--trace <list>', 'what else to print: faults, walks, insns, separated by commas')
-    .option('--explain', 'say of every printed line which kernel function prints it')
+    .addOption(explainOption())
     .action(async (file, options) => {
       exitCode = await (await import('./run.ts')).runCommand(file, options, io);
     });
@@ -91,6 +93,7 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
       'execute a debugger command first (-ex too; may be repeated)',
       collect,
     )
+    .addOption(explainOption())
     .action(async (file, options) => {
       exitCode = await (await import('./debug.ts')).debugCommand(file, options, io);
     });
@@ -110,6 +113,7 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     .option('--level <name>', 'level of a page-table entry')
     .option('--granule <size>', 'arm64 granule: 4K, 16K, 64K')
     .option('--kbase <hex>', 'kern_vm_start of the arena that an oops may have to do with')
+    .addOption(explainOption())
     .action(async (what, value, options) => {
       exitCode = await (await import('./decode.ts')).decodeCommand(what, value, options, io);
     });

@@ -1,4 +1,5 @@
 // faultline run: one file, and the story of its faults.
+import type { RunHost } from '../testbed/run.ts';
 import type { ArchName, Scenario } from '../testbed/scenario.ts';
 import { Story } from '../testbed/story.ts';
 import { CliError, EXIT } from './errors.ts';
@@ -24,9 +25,6 @@ const FULL = 3;
 /** @returns the exit code */
 export async function runCommand(file: string, options: RunOptions, io: Io): Promise<number> {
   const traces = parseTraces(options.trace);
-  if (options.explain && options.json) {
-    throw new CliError('--explain has no --json form', 'leave one of them out');
-  }
   const scenario = scenarioFrom(file, options, io);
   if (options.schedule !== undefined) {
     throw new CliError('--schedule needs a scenario with several CPUs', 'leave it out');
@@ -35,15 +33,31 @@ export async function runCommand(file: string, options: RunOptions, io: Io): Pro
   const host = await loadHost(options.assembler);
   const replay = replayOptions(options);
   const done = archs.map((arch, i): Executed => {
-    if (options.json) return execute(host, scenario, arch, { replayOptions: replay });
-    if (i > 0) io.out('\n');
     const explainer = options.explain ? new Explainer(arch) : null;
+    if (options.json) return document(host, scenario, arch, replay, explainer);
+    if (i > 0) io.out('\n');
     return tell(io, scenario, arch, traces, explainer, (watch) =>
       execute(host, scenario, arch, watch),
     );
   });
   if (options.json) io.out(`${JSON.stringify(documentOf(done), null, 2)}\n`);
   return done.every(({ pass }) => pass) ? EXIT.ok : EXIT.differs;
+}
+
+/** Runs one world for its document. */
+function document(
+  host: RunHost,
+  scenario: Scenario,
+  arch: ArchName,
+  replayOptions: string,
+  explainer: Explainer | null,
+): Executed {
+  if (explainer === null) return execute(host, scenario, arch, { replayOptions });
+  const executed = execute(host, scenario, arch, {
+    replayOptions,
+    prepare: (run) => void run.kernel.events.read((event) => explainer.read(event)),
+  });
+  return { ...executed, document: { ...executed.document, explained: explainer.takeJson() } };
 }
 
 /** One run's own document; of several the one that `faultline test` prints. */
