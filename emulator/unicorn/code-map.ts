@@ -17,6 +17,8 @@ const INTERCEPT: Trap = { action: 'intercept' };
 
 interface CodePage {
   readonly pa: number;
+  /** What was there when it was scanned. */
+  readonly copy: Uint8Array;
   /** Addresses of what the core does not survive translating. */
   readonly fatal: readonly bigint[];
 }
@@ -67,6 +69,16 @@ export class CodeMap {
     return this.scan(page, pa, old);
   }
 
+  /** True unless all code is byte for byte what it was when it was scanned. The core itself notices what it stores. */
+  differs(): boolean {
+    const { bytes, base } = this.ram;
+    for (const { pa, copy } of this.pages.values()) {
+      const at = pa - base;
+      if (Buffer.compare(bytes.subarray(at, at + PAGE), copy) !== 0) return true;
+    }
+    return false;
+  }
+
   /** The code may have changed. @returns true if {@link fatal} changed */
   forget(): boolean {
     this.forgetForms();
@@ -80,7 +92,7 @@ export class CodeMap {
     const code = this.ram.bytes.subarray(pa - this.ram.base, pa - this.ram.base + PAGE);
     const base = BigInt(page) << 12n;
     const fatal = this.instructions.fatal(code).map((at) => base + BigInt(at));
-    this.pages.set(page, { pa, fatal });
+    this.pages.set(page, { pa, copy: code.slice(), fatal });
     for (const va of old?.fatal ?? []) this.fatal.delete(va);
     for (const va of fatal) this.fatal.add(va);
     return fatal.length > 0 || (old?.fatal.length ?? 0) > 0;

@@ -39,6 +39,12 @@ interface Dialect {
   readonly halt: string | number[];
   readonly haltName: string;
   readonly jumpToPointer: string | number[];
+  /** Stores `number` at [pointer], then goes to offset 0x100, where a victim gives the counter a value and halts. */
+  readonly patcher: {
+    readonly start: string | number[];
+    readonly number: string;
+    readonly victim: (value: number) => string | number[];
+  };
 }
 
 const DIALECTS: readonly Dialect[] = [
@@ -58,6 +64,12 @@ const DIALECTS: readonly Dialect[] = [
     halt: 'f4',
     haltName: 'hlt',
     jumpToPointer: 'ffe7',
+    // mov [rdi],rax; jmp 0x100; mov ecx,value; hlt
+    patcher: {
+      start: '488907 e9f8000000',
+      number: 'rax',
+      victim: (value) => `b9${value.toString(16).padStart(2, '0')}000000 f4 9090`,
+    },
   },
   {
     description: arm64,
@@ -75,6 +87,12 @@ const DIALECTS: readonly Dialect[] = [
     halt: [0xd503207f],
     haltName: 'wfi',
     jumpToPointer: [0xd61f0020],
+    // str x0,[x1]; b 0x100; mov x2,#value; wfi
+    patcher: {
+      start: [0xf9000020, 0x1400003f],
+      number: 'x0',
+      victim: (value) => [0xd2800002 | (value << 5), 0xd503207f],
+    },
   },
 ];
 
@@ -333,6 +351,48 @@ describe.each(VARIANTS)('$variant', ({ engine, counting }) => {
       m.set({ [ip]: CODE });
       expect(m.cpu.run(100).reason).toBe('halt');
       if (counting) expect(m.cpu.retired).toBe(3);
+    });
+
+    it('runs code put back in place of other code', () => {
+      const m = machine(description, loop.code);
+      const original = m.ram.read(CODE_PA, 64);
+      const run = () => {
+        m.set({ [ip]: CODE, [dialect.sum]: 0n });
+        expect(m.cpu.run(100).reason).toBe('halt');
+        return m.get(dialect.sum);
+      };
+      expect(run()).toBe(15n);
+      m.load(CODE_PA, join(repeat(dialect.nop, 3), dialect.halt));
+      m.cpu.flushCode();
+      // Nothing ran meanwhile: the first code's blocks may still be there.
+      m.ram.write(CODE_PA, original);
+      m.cpu.flushCode();
+      expect(run()).toBe(15n);
+      m.load(CODE_PA, join(repeat(dialect.nop, 3), dialect.halt));
+      m.cpu.flushCode();
+      expect(run()).toBe(0n);
+      m.ram.write(CODE_PA, original);
+      m.cpu.flushCode();
+      expect(run()).toBe(15n);
+    });
+
+    it('runs code put back after the guest itself had changed it', () => {
+      const { start, victim, number } = dialect.patcher;
+      const m = machine(description, start);
+      m.load(CODE_PA + 0x100, victim(1));
+      m.pages.map(DATA, CODE_PA, PERM_R | PERM_W);
+      const run = (offset: bigint) => {
+        m.set({ [ip]: CODE + offset });
+        expect(m.cpu.run(100).reason).toBe('halt');
+        return m.get(dialect.counter);
+      };
+      expect(run(0x100n)).toBe(1n);
+      m.load(DATA_PA, victim(2));
+      m.set({ [dialect.pointer]: DATA + 0x100n, [number]: m.ram.read64(DATA_PA) });
+      expect(run(0n)).toBe(2n);
+      m.load(CODE_PA + 0x100, victim(1));
+      m.cpu.flushCode();
+      expect(run(0x100n)).toBe(1n);
     });
 
     it('runs other code when its page moves to another frame', () => {

@@ -116,11 +116,13 @@ export class UnicornCpu implements Cpu {
 
   run(limit: number, onFault?: FaultHandler): Stop {
     this.checkIdle();
+    this.settleCode();
     return this.runner.drive(limit, onFault ?? null, 0);
   }
 
   step(): Stop {
     this.checkIdle();
+    this.settleCode();
     return this.runner.drive(1, null, 1);
   }
 
@@ -141,10 +143,22 @@ export class UnicornCpu implements Cpu {
     this.core.flushTlbPage(va);
   }
 
+  /** Takes effect when the core runs next: often the same code has been put back by then, and its blocks still hold. */
   flushCode(): void {
     this.check();
+    this.codeWritten = true;
+    if (this.runner.running) this.settleCode();
+  }
+
+  private codeWritten = false;
+
+  private settleCode(): void {
+    if (!this.codeWritten) return;
+    this.codeWritten = false;
+    const { core } = this;
+    if (!core.fills.mayWriteCode() && !core.code.differs()) return;
     this.counter?.forgetBlocks();
-    this.core.flushCode();
+    core.flushCode();
   }
 
   get interceptor(): Interceptor | null {

@@ -1,7 +1,7 @@
 // Answers the library's requests for translations from the translator that the vCPU was given, and keeps what was
 // refused: the fault is worked out from it when the entry has ended (stops.ts), or repaired on the spot.
 import { hi32, lo32 } from '../bits.ts';
-import { type AccessKind, FETCH, PERM_X, type Translator } from '../engine.ts';
+import { type AccessKind, FETCH, PERM_W, PERM_X, type Translator } from '../engine.ts';
 import type { Ram } from '../ram.ts';
 import {
   answerFill,
@@ -59,6 +59,8 @@ export class Fills {
   /** Our machine code is to flush pages when the callback has returned. */
   private flushes = false;
   private answering = false;
+  /** 1 for each frame that the core was ever allowed to write. */
+  private readonly writable: Uint8Array;
   private reconsidered = false;
   private pa = 0;
   private perms = 0;
@@ -86,6 +88,7 @@ export class Fills {
     this.ram = ram;
     this.translator = translator;
     this.code = code;
+    this.writable = new Uint8Array(ram.size / FRAME);
     this.data = owner.memory.take(4 * (FLUSH_PAGES + 2 * MAX_FLUSHES));
     this.callback = native
       ? makeCallback('fillHalves', this.fillHalves)
@@ -146,6 +149,14 @@ export class Fills {
     if (!this.ram.contains(pa, FRAME)) return false;
     this.fetch(Number(ip >> 12n), pa);
     return true;
+  }
+
+  /** True if the core may have stored into code that it ran: it need not be what was scanned, nor stay so. */
+  mayWriteCode(): boolean {
+    for (const frame of this.code.executedFrames) {
+      if (this.writable[frame - this.ram.base / FRAME] !== 0) return true;
+    }
+    return false;
   }
 
   /** Has the fill under way refused, so that its instruction does nothing and can be begun again. */
@@ -220,6 +231,7 @@ export class Fills {
     if (kind === FETCH) this.fetch(hi * 0x10_0000 + (lo >>> 12), pa);
     // The library would fetch from the page without asking.
     else if (!this.code.executedFrames.has(pa / FRAME)) this.perms &= ~PERM_X;
+    if (this.perms & PERM_W) this.writable[(pa - this.ram.base) / FRAME] = 1;
     return true;
   }
 
