@@ -168,7 +168,7 @@ export class Core implements FillsOwner {
   isStray(hi: number, lo: number): boolean {
     if (this.exception !== NOTHING) return true;
     const page = hi * 0x10_0000 + (lo >>> 12);
-    if (page === NOWHERE_PAGE) return true;
+    if (page === NOWHERE_PAGE) return this.ip() >> 12n !== NOWHERE >> 12n;
     if (this.code.fatal.size === 0 || !this.window) return false;
     const current = this.window.ipHi() * 0x10_0000 + (this.window.ipLo() >>> 12);
     return page !== current && page !== current + 1;
