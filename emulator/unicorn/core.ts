@@ -266,10 +266,19 @@ export class Core implements FillsOwner {
   enter(ip: bigint, count: number): number {
     this.fills.reset();
     this.exception = NOTHING;
-    const error = this.binding.emuStart(this.handle, ip, 0, 0, count);
+    const error = this.start(ip, count);
     if (this.fills.strayed) this.flushTlb();
     this.fills.strayed = false;
     return error;
+  }
+
+  private start(ip: bigint, count: number): number {
+    this.running = true;
+    try {
+      return this.binding.emuStart(this.handle, ip, 0, 0, count);
+    } finally {
+      this.running = false;
+    }
   }
 
   /** First byte of the refused access, after an entry that a refused fill ended; null if the library does not tell. */
@@ -279,11 +288,20 @@ export class Core implements FillsOwner {
     return exact !== null && exact >> 12n === this.fills.refusedPage() >> 12n ? exact : null;
   }
 
+  /** Set while the core runs: what is dropped then is dropped within a fill. */
+  running = false;
+
   flushTlb(): void {
+    if (this.running) this.fills.reconsider();
     this.binding.control(this.handle, uc.UC_CTL_TLB_FLUSH);
   }
 
+  /**
+   * Blocks of one page lead to each other without asking for it again: where it is the page of the code itself, the
+   * instruction under way is begun again, and fetched.
+   */
   flushTlbPage(va: bigint): void {
+    if (this.running && this.ip() >> 12n === va >> 12n) this.fills.reconsider();
     if (this.fills.flushLater(va)) return;
     if (this.flushPage && this.window) {
       this.flushPage.call(this.window.cpu, va, this.flushPage.modes);
