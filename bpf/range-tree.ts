@@ -1,6 +1,7 @@
 // kernel/bpf/range_tree.c: the set of free slots of an arena, as maximal disjoint intervals under two orders. The
 // kernel keeps an interval tree by address and an rbtree by size; here they are two sorted lists with the same order,
 // ties included. Left out: the trees' balance, and locking, which is the caller's as in the kernel.
+import { type Restore, SAVE, type Saveable, SavedCopy } from '../emulator/snapshot.ts';
 import { ERRNO, type KernelContext } from '../mm/context.ts';
 import { SortedList } from './sorted-list.ts';
 
@@ -15,7 +16,7 @@ export interface RangeNode {
 const rnSize = (rn: RangeNode): number => rn.last - rn.start + 1;
 
 /** struct range_tree. Slots are below 2^32 - 1, lengths at least 1; an arena has no slot near that bound. */
-export class RangeTree {
+export class RangeTree implements Saveable {
   private readonly kernel: KernelContext;
   /** it_root: by start, which is by last too, since the nodes are disjoint. */
   private readonly byStart = new SortedList<RangeNode>((a, b) => a.start < b.start);
@@ -27,6 +28,7 @@ export class RangeTree {
     (a, b) => rnSize(a) < rnSize(b) || (rnSize(a) === rnSize(b) && a.stamp < b.stamp),
   );
   private stamp = 0;
+  private readonly saved = new SavedCopy();
 
   constructor(kernel: KernelContext) {
     this.kernel = kernel;
@@ -106,8 +108,21 @@ export class RangeTree {
    * @kernel range_tree_destroy kernel/bpf/range_tree.c read
    */
   destroy(): void {
+    this.saved.changed();
     this.byStart.clear();
     this.bySize.clear();
+  }
+
+  [SAVE](): Restore {
+    return this.saved.save(() => {
+      const { stamp } = this;
+      const nodes = this.nodes().map((rn) => ({ ...rn }));
+      return () => {
+        this.destroy();
+        for (const rn of nodes) this.add({ ...rn });
+        this.stamp = stamp;
+      };
+    });
   }
 
   private merge(
@@ -152,11 +167,17 @@ export class RangeTree {
 
   private insert(rn: RangeNode): void {
     rn.stamp = ++this.stamp;
+    this.add(rn);
+  }
+
+  private add(rn: RangeNode): void {
+    this.saved.changed();
     this.byStart.insert(rn);
     this.bySize.insert(rn);
   }
 
   private remove(rn: RangeNode): void {
+    this.saved.changed();
     this.byStart.remove(rn);
     this.bySize.remove(rn);
   }

@@ -2,6 +2,7 @@
 // message is staged and then committed whole or not at all. Two revisions: v2 is the 6.17 file, mainline the newest
 // one; they differ in messages past the print buffer. Left out: element memory and its failure, poll and stream fds,
 // printf formats (text comes formatted), the read lock (a read is one step).
+import { type Restore, SAVE, type Saveable, SavedCopy } from '../emulator/snapshot.ts';
 import { ERRNO, type KernelContext } from '../mm/context.ts';
 import type { BpfProg } from './prog.ts';
 
@@ -30,12 +31,13 @@ interface Pending {
 }
 
 /** struct bpf_stream */
-export class BpfStream {
+export class BpfStream implements Saveable {
   /** Bytes charged: pending ones, and those of elements that are read in part. */
   capacity = 0;
   private log: Pending[] = [];
   /** Elements before it are read. */
   private head = 0;
+  private readonly saved = new SavedCopy();
 
   /** True if bpf_stream_consume_capacity() would grant `length` (at least 1) bytes. */
   hasRoom(length: number): boolean {
@@ -49,12 +51,14 @@ export class BpfStream {
   consume(length: number): number {
     const full = this.capacity >= BPF_STREAM_MAX_CAPACITY;
     if (full || this.capacity + length >= BPF_STREAM_MAX_CAPACITY) return ERRNO.ENOSPC;
+    this.saved.changed();
     this.capacity += length;
     return 0;
   }
 
   /** Adds elements whose bytes are charged already. */
   append(lines: readonly StreamLine[]): void {
+    this.saved.changed();
     for (const line of lines) this.log.push({ line, consumed: 0 });
   }
 
@@ -67,6 +71,7 @@ export class BpfStream {
    *   copied
    */
   read(length: number, writable: number, keepPartial: boolean): Uint8Array | number {
+    this.saved.changed();
     const parts: Uint8Array[] = [];
     let done = 0;
     while (done < length && this.head < this.log.length) {
@@ -101,6 +106,18 @@ export class BpfStream {
     const parts = pending.map(({ line, consumed }) => bytesOf(line).subarray(consumed));
     const length = parts.reduce((sum, part) => sum + part.length, 0);
     return new TextDecoder().decode(concat(parts, length));
+  }
+
+  [SAVE](): Restore {
+    return this.saved.save(() => {
+      const { capacity } = this;
+      const pending = this.log.slice(this.head).map((element) => ({ ...element }));
+      return () => {
+        this.capacity = capacity;
+        this.log = pending.map((element) => ({ ...element }));
+        this.head = 0;
+      };
+    });
   }
 }
 

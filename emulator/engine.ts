@@ -3,6 +3,7 @@
 // every translation is asked of the translator it was given.
 import type { VirtAddr } from './address.ts';
 import type { Ram } from './ram.ts';
+import type { Saveable } from './snapshot.ts';
 
 export const READ = 0;
 export const WRITE = 1;
@@ -164,7 +165,7 @@ export type Stop =
 export type FaultHandler = (va: VirtAddr, kind: AccessKind) => boolean;
 
 /** One vCPU. Errors of the library are thrown as EngineError with what to do; bad guest code never throws. */
-export interface Cpu {
+export interface Cpu extends Saveable {
   readonly id: number;
   readonly description: CpuDescription;
   /** Instructions retired since creation or {@link restore}; each repetition of a rep counts as one. */
@@ -210,7 +211,7 @@ export interface Cpu {
   /** Frames that instructions were fetched from: a write by somebody else into one of them needs {@link flushCode}. */
   readonly executedFrames: ReadonlySet<number>;
 
-  /** Registers and control state, as an opaque value of this vCPU. */
+  /** Registers, control state, exits and {@link retired}, as an opaque value of this vCPU; no cached translation. */
   save(): unknown;
   restore(state: unknown): void;
   close(): void;

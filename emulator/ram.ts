@@ -1,6 +1,7 @@
 // The one RAM that every vCPU, the walker, the kernel model and the debugger share. It leaves out buses, devices and
 // memory attributes: an address outside it answers nothing, and the caller decides what that means.
 import { FRAME_SIZE, type Pfn, type PhysAddr } from './address.ts';
+import { type MemoryVersion, VersionedMemory } from './versions.ts';
 
 /**
  * Contiguous physical memory [base, base + size). Its bytes are committed by the host when first touched, so a large
@@ -17,6 +18,7 @@ export class Ram {
   /** 1 for each frame that may hold something else than zeroes, and the list of those frames. */
   private readonly dirty: Uint8Array;
   private readonly dirtyFrames: number[] = [];
+  private readonly versions: VersionedMemory;
 
   /** @param base multiple of 4096. @param size bytes, a multiple of 4096 */
   constructor(base: number, size: number) {
@@ -31,18 +33,48 @@ export class Ram {
     this.u64 = new BigUint64Array(store);
     this.view = new DataView(store);
     this.dirty = new Uint8Array(size / FRAME_SIZE);
+    this.versions = new VersionedMemory(this.bytes);
   }
 
   /**
-   * Notes that the frame at `pa` (in RAM) is written by somebody who does not use the methods here: the engine, once a
-   * translation let it write.
+   * Notes that the frame at `pa` (in RAM) will be written by somebody who does not use the methods here: the engine, once
+   * a translation lets it write.
    */
   markDirty(pa: number): void {
     this.mark((pa - this.base) / FRAME_SIZE);
   }
 
+  /**
+   * True if the frame at `pa` (in RAM) may be written without {@link markDirty}: it was marked since the last save, or
+   * there is none.
+   */
+  isMarked(pa: number): boolean {
+    const { versions } = this;
+    return !versions.saved || versions.touched[Math.floor((pa - this.base) / FRAME_SIZE)] !== 0;
+  }
+
+  /** Frames copied so far for {@link save} and {@link restore}. */
+  get framesCopied(): number {
+    return this.versions.copied;
+  }
+
+  /** The contents, to go back to. Every writer that does not use the methods here has to mark its frames anew. */
+  save(): MemoryVersion {
+    return this.versions.save();
+  }
+
+  /**
+   * Brings saved contents back, at the cost of the frames that differ; the same holds for writers as after {@link save}.
+   * @returns numbers of the frames that changed, counted from {@link base}
+   * @throws RangeError for what was saved before a {@link reset}
+   */
+  restore(version: MemoryVersion): ReadonlySet<number> {
+    return this.versions.restore(version);
+  }
+
   /** Makes all of it zero again. Costs what was written. */
   reset(): void {
+    this.versions.forget();
     for (const frame of this.dirtyFrames) {
       this.bytes.fill(0, frame * FRAME_SIZE, (frame + 1) * FRAME_SIZE);
       this.dirty[frame] = 0;
@@ -50,9 +82,13 @@ export class Ram {
     this.dirtyFrames.length = 0;
   }
 
+  /** Before the frame is written. */
   private mark(frame: number): void {
     const whole = Math.floor(frame);
-    if (this.dirty[whole] !== 0) return;
+    if (this.versions.touched[whole] !== 0) return;
+    const clean = this.dirty[whole] === 0;
+    this.versions.touch(whole, clean);
+    if (!clean) return;
     this.dirty[whole] = 1;
     this.dirtyFrames.push(whole);
   }
@@ -78,8 +114,8 @@ export class Ram {
   }
 
   setWord(index: number, value: number): void {
-    this.u32[index] = value;
     this.mark(index / (FRAME_SIZE / 4));
+    this.u32[index] = value;
   }
 
   /** The 8-byte word at `pa`, which must be 8-byte aligned. @throws RangeError outside RAM */
@@ -90,8 +126,8 @@ export class Ram {
   /** Stores an 8-byte word at `pa`, which must be 8-byte aligned. @throws RangeError outside RAM */
   write64(pa: number, value: bigint): void {
     const offset = this.check(pa, 8);
-    this.u64[offset / 8] = value;
     this.mark(offset / FRAME_SIZE);
+    this.u64[offset / 8] = value;
   }
 
   /** `length` (1 to 8) bytes at any alignment, zero-extended. @throws RangeError outside RAM */
@@ -112,14 +148,15 @@ export class Ram {
   /** @throws RangeError outside RAM */
   write(pa: number, data: Uint8Array): void {
     const offset = this.check(pa, data.length);
-    this.bytes.set(data, offset);
     for (let at = offset; at < offset + data.length; at += FRAME_SIZE) this.mark(at / FRAME_SIZE);
     if (data.length > 0) this.mark((offset + data.length - 1) / FRAME_SIZE);
+    this.bytes.set(data, offset);
   }
 
   /** Fills one frame with zeroes. @throws RangeError outside RAM */
   clearFrame(pfn: Pfn): void {
     const offset = this.check(pfn * FRAME_SIZE, FRAME_SIZE);
+    if (this.dirty[offset / FRAME_SIZE] !== 0) this.mark(offset / FRAME_SIZE);
     this.bytes.fill(0, offset, offset + FRAME_SIZE);
   }
 

@@ -62,6 +62,10 @@ export class KernelContext {
   readonly log: string[] = [];
   /** die_counter: how often this kernel has died. */
   dieCounter = 0;
+  /** exec_summary_regs: registers of the first oops, as the architecture keeps them; null before one. */
+  execSummaryRegs: object | null = null;
+  /** Places whose WARN_ON_ONCE() has warned. */
+  readonly warned = new Set<string>();
   private readonly injections: { at: InjectionPoint; nth: number; errno: number }[] = [];
   private readonly counts = new Map<InjectionPoint, number>();
 

@@ -6,6 +6,7 @@ import type { Pfn, PhysAddr, VirtAddr } from '../emulator/address.ts';
 import { FRAME_SIZE } from '../emulator/address.ts';
 import { hex16, hi32, join, lo32, u64 } from '../emulator/bits.ts';
 import type { Ram } from '../emulator/ram.ts';
+import { type Restore, SAVE, type Saveable } from '../emulator/snapshot.ts';
 import { ERRNO, type KernelContext } from './context.ts';
 import type { PageAllocator, PageOwner } from './page-alloc.ts';
 import { type Pgprot, type PteFormat, type Ptep, setPteAt } from './pte.ts';
@@ -33,7 +34,7 @@ const NO_TABLE = 0;
 /** Upper entries remembered, a power of two: enough for those of a 4 GiB arena. */
 const SEEN = 4096;
 
-export class InitMm {
+export class InitMm implements Saveable {
   readonly kernel: KernelContext;
   readonly ram: Ram;
   readonly pages: PageAllocator;
@@ -193,6 +194,11 @@ export class InitMm {
   allZero(pa: number, length: number): boolean {
     const from = pa - this.ram.base;
     return this.zeroes.compare(this.bytes, from, from + length, 0, length) === 0;
+  }
+
+  /** The tables are in RAM; what is remembered of them counts only while they read the same. */
+  [SAVE](): Restore {
+    return () => {};
   }
 
   private pteOffset(addr: VirtAddr): number {

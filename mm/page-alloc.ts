@@ -4,6 +4,7 @@
 import { FRAME_SIZE, type Pfn, physAddr } from '../emulator/address.ts';
 import type { Ram } from '../emulator/ram.ts';
 import type { KernelContext } from './context.ts';
+import { PageStructs } from './page-structs.ts';
 
 /** A holder of pages, made by {@link PageAllocator.owner}. */
 export interface PageOwner {
@@ -30,13 +31,8 @@ export class PageAllocator {
   private readonly ram: Ram;
   private readonly firstPfn: number;
   private readonly count: number;
-  /** page_ref_count(); 0 is a free page. */
-  private readonly refs: Int32Array;
-  /** Number of user PTEs that map the page: page_mapped(). */
-  private readonly mapCount: Uint16Array;
-  private readonly ownerOf: Uint16Array;
+  private readonly structs: PageStructs;
   private readonly owners: PageOwner[] = [];
-  private readonly freed: number[] = [];
   /** Pages from here up were never handed out, and are still zero, except for those of `ahead`. */
   private fresh = 0;
   /** Pages above `fresh` that allocPageAt() took once. */
@@ -60,9 +56,7 @@ export class PageAllocator {
     this.firstPfn = startPfn;
     this.count = Math.floor(frames / this.framesPerPage);
     this.free = this.count;
-    this.refs = new Int32Array(this.count);
-    this.mapCount = new Uint16Array(this.count);
-    this.ownerOf = new Uint16Array(this.count);
+    this.structs = new PageStructs(this.count);
   }
 
   /** Registers a holder; several may have the same purpose. */
@@ -92,10 +86,9 @@ export class PageAllocator {
    * @kernel alloc_page include/linux/gfp.h unverified - one range of frames
    */
   allocPage(owner: PageOwner): Pfn | -1 {
-    let page = this.freed.pop();
-    // A page that allocPageAt() took out of the middle of the list is passed over.
-    while (page !== undefined && this.refs[page] !== 0) page = this.freed.pop();
-    if (page !== undefined) {
+    const page = this.structs.newestFreed;
+    if (page >= 0) {
+      this.structs.removeFreed(page);
       this.clear(page);
       return this.take(page, owner);
     }
@@ -106,8 +99,9 @@ export class PageAllocator {
   /** A particular page, for a scenario that wants one. @returns it zeroed, or -1 if it is taken or not here */
   allocPageAt(pfn: number, owner: PageOwner): Pfn | -1 {
     const page = this.pageOf(pfn);
-    if (page < 0 || this.refs[page] !== 0) return -1;
-    if (page >= this.fresh) this.ahead.add(page);
+    if (page < 0 || this.structs.refs(page) !== 0) return -1;
+    if (page < this.fresh || this.ahead.has(page)) this.structs.removeFreed(page);
+    else this.ahead.add(page);
     this.clear(page);
     return this.take(page, owner);
   }
@@ -131,7 +125,7 @@ export class PageAllocator {
    */
   freePage(pfn: Pfn): boolean {
     const page = this.pageOf(pfn);
-    if (page < 0 || this.refs[page] === 0) {
+    if (page < 0 || this.structs.refs(page) === 0) {
       this.bugs.push({ pfn, what: page < 0 ? 'not a page of the allocator' : 'freed twice' });
       this.context.printk(
         `BUG: Bad page state: pfn:${pfn.toString(16).padStart(5, '0')}`,
@@ -139,11 +133,13 @@ export class PageAllocator {
       );
       return false;
     }
-    if (--this.refs[page] > 0) return false;
-    const owner = this.owners[this.ownerOf[page]];
+    const refs = this.structs.refs(page) - 1;
+    this.structs.setRefs(page, refs);
+    if (refs > 0) return false;
+    const owner = this.owners[this.structs.owner(page)];
     owner.outstanding--;
     this.free++;
-    this.freed.push(page);
+    this.structs.pushFreed(page);
     this.told('free', pfn, owner);
     return true;
   }
@@ -154,7 +150,7 @@ export class PageAllocator {
    */
   pageRefAdd(pfn: Pfn): void {
     const page = this.pageOf(pfn);
-    if (page >= 0) this.refs[page]++;
+    if (page >= 0) this.structs.setRefs(page, this.structs.refs(page) + 1);
   }
 
   /**
@@ -163,13 +159,13 @@ export class PageAllocator {
    */
   pageRefCount(pfn: Pfn): number {
     const page = this.pageOf(pfn);
-    return page < 0 ? 0 : this.refs[page];
+    return page < 0 ? 0 : this.structs.refs(page);
   }
 
   /** A user PTE begins (+1) or ceases (-1) to map the page. */
   mapCountAdd(pfn: Pfn, by: 1 | -1): void {
     const page = this.pageOf(pfn);
-    if (page >= 0) this.mapCount[page] += by;
+    if (page >= 0) this.structs.setMapCount(page, this.structs.mapCount(page) + by);
   }
 
   /**
@@ -178,7 +174,7 @@ export class PageAllocator {
    */
   pageMapped(pfn: Pfn): boolean {
     const page = this.pageOf(pfn);
-    return page >= 0 && this.mapCount[page] > 0;
+    return page >= 0 && this.structs.mapCount(page) > 0;
   }
 
   /**
@@ -204,9 +200,9 @@ export class PageAllocator {
   }
 
   private take(page: number, owner: PageOwner): Pfn {
-    this.refs[page] = 1;
-    this.mapCount[page] = 0;
-    this.ownerOf[page] = owner.id;
+    this.structs.setRefs(page, 1);
+    this.structs.setMapCount(page, 0);
+    this.structs.setOwner(page, owner.id);
     owner.outstanding++;
     this.free--;
     const pfn = this.pfnOf(page);

@@ -12,6 +12,7 @@
 // in front of us and shows us an unpredictable part of them; misses it shows all, so that the contents depend on the
 // program alone. What needs the model: the golden cases `stale`, `global`, `remap`, `two-roots`, `made-good`, the
 // explorer's `stale` invariant, and spurious faults.
+import { type Restore, SAVE, type Saveable, SavedCopy } from '../emulator/snapshot.ts';
 
 /** One array of the TLB: `sets` * `ways` entries for pages of the sizes in `shifts`. */
 interface TlbArrayShape {
@@ -57,7 +58,7 @@ interface SizeClass {
 /** Told of an entry that is dropped: the halves of its page's address, log2 of its size, its space. */
 export type Evicted = (hi: number, lo: number, shift: number, space: number) => void;
 
-export class Tlb {
+export class Tlb implements Saveable {
   readonly shape: TlbShape;
   readonly policy: TlbPolicy;
   private readonly classes: readonly SizeClass[];
@@ -74,6 +75,7 @@ export class Tlb {
   private readonly page: Float64Array;
   /** Next way to displace, by the slot number of the set's first way. */
   private readonly next: Uint16Array;
+  private readonly saved = new SavedCopy();
 
   /**
    * @param evicted told of every entry that is dropped, whatever the reason
@@ -161,6 +163,7 @@ export class Tlb {
     if (size === undefined) return;
     const pageHi = (hi & size.maskHi) >>> 0;
     const pageLo = (lo & size.maskLo) >>> 0;
+    this.saved.changed();
     let slot = this.find(size, pageHi, pageLo, space);
     if (slot === MISS) {
       slot = this.free(size, pageHi, pageLo);
@@ -179,6 +182,7 @@ export class Tlb {
   drop(slot: number): void {
     const shift = this.shift[slot];
     if (shift === 0) return;
+    this.saved.changed();
     this.shift[slot] = 0;
     this.byShift[shift]!.live--;
     this.evicted(this.hi[slot], this.lo[slot], shift, this.space[slot]);
@@ -227,6 +231,22 @@ export class Tlb {
   /** Drops everything. @returns how many entries were dropped */
   invalidateAll(): number {
     return this.invalidateSpace(ANY_SPACE, true);
+  }
+
+  /** Nobody is told of the entries that go. */
+  [SAVE](): Restore {
+    const { hi, lo, shift, isGlobal, space, kept, page, next } = this;
+    return this.saved.save(() => {
+      const arrays = [hi, lo, shift, isGlobal, space, kept, page, next].map((array) => ({
+        array,
+        copy: array.slice(),
+      }));
+      const live = this.classes.map((size) => size.live);
+      return () => {
+        for (const { array, copy } of arrays) array.set(copy);
+        for (const [i, size] of this.classes.entries()) size.live = live[i];
+      };
+    });
   }
 
   private named(slot: number, space: number, globals: boolean): boolean {

@@ -2,18 +2,14 @@
 // real kernel prints below the line are left out.
 import type { KernelContext } from './context.ts';
 
-const seen = new WeakMap<KernelContext, Set<string>>();
-
 /**
  * WARN_ON_ONCE(1) of `fn`.
  * @param fn kernel function that warns. @param why the condition, in the kernel's terms
  * @kernel WARN_ON_ONCE include/asm-generic/bug.h unverified - its line only
  */
 export function warnOnce(context: KernelContext, fn: string, why: string): void {
-  const places = seen.get(context) ?? new Set();
-  seen.set(context, places);
   const place = `${fn} (${why})`;
-  if (places.has(place)) return;
-  places.add(place);
+  if (context.warned.has(place)) return;
+  context.warned.add(place);
   context.printk(`WARNING: at ${place}`, fn);
 }

@@ -1,6 +1,7 @@
 // Every fault of a run, kept in typed arrays: a run may take a million of them.
 import { type VirtAddr, virtAddr } from '../emulator/address.ts';
 import type { AccessName, Resolution } from '../emulator/events.ts';
+import { type Restore, SAVE, type Saveable } from '../emulator/snapshot.ts';
 
 /** One fault as a run reports it. */
 export interface FaultRecord {
@@ -19,10 +20,20 @@ const RESOLUTIONS: readonly Resolution[] = ['scratch', 'extable', 'kfence', 'spu
 /** Words of a record: ip, addr, code, and cpu, access and resolution packed. */
 const WORDS = 4;
 
-export class FaultLog {
-  private words = new BigUint64Array(64 * WORDS);
+/** The words of records, shared with snapshots, which hold the first `saved` of them. */
+interface Records {
+  readonly words: BigUint64Array;
   /** The same as 32-bit halves. */
-  private halves = new Uint32Array(this.words.buffer);
+  readonly halves: Uint32Array;
+  saved: number;
+}
+
+function recordsOf(words: BigUint64Array): Records {
+  return { words, halves: new Uint32Array(words.buffer), saved: 0 };
+}
+
+export class FaultLog implements Saveable {
+  private records: Records = recordsOf(new BigUint64Array(64 * WORDS));
   private count = 0;
 
   get length(): number {
@@ -30,29 +41,26 @@ export class FaultLog {
   }
 
   push(fault: FaultRecord): void {
-    if ((this.count + 1) * WORDS > this.words.length) {
-      const grown = new BigUint64Array(this.words.length * 2);
-      grown.set(this.words);
-      this.words = grown;
-      this.halves = new Uint32Array(grown.buffer);
-    }
+    this.makeRoom();
+    const { words, halves } = this.records;
     const at = this.count++ * WORDS;
-    this.words[at] = fault.ip;
-    this.words[at + 1] = fault.addr;
-    this.words[at + 2] = fault.code;
-    this.halves[(at + 3) * 2] =
+    words[at] = fault.ip;
+    words[at + 1] = fault.addr;
+    words[at + 2] = fault.code;
+    halves[(at + 3) * 2] =
       fault.cpu * 256 + ACCESSES.indexOf(fault.access) * 16 + RESOLUTIONS.indexOf(fault.resolution);
   }
 
   /** @param index 0 to length - 1 */
   at(index: number): FaultRecord {
     if (index < 0 || index >= this.count) throw new RangeError(`no fault ${index}`);
+    const { words, halves } = this.records;
     const at = index * WORDS;
-    const packed = this.halves[(at + 3) * 2];
+    const packed = halves[(at + 3) * 2];
     return {
-      ip: virtAddr(this.words[at]),
-      addr: virtAddr(this.words[at + 1]),
-      code: this.words[at + 2],
+      ip: virtAddr(words[at]),
+      addr: virtAddr(words[at + 1]),
+      code: words[at + 2],
       cpu: packed >> 8,
       access: ACCESSES[(packed >> 4) & 15],
       resolution: RESOLUTIONS[packed & 15],
@@ -62,5 +70,24 @@ export class FaultLog {
   /** Records from `start` to the end. */
   *since(start: number): Generator<FaultRecord> {
     for (let i = start; i < this.count; i++) yield this.at(i);
+  }
+  /** Records are only added, so that snapshots share them. */
+  [SAVE](): Restore {
+    const { records, count } = this;
+    records.saved = Math.max(records.saved, count);
+    return () => {
+      this.records = records;
+      this.count = count;
+    };
+  }
+
+  /** Room for one more record that no snapshot holds. */
+  private makeRoom(): void {
+    const { words, saved } = this.records;
+    const full = (this.count + 1) * WORDS > words.length;
+    if (!full && this.count >= saved) return;
+    const copy = new BigUint64Array(full ? words.length * 2 : words.length);
+    copy.set(words.subarray(0, this.count * WORDS));
+    this.records = recordsOf(copy);
   }
 }

@@ -18,8 +18,10 @@ import { UserMm } from '../bpf/user-mm.ts';
 import { FRAME_SIZE, type VirtAddr, virtAddr } from '../emulator/address.ts';
 import type { Disassembler, Insn } from '../emulator/disassembler.ts';
 import type { Segment } from '../emulator/elf/link.ts';
+import type { Linked } from '../emulator/elf/link-types.ts';
 import type { EventSink } from '../emulator/events.ts';
 import type { Ram } from '../emulator/ram.ts';
+import { DerivedMap } from '../emulator/snapshot.ts';
 import { type KernelConfig, KernelContext } from '../mm/context.ts';
 import { InitMm } from '../mm/init-mm.ts';
 import { PageAllocator, type PageOwner } from '../mm/page-alloc.ts';
@@ -77,18 +79,20 @@ export class Kernel {
   readonly userMm = new UserMm();
   readonly recoverers: Recoverer[] = [];
   readonly arenas = new Map<string, BpfArena>();
+  /** Objects that are loaded to stay, by path and bindings: kernels have one copy of a function, with its counters. */
+  readonly residentObjects = new Map<string, Linked>();
   readonly cpus: Vcpu[] = [];
   readonly pageSize: number;
   readonly orc: DerivedOrc | null;
 
-  private readonly machine: Machine;
+  readonly machine: Machine;
   private readonly disassembler: Disassembler;
   private readonly text: PageOwner;
   private readonly data: PageOwner;
   private nextCode: bigint;
   private nextImage: bigint;
   private readonly extable: { readonly at: VirtAddr; readonly table: Uint8Array }[] = [];
-  private readonly decoded = new Map<bigint, Insn>();
+  private readonly decoded = new DerivedMap<bigint, Insn>();
   private readonly stackWalker: StackWalker;
 
   constructor(parts: KernelParts) {

@@ -117,9 +117,6 @@ export function loadObjects(
   return linked;
 }
 
-/** What is loaded to stay: kernels have one copy of a function, with its counters. */
-const resident = new WeakMap<Kernel, Map<string, Linked>>();
-
 /**
  * The object as it was loaded before with the same bindings, or newly loaded: its data lives as long as the kernel.
  * @throws CallError
@@ -129,12 +126,11 @@ export function loadOnce(
   file: ObjectFile,
   symbols: ReadonlyMap<string, SymbolBinding>,
 ): Linked {
-  const known = resident.get(parts.kernel) ?? new Map<string, Linked>();
-  resident.set(parts.kernel, known);
+  const known = parts.kernel.residentObjects;
   const bound = [...symbols].map(([name, binding]) => [name, bindingKey(binding)]);
   const key = JSON.stringify([file.path, bound]);
   const linked = known.get(key) ?? loadObjects(parts, [file], bind(parts, symbols, []), []);
-  known.set(key, linked);
+  known.set(key, Object.freeze(linked));
   return linked;
 }
 

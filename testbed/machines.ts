@@ -8,8 +8,10 @@ import {
   type Engine,
   PERM_W,
   type Translator,
+  WRITE,
 } from '../emulator/engine.ts';
 import { Ram } from '../emulator/ram.ts';
+import { type Restore, SAVE, type Saveable } from '../emulator/snapshot.ts';
 
 /** Machines kept idle. A run of one scenario after another needs one of each kind. */
 const IDLE_KEPT = 4;
@@ -30,7 +32,11 @@ class Relay implements Translator {
     if (target === null || !target.translate(hi, lo, kind)) return false;
     this.pa = target.pa;
     this.perms = target.perms;
-    if (target.perms & PERM_W && this.ram.contains(target.pa)) this.ram.markDirty(target.pa);
+    if (target.perms & PERM_W && this.ram.contains(target.pa)) {
+      if (kind === WRITE || this.ram.isMarked(target.pa)) this.ram.markDirty(target.pa);
+      // The first write after a snapshot asks, so that the snapshot gets the frame before it.
+      else this.perms &= ~PERM_W;
+    }
     return true;
   }
 }
@@ -43,7 +49,7 @@ interface Slot {
 }
 
 /** One RAM and the vCPUs on it. */
-export class Machine {
+export class Machine implements Saveable {
   readonly ram: Ram;
   readonly counting: boolean;
   readonly description: CpuDescription;
@@ -67,15 +73,25 @@ export class Machine {
   }
 
   reset(): void {
-    for (const { cpu, relay, first } of this.slots.slice(0, this.used)) {
-      relay.target = null;
-      cpu.interceptor = null;
-      cpu.restore(first);
-      cpu.setExits([]);
-      cpu.flushTlb();
-    }
+    for (const slot of this.slots.slice(0, this.used)) resetSlot(slot);
     this.used = 0;
     this.ram.reset();
+  }
+
+  /** RAM, and which vCPUs are taken; whoever took a vCPU saves it. Nothing that they have cached outlives a change. */
+  [SAVE](): Restore {
+    const { ram, used } = this;
+    const memory = ram.save();
+    for (const { cpu } of this.slots) cpu.flushTlb();
+    return () => {
+      const changed = ram.restore(memory);
+      for (const slot of this.slots.slice(used, this.used)) resetSlot(slot);
+      this.used = used;
+      for (const { cpu } of this.slots) {
+        cpu.flushTlb();
+        if (ranFrom(cpu, changed)) cpu.flushCode();
+      }
+    };
   }
 
   close(): void {
@@ -90,6 +106,19 @@ export class Machine {
     slots.push(slot);
     return slot;
   }
+}
+
+function resetSlot({ cpu, relay, first }: Slot): void {
+  relay.target = null;
+  cpu.interceptor = null;
+  cpu.restore(first);
+  cpu.flushTlb();
+}
+
+/** True if the vCPU may have translated code of one of these frames. RAM begins at 0. */
+function ranFrom({ executedFrames }: Cpu, frames: ReadonlySet<number>): boolean {
+  for (const frame of frames) if (executedFrames.has(frame)) return true;
+  return false;
 }
 
 /** Makes machines, and keeps those that are given back. */

@@ -26,6 +26,7 @@ import type { Observed, StepObserved } from './observed.ts';
 import { type ArenaPlace, resolveValue } from './places.ts';
 import type { ArchName, ArenaOptions, CallStep, Contents, Step, World } from './scenario.ts';
 import { DEFAULT_PROGRAM } from './scenario-load-call.ts';
+import { WorldState } from './snapshot.ts';
 import { mapFlags, type PlainStep, Steps } from './steps.ts';
 
 /** What a run needs from outside: the core that executes, and the tools that read and write its code. */
@@ -151,6 +152,34 @@ export class WorldRun {
     }
     this.innermost ??= this.images.program(DEFAULT_PROGRAM, this.world.arenas[0].name);
     return this.innermost;
+  }
+
+  /**
+   * The state of the world, to come back to: between two instructions or steps, not within a kernel path. It costs what
+   * changed since the last one, and the model's few hundred objects.
+   * @param others objects beside the run that are to go back with it
+   */
+  save(others: readonly object[] = []): WorldState {
+    const { host, world, kernel, machine } = this;
+    const fixed = [host, world, ...world.cpus.flat(), kernel.arch, kernel.events];
+    const saved = [machine, machine.ram, host.disassembler, host.assembler];
+    return new WorldState(this, [...fixed, ...saved], others);
+  }
+
+  /** Goes to a saved state, earlier or later or on another branch. @throws RangeError for another run's */
+  restore(state: WorldState): void {
+    if (state.run !== this) throw new RangeError('the state is of another run');
+    state.restore();
+  }
+
+  /** Does something on a branch and comes back: nothing that it does to the world stays. */
+  fork<T>(branch: () => T): T {
+    const here = this.save();
+    try {
+      return branch();
+    } finally {
+      this.restore(here);
+    }
   }
 
   /** Gives the machine back. Nothing of the run may be used afterwards. */

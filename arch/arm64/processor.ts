@@ -15,6 +15,7 @@ import {
   type Stop,
   type Translator,
 } from '../../emulator/engine.ts';
+import { type Restore, SAVE, type Saveable, saveFields } from '../../emulator/snapshot.ts';
 import type { Mmu } from '../../mm/mmu.ts';
 import type { Processor, ProcessorParts, TakenFault } from '../processor.ts';
 import { type Arm64Fault, dataAccess, performAccess } from './access.ts';
@@ -44,7 +45,7 @@ const PSTATE_UAO = 1n << 23n;
 
 const MIRRORED = ['sctlr', 'tcr', 'mair', 'ttbr0', 'ttbr1'] as const;
 
-export class Arm64Processor implements Processor, Interceptor, Translator {
+export class Arm64Processor implements Processor, Interceptor, Saveable, Translator {
   readonly mmu: Mmu;
   readonly translator: Translator = this;
   private readonly paging: Arm64Paging;
@@ -98,6 +99,17 @@ export class Arm64Processor implements Processor, Interceptor, Translator {
     if (!needed || this.careful) return;
     this.careful = true;
     this.cpu.interceptsChanged();
+  }
+
+  /** Memory-management unit and core are saved by whoever has them too. */
+  [SAVE](): Restore {
+    const { careful } = this;
+    const fields = saveFields(this);
+    return () => {
+      const changed = this.careful !== careful;
+      fields();
+      if (changed) this.cpu.interceptsChanged();
+    };
   }
 
   // ---- Translation ----

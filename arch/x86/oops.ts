@@ -3,13 +3,12 @@
 // "Thread overran stack", since no end magic is kept on modelled stacks.
 import type { VirtAddr } from '../../emulator/address.ts';
 import { bit, hex16, lo32 } from '../../emulator/bits.ts';
-import type { KernelContext } from '../../mm/context.ts';
 import type { FaultContext, HardwareFault } from '../arch.ts';
 import { oopsExit, panic, printModules } from '../oops.ts';
 import { tableEntries } from '../page-table.ts';
 import { PF_I, PF_P, PF_PK, PF_RSVD, PF_U, PF_W } from './fault-code.ts';
 import { CR4_SMEP } from './paging-state.ts';
-import type { X86PtRegs } from './registers.ts';
+import { X86PtRegs } from './registers.ts';
 import { controlRegisters, showAllRegs, showRegs } from './show-regs.ts';
 
 /** @kernel show_fault_oops arch/x86/mm/fault.c read */
@@ -95,9 +94,6 @@ export function dumpPagetable(context: FaultContext, addr: VirtAddr): void {
   if (bad) context.kernel.printk('BAD', 'dump_pagetable');
 }
 
-/** Registers of each kernel's first oops, which every later one repeats at its end. */
-const execSummaryRegs = new WeakMap<KernelContext, X86PtRegs>();
-
 /**
  * __die() of dumpstack.c: header, registers, trace and modules. @param err only the low 16 bits are printed
  * @kernel __die arch/x86/kernel/dumpstack.c read
@@ -110,7 +106,7 @@ export function die(
   cr2: VirtAddr,
 ): void {
   const { kernel } = context;
-  if (kernel.dieCounter === 0) execSummaryRegs.set(kernel, regs.clone());
+  if (kernel.dieCounter === 0) kernel.execSummaryRegs = regs.clone();
   const code = (err & 0xffff).toString(16).padStart(4, '0');
   const pti = kernel.config.pti ? 'PTI' : 'NOPTI';
   kernel.printk(`Oops: ${text}: ${code} [#${kernel.dieCounter + 1}] SMP ${pti}`, '__die');
@@ -127,7 +123,8 @@ export function die(
  */
 export function oopsEnd(context: FaultContext, cr2: VirtAddr, inInterrupt = false): void {
   oopsExit(context);
-  const first = execSummaryRegs.get(context.kernel);
-  if (first !== undefined) showAllRegs(context, first, cr2);
+  // Every later oops repeats those of the first at its end.
+  const first = context.kernel.execSummaryRegs;
+  if (first instanceof X86PtRegs) showAllRegs(context, first, cr2);
   if (inInterrupt) panic(context, 'Fatal exception in interrupt');
 }

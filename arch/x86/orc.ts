@@ -4,6 +4,7 @@
 // parts, functions that never return, and a CFA behind a pointer. Where two ways meet with different stacks the first
 // one found stands.
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
+import { DerivedMap } from '../../emulator/snapshot.ts';
 import type { OrcEntry, OrcLookup } from '../unwind.ts';
 
 /** One instruction, with capstone's Intel-syntax text. */
@@ -53,8 +54,8 @@ const READS_FIRST = /^(cmp|test|push|call|bt$|j|nop|out|prefetch|mul|div)/;
 /** Entries derived from code, once per function. */
 export class DerivedOrc implements OrcLookup {
   private readonly source: OrcSource;
-  private readonly tables = new Map<bigint, readonly (OrcEntry | undefined)[]>();
-  private readonly found = new Map<bigint, OrcEntry | null>();
+  private readonly tables = new DerivedMap<bigint, readonly (OrcEntry | undefined)[]>();
+  private readonly found = new DerivedMap<bigint, OrcEntry | null>();
 
   constructor(source: OrcSource) {
     this.source = source;

@@ -10,6 +10,7 @@ import type {
   Translator,
 } from '../engine.ts';
 import type { Ram } from '../ram.ts';
+import { type Restore, SAVE } from '../snapshot.ts';
 import { type Binding, viewNative } from './binding.ts';
 import { Core, type Means } from './core.ts';
 import { Counter } from './counter.ts';
@@ -23,6 +24,7 @@ interface Saved {
   readonly cpu: UnicornCpu;
   readonly context: Uint8Array;
   readonly retired: number;
+  readonly exits: ReadonlySet<bigint>;
 }
 
 export class UnicornCpu implements Cpu {
@@ -128,7 +130,12 @@ export class UnicornCpu implements Cpu {
 
   setExits(addresses: readonly VirtAddr[]): void {
     this.check();
-    this.core.code.exits = new Set(addresses);
+    this.exitsAre(new Set(addresses));
+  }
+
+  private exitsAre(exits: ReadonlySet<bigint>): void {
+    if (this.core.code.exits === exits) return;
+    this.core.code.exits = exits;
     if (this.counter) this.counter.forgetBlocks();
     else this.core.dropBlocks();
   }
@@ -187,7 +194,8 @@ export class UnicornCpu implements Cpu {
     const { binding, handle, context } = this.core;
     binding.check(binding.contextSave(handle, context.context), 'uc_context_save');
     const bytes = new Uint8Array(viewNative(context.context, context.size)).slice();
-    return { cpu: this, context: bytes, retired: this.retired } satisfies Saved;
+    const { exits } = this.core.code;
+    return { cpu: this, context: bytes, retired: this.retired, exits } satisfies Saved;
   }
 
   restore(state: unknown): void {
@@ -199,6 +207,12 @@ export class UnicornCpu implements Cpu {
     binding.check(binding.contextRestore(handle, context.context), 'uc_context_restore');
     this.retired = saved.retired;
     this.counter?.forgetLast();
+    this.exitsAre(saved.exits);
+  }
+
+  [SAVE](): Restore {
+    const state = this.save();
+    return () => this.restore(state);
   }
 
   close(): void {
