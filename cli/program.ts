@@ -2,6 +2,14 @@
 import { extname } from 'node:path';
 import { builtinBindings } from '../testbed/link-objects.ts';
 import {
+  isObjectPath,
+  type ObjectFile,
+  ObjectFileError,
+  objectArch,
+  openObject,
+  splitObjectPath,
+} from '../testbed/object-file.ts';
+import {
   type ArchName,
   type Code,
   parseScenario,
@@ -9,7 +17,6 @@ import {
   type SymbolBinding,
 } from '../testbed/scenario.ts';
 import { ScenarioError } from '../testbed/scenario-error.ts';
-import { objectArch } from '../testbed/scenario-load-call.ts';
 import { CliError } from './errors.ts';
 import { shellWord } from './execute.ts';
 import { readBytes, readText } from './files.ts';
@@ -56,10 +63,11 @@ export function scenarioFrom(file: string, options: ProgramOptions, io: Io): Sce
     return scenarioOfCode(file, (options.arch ?? 'x86_64') as ArchName, code, new Map(), options);
   }
   // A file that is not there, or no file, is told first.
-  const bytes = readBytes(file, io);
-  if (extname(file) === '.o') return scenarioOfObject(file, bytes, options);
+  const { file: onDisk } = splitObjectPath(file);
+  readBytes(onDisk, io);
+  if (isObjectPath(file)) return scenarioOfObject(openFile(file, options, io), options);
   throw new CliError(
-    `${file}: neither a scenario (.yaml, .json), assembly (.S, .s) nor an object (.o)`,
+    `${file}: neither a scenario (.yaml, .json), assembly (.S, .s) nor an object (.o, .ko, .a)`,
     'give the file the ending of what it is',
   );
 }
@@ -79,9 +87,20 @@ export function replayOptions(options: ProgramOptions): string {
     .join('');
 }
 
+/** @throws CliError */
+function openFile(file: string, { symbol }: ProgramOptions, io: Io): ObjectFile {
+  try {
+    return openObject(file, symbol ?? null, (path) => readBytes(path, io));
+  } catch (error) {
+    if (!(error instanceof ObjectFileError)) throw error;
+    throw new CliError(error.message, error.remedy);
+  }
+}
+
 /** What the object leaves undefined is bound to the built-in routines of those names. */
-function scenarioOfObject(file: string, bytes: Uint8Array, options: ProgramOptions): Scenario {
-  const arch = objectArch(bytes);
+function scenarioOfObject(object: ObjectFile, options: ProgramOptions): Scenario {
+  const file = object.path;
+  const arch = objectArch(object.bytes);
   if (arch === null) {
     throw new CliError(
       `${file}: is no ELF object for x86_64 or arm64`,
@@ -91,8 +110,8 @@ function scenarioOfObject(file: string, bytes: Uint8Array, options: ProgramOptio
   if (options.arch !== undefined && options.arch !== arch) {
     throw new CliError(`${file}: is for ${arch}, not for ${options.arch}`, 'leave --arch out');
   }
-  const code: Code = { kind: 'object', path: file, bytes, symbol: options.symbol ?? null };
-  return scenarioOfCode(file, arch, code, builtinBindings(arch, bytes), options);
+  const code: Code = { kind: 'object', file: object, symbol: options.symbol ?? null };
+  return scenarioOfCode(file, arch, code, builtinBindings(arch, object), options);
 }
 
 function scenarioOfCode(

@@ -12,7 +12,7 @@ import type { Kernel } from './kernel.ts';
 import { type LoadedCode, loadCode } from './load-code.ts';
 import type { CallObserved } from './observed.ts';
 import { type ArenaPlace, isBuffer, resolveValue } from './places.ts';
-import type { CallStep, ExtableLine, World } from './scenario.ts';
+import type { Argument, CallStep, ExtableLine, World } from './scenario.ts';
 import type { CallEnd, Vcpu } from './vcpu.ts';
 
 /** The functions of ours on the stack: the outermost one, and the kernel C function between program and code. */
@@ -61,7 +61,7 @@ export class Call {
     this.loadExtable();
     this.entryState = this.layDown();
     this.buffers = step.args.map((arg) =>
-      isBuffer(arg) ? parts.kernel.allocBuffer(arg.bytes) : null,
+      isBuffer(arg) ? parts.kernel.allocBuffer(arg.bytes, arg.atEnd) : null,
     );
     this.firstFault = vcpu.faults.length;
     this.firstRetired = vcpu.cpu.retired;
@@ -167,7 +167,7 @@ export class Call {
 
   private layDown(): EntryState {
     const { kernel, images } = this.parts;
-    const { caller, image } = this.step;
+    const { caller, image, args } = this.step;
     // The code is the innermost program's image: its frame is the code's own.
     const frames = image === 'bpf' ? caller.frames.slice(1) : caller.frames;
     const stack: CallerStack = {
@@ -177,6 +177,7 @@ export class Call {
         caller.direct || image === 'bpf'
           ? null
           : { returnAddress: stubAddress(kernel, CALLER_SYMBOL, 1) },
+      stackArguments: Math.max(0, args.length - kernel.arch.argumentRegisters.length),
     };
     const { stack: bottom, stackEnd } = kernel.task;
     const linkRegister = kernel.arch.linkRegister !== null;
@@ -187,15 +188,30 @@ export class Call {
           'give fewer frames, or a larger kernel.stack',
         );
       }
-      const word = new Uint8Array(8);
-      new DataView(word.buffer).setBigUint64(0, value, true);
-      kernel.memory.write(va, word);
+      this.writeWord(va, value);
     });
   }
 
-  /** Sets the registers for the code's first instruction. */
+  private argument(arg: Argument, index: number): bigint {
+    if (isBuffer(arg)) return this.buffers[index]!;
+    if (arg.kind !== 'symbol') return resolveValue(arg, this.parts.places);
+    const address = this.code.labels.get(arg.name);
+    if (address !== undefined) return address;
+    throw new CallError(
+      `args: the code has no symbol ${arg.name}`,
+      'name a function, variable or label of the code',
+    );
+  }
+
+  private writeWord(va: VirtAddr, value: bigint): void {
+    const word = new Uint8Array(8);
+    new DataView(word.buffer).setBigUint64(0, value, true);
+    this.parts.kernel.memory.write(va, word);
+  }
+
+  /** Sets the registers and stack arguments for the code's first instruction. */
   enter(): void {
-    const { kernel, places } = this.parts;
+    const { kernel } = this.parts;
     const { arch } = kernel;
     const { cpu, regs } = this.vcpu;
     const { entryState: state, step } = this;
@@ -205,8 +221,10 @@ export class Call {
       else if (name !== 'pstate') regs.set(name, 0n);
     }
     step.args.forEach((arg, i) => {
-      const value = isBuffer(arg) ? this.buffers[i]! : resolveValue(arg, places);
-      regs.set(arch.argumentRegisters[i], value);
+      const value = this.argument(arg, i);
+      const onStack = i - arch.argumentRegisters.length;
+      if (onStack < 0) regs.set(arch.argumentRegisters[i], value);
+      else this.writeWord(virtAddr(state.arguments + BigInt(onStack * 8)), value);
     });
     if (step.image === 'bpf') {
       const arena = kernel.arenas.get(step.caller.frames[0].arena ?? '');
@@ -216,6 +234,7 @@ export class Call {
     regs.set(arch.framePointer, state.fp);
     if (arch.linkRegister !== null) regs.set(arch.linkRegister, state.returnAddress);
     regs.ip = this.code.entry;
+    kernel.environment.enter(this.vcpu);
     cpu.writeGeneral(regs.words);
     cpu.setExits([state.returnAddress]);
   }

@@ -12,7 +12,7 @@ const KERNEL = at(0x4444n);
 function lay(linkRegister: boolean, kernelFrame: typeof KERNEL | null) {
   const memory = new Map<bigint, bigint>();
   const state = layDownCallers(
-    { entry: ENTRY, programs: [OUTER, INNER], kernelFrame },
+    { entry: ENTRY, programs: [OUTER, INNER], kernelFrame, stackArguments: 0 },
     END,
     linkRegister,
     (va, value) => memory.set(va, value),

@@ -16,6 +16,8 @@ export interface CallerStack {
   readonly programs: readonly CallerFunction[];
   /** The kernel C function that calls the code; null if the innermost program calls it itself. */
   readonly kernelFrame: CallerFunction | null;
+  /** Words of arguments that the code finds on the stack. */
+  readonly stackArguments: number;
 }
 
 /** Registers with which the code under test is entered. */
@@ -24,6 +26,8 @@ export interface EntryState {
   readonly fp: VirtAddr;
   /** Where the code returns to: on the stack (x86), in the link register (arm64). */
   readonly returnAddress: VirtAddr;
+  /** Where the arguments on the stack lie, 16-byte aligned. */
+  readonly arguments: VirtAddr;
 }
 
 /** Locals that each caller keeps below its frame, in bytes; a multiple of 16. */
@@ -56,6 +60,10 @@ const chain = (stack: CallerStack): CallerFunction[] => [
   ...(stack.kernelFrame === null ? [] : [stack.kernelFrame]),
 ];
 
+/** Both conventions keep the stack pointer a multiple of 16 at a call. */
+const argumentBytes = ({ stackArguments }: CallerStack): bigint =>
+  BigInt(Math.ceil(stackArguments / 2) * 16);
+
 /** x86: call pushes the return address; every caller here keeps an rbp frame, as the JIT's images do. */
 function pushedFrames(stack: CallerStack, stackEnd: VirtAddr, write: Write): EntryState {
   // The top of a task's stack holds the registers of its entry from user space.
@@ -75,8 +83,15 @@ function pushedFrames(stack: CallerStack, stackEnd: VirtAddr, write: Write): Ent
     sp -= LOCALS;
     returnTo = caller.returnAddress;
   }
+  sp -= argumentBytes(stack);
+  const args = virtAddr(sp);
   push(returnTo);
-  return { sp: virtAddr(sp), fp: virtAddr(fp), returnAddress: virtAddr(returnTo) };
+  return {
+    sp: virtAddr(sp),
+    fp: virtAddr(fp),
+    returnAddress: virtAddr(returnTo),
+    arguments: args,
+  };
 }
 
 /** arm64: each caller stores {x29, x30} below its caller's frame and points x29 at it (AAPCS64, frame records). */
@@ -99,5 +114,11 @@ function frameRecords(stack: CallerStack, stackEnd: VirtAddr, write: Write): Ent
     }
     lr = caller.returnAddress;
   }
-  return { sp: virtAddr(sp), fp: virtAddr(fp), returnAddress: virtAddr(lr) };
+  sp -= argumentBytes(stack);
+  return {
+    sp: virtAddr(sp),
+    fp: virtAddr(fp),
+    returnAddress: virtAddr(lr),
+    arguments: virtAddr(sp),
+  };
 }

@@ -17,8 +17,7 @@ import { type BpfContext, createBpf } from '../bpf/context.ts';
 import { UserMm } from '../bpf/user-mm.ts';
 import { FRAME_SIZE, type VirtAddr, virtAddr } from '../emulator/address.ts';
 import type { Disassembler, Insn } from '../emulator/disassembler.ts';
-import type { Segment } from '../emulator/elf/link.ts';
-import type { Linked } from '../emulator/elf/link-types.ts';
+import type { Linked } from '../emulator/elf/link.ts';
 import type { EventSink } from '../emulator/events.ts';
 import type { Ram } from '../emulator/ram.ts';
 import { DerivedMap } from '../emulator/snapshot.ts';
@@ -28,6 +27,7 @@ import { PageAllocator, type PageOwner } from '../mm/page-alloc.ts';
 import type { Paging } from '../mm/paging.ts';
 import type { TlbControl } from '../mm/tlb-control.ts';
 import { VM_NO_GUARD, VM_USERMAP, Vmalloc } from '../mm/vmalloc.ts';
+import { Environment } from './environment.ts';
 import { KernelMemory, OutOfMemory } from './kernel-memory.ts';
 import type { Machine } from './machines.ts';
 import { StackWalker } from './stack-walk.ts';
@@ -88,7 +88,10 @@ export class Kernel {
   readonly machine: Machine;
   private readonly disassembler: Disassembler;
   private readonly text: PageOwner;
-  private readonly data: PageOwner;
+  /** Owner of kernel data. */
+  readonly dataPages: PageOwner;
+  /** What compiled code finds around it. */
+  readonly environment = new Environment(this);
   private nextCode: bigint;
   private nextImage: bigint;
   private readonly extable: { readonly at: VirtAddr; readonly table: Uint8Array }[] = [];
@@ -115,7 +118,7 @@ export class Kernel {
     const tlb = this.tlbControl();
     this.vmalloc = new Vmalloc(this.mm, tlb, this.layout.vmallocStart, this.layout.vmallocEnd);
     this.text = this.pages.owner('kernel text');
-    this.data = this.pages.owner('kernel data');
+    this.dataPages = this.pages.owner('kernel data');
     this.nextCode = this.layout.text + CODE_OFFSET;
     this.nextImage = this.layout.bpfText;
     this.reserveText();
@@ -187,21 +190,17 @@ export class Kernel {
   }
 
   /** Loads linked code, its text at {@link codeAddress} and the rest where it was laid out. @throws OutOfMemory */
-  loadSegments(segments: readonly Segment[]): void {
-    for (const { kind, address, bytes } of segments) {
-      if (kind === 'text') {
-        this.loadText(bytes);
-        continue;
+  loadSegments({ segments, end }: Pick<Linked, 'segments' | 'end'>): void {
+    for (const segment of segments) {
+      const { kind, address, bytes } = segment;
+      if (kind === 'text') this.loadText(bytes);
+      else if (kind === 'percpu') this.environment.mapTemplate(segment);
+      else {
+        const prot = kind === 'data' ? 'PAGE_KERNEL' : 'PAGE_KERNEL_RO';
+        this.memory.mapBytes(virtAddr(address), bytes, prot, this.text);
       }
-      const at = virtAddr(address);
-      this.memory.mapBytes(
-        at,
-        bytes,
-        kind === 'data' ? 'PAGE_KERNEL' : 'PAGE_KERNEL_RO',
-        this.text,
-      );
-      this.nextCode = address + BigInt((this.memory.pagesFor(bytes.length) + 1) * this.pageSize);
     }
+    this.nextCode = end + BigInt(this.pageSize);
     this.codeChanged();
   }
 
@@ -228,13 +227,19 @@ export class Kernel {
     return this.arch.linkRegister === null ? 0xcc : 0;
   }
 
-  /** Maps zeroed kernel memory of its own with `bytes` at its start. @returns its page-aligned address */
-  allocBuffer(bytes: Uint8Array): VirtAddr {
+  /**
+   * Maps zeroed kernel memory of its own, between pages where nothing is mapped, with `bytes` at its start or its end.
+   * @returns the address of the first byte; at the start it is page aligned
+   */
+  allocBuffer(bytes: Uint8Array, atEnd = false): VirtAddr {
     const count = this.memory.pagesFor(Math.max(bytes.length, 1));
     const area = this.vmalloc.getVmArea(count * this.pageSize, VM_USERMAP);
     if (area === null) throw new OutOfMemory('no addresses are left for a buffer');
-    this.memory.mapBytes(area.addr, bytes, 'PAGE_KERNEL', this.data);
-    return area.addr;
+    this.memory.map(area.addr, count, 'PAGE_KERNEL', this.dataPages);
+    const offset = atEnd ? count * this.pageSize - bytes.length : 0;
+    const at = virtAddr(area.addr + BigInt(offset));
+    this.memory.write(at, bytes);
+    return at;
   }
 
   /** Adds a table to those that search_exception_tables() asks. @returns a function that removes it */

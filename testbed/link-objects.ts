@@ -5,14 +5,16 @@ import { applyAlternatives } from '../arch/x86/alternatives.ts';
 import { type VirtAddr, virtAddr } from '../emulator/address.ts';
 import type { Assembler } from '../emulator/assembler.ts';
 import { LinkError, type Linked, type LinkInput, link } from '../emulator/elf/link.ts';
-import { ElfError, readElf, SHN_UNDEF } from '../emulator/elf/read.ts';
+import { ElfError, type ElfFile, readElf, SHN_UNDEF } from '../emulator/elf/read.ts';
 import { CallError } from './call-error.ts';
 import type { Kernel } from './kernel.ts';
+import { pullMembers } from './library.ts';
+import type { ObjectFile } from './object-file.ts';
 import { type ArenaPlace, resolveValue } from './places.ts';
 import { nearest } from './scenario-error.ts';
 import type { ArchName } from './scenario-model.ts';
 import type { SymbolBinding } from './step-model.ts';
-import { stubNames, stubText } from './stubs.ts';
+import { isAmbient, stubNames, stubText } from './stubs.ts';
 
 export interface LinkParts {
   readonly kernel: Kernel;
@@ -22,18 +24,12 @@ export interface LinkParts {
   readonly erms: boolean;
 }
 
-/** An object by the path that the scenario gives. */
-export interface ObjectFile {
-  readonly path: string;
-  readonly bytes: Uint8Array;
-}
-
 /** What a scenario's `symbols:` come to. */
 export interface Bindings {
   /** Addresses of what is bound to a value or a built-in routine. */
   readonly addresses: ReadonlyMap<string, bigint>;
-  /** Paths of the objects that other names are bound to. */
-  readonly objects: ReadonlyMap<string, ObjectFile>;
+  /** The objects that other names are bound to, and what they call them. */
+  readonly objects: ReadonlyMap<string, { readonly file: ObjectFile; readonly symbol: string }>;
 }
 
 /**
@@ -42,26 +38,21 @@ export interface Bindings {
  * @throws CallError for a routine that there is none of
  */
 export function bind(
-  { kernel, assembler, places }: LinkParts,
+  parts: LinkParts,
   symbols: ReadonlyMap<string, SymbolBinding>,
   undo: (() => void)[],
 ): Bindings {
   const addresses = new Map<string, bigint>();
-  const objects = new Map<string, ObjectFile>();
+  const objects = new Map<string, { file: ObjectFile; symbol: string }>();
   for (const [name, binding] of symbols) {
-    if (binding.kind === 'value') addresses.set(name, resolveValue(binding.value, places));
+    if (binding.kind === 'value') addresses.set(name, resolveValue(binding.value, parts.places));
     else if (binding.kind === 'object') objects.set(name, binding);
-    else addresses.set(name, loadStub(kernel, assembler, binding.name, undo));
+    else addresses.set(name, loadStub(parts, binding.name, undo));
   }
   return { addresses, objects };
 }
 
-function loadStub(
-  kernel: Kernel,
-  assembler: Assembler,
-  name: string,
-  undo: (() => void)[],
-): VirtAddr {
+function loadStub({ kernel, assembler }: LinkParts, name: string, undo: (() => void)[]): VirtAddr {
   const { name: arch } = kernel.arch;
   const text = stubText(arch, name);
   if (text === null) {
@@ -93,28 +84,60 @@ export function loadObjects(
   undo: (() => void)[],
 ): Linked {
   const { kernel } = parts;
-  const inputs = new Map<string, LinkInput>();
-  for (const file of [...files, ...bindings.objects.values()]) {
-    if (!inputs.has(file.path)) inputs.set(file.path, readObject(file));
+  const bound = [...bindings.objects.values()].map(({ file }) => file);
+  const byPath = new Map([...files, ...bound].map((file) => [file.path, file]));
+  const inputs = new Map([...byPath].map(([path, file]) => [path, readObject(file)]));
+  const isBound = (name: string) => bindings.addresses.has(name) || bindings.objects.has(name);
+  for (const { library } of byPath.values()) {
+    if (library !== null) pullMembers(library, inputs, isBound);
+  }
+  const ambient = new Map<string, bigint>();
+  for (const name of undefinedNames([...inputs.values()])) {
+    if (isBound(name)) continue;
+    const address = isAmbient(kernel.arch.name, name)
+      ? loadStub(parts, name, undo)
+      : kernel.environment.address(name);
+    if (address !== null) ambient.set(name, address);
   }
   const linked = linking(() =>
     link([...inputs.values()], {
       address: kernel.codeAddress,
       pageSize: kernel.pageSize,
+      percpu: kernel.environment.percpuTemplate,
       resolve: (name) => {
         const object = bindings.objects.get(name);
-        return bindings.addresses.get(name) ?? (object && inputs.get(object.path)!) ?? null;
+        if (object !== undefined) {
+          return { object: inputs.get(object.file.path)!, name: object.symbol };
+        }
+        return bindings.addresses.get(name) ?? ambient.get(name) ?? null;
       },
+      partial: [...inputs.values()].some(isPartOfMore),
     }),
   );
   if (kernel.arch.name === 'x86_64') patch(linked, parts.erms);
-  kernel.loadSegments(linked.segments);
+  kernel.environment.use();
+  kernel.loadSegments(linked);
   for (const { name, address, bytes } of linked.sections) {
     if (name !== '__ex_table' || bytes.length === 0) continue;
     undo.push(kernel.addExtableBytes(sortExtable(bytes), virtAddr(address)));
   }
   addSymbols(kernel, linked, undo);
   return linked;
+}
+
+/**
+ * True for a kernel module or a member of an archive: made for a whole of which most is not here. What it uses of that
+ * must be bound only as far as the called function can reach.
+ */
+const isPartOfMore = ({ name, elf }: LinkInput): boolean =>
+  name.endsWith(')') || elf.sections.some((section) => section.name === '.modinfo');
+
+function undefinedNames(inputs: readonly LinkInput[]): Set<string> {
+  return new Set(
+    inputs.flatMap(({ elf }) =>
+      elf.symbols.filter(({ section }) => section === SHN_UNDEF).map(({ name }) => name),
+    ),
+  );
 }
 
 /**
@@ -135,10 +158,12 @@ export function loadOnce(
 }
 
 /** The names that an object uses and does not define, bound to the built-in routines that there are. */
-export function builtinBindings(arch: ArchName, bytes: Uint8Array): Map<string, SymbolBinding> {
+export function builtinBindings(arch: ArchName, file: ObjectFile): Map<string, SymbolBinding> {
   try {
-    const names = readElf(bytes)
-      .symbols.filter(({ section, name }) => section === SHN_UNDEF && stubText(arch, name) !== null)
+    const names = readElf(file.bytes)
+      .symbols.filter(({ section, name }) => {
+        return section === SHN_UNDEF && stubText(arch, name) !== null && !inLibrary(file, name);
+      })
       .map(({ name }): [string, SymbolBinding] => [name, { kind: 'stub', name }]);
     return new Map(names);
   } catch (error) {
@@ -148,25 +173,34 @@ export function builtinBindings(arch: ArchName, bytes: Uint8Array): Map<string, 
   }
 }
 
+const inLibrary = ({ library }: ObjectFile, name: string): boolean =>
+  library !== null && library.archive.definer(name) !== null;
+
 const bindingKey = (binding: SymbolBinding): unknown => {
   if (binding.kind === 'stub') return binding.name;
-  if (binding.kind === 'object') return { object: binding.path };
+  if (binding.kind === 'object') return [binding.file.path, binding.symbol];
   const { value } = binding;
   return value.kind === 'integer'
     ? String(value.value)
     : [value.kind, value.arena, String(value.offset)];
 };
 
+/** Objects are read again for every world that they run in. */
+const read = new WeakMap<Uint8Array, ElfFile>();
+
 function readObject({ path, bytes }: ObjectFile): LinkInput {
   try {
-    return { name: path, elf: readElf(bytes) };
+    const elf = read.get(bytes) ?? readElf(bytes);
+    read.set(bytes, elf);
+    return { name: path, elf };
   } catch (error) {
     if (!(error instanceof ElfError)) throw error;
     throw new CallError(`${path}: ${error.message}`, error.remedy);
   }
 }
 
-function linking<T>(action: () => T): T {
+/** @throws CallError instead of LinkError */
+export function linking<T>(action: () => T): T {
   try {
     return action();
   } catch (error) {
@@ -177,7 +211,7 @@ function linking<T>(action: () => T): T {
 
 function patch({ sections }: Linked, erms: boolean): void {
   const code = sections.filter(({ name }) =>
-    /^\.(?:text|altinstr_replacement|init|noinstr|entry)/.test(name),
+    /^\.(?:text|altinstr_replacement|init|exit|noinstr|entry|fixup)/.test(name),
   );
   for (const table of sections.filter(({ name }) => name === '.altinstructions')) {
     try {
@@ -190,15 +224,23 @@ function patch({ sections }: Linked, erms: boolean): void {
 }
 
 /** Functions, for traces and unwinding; one whose size the object does not say reaches to the next symbol. */
-function addSymbols(kernel: Kernel, { symbols, segments }: Linked, undo: (() => void)[]): void {
+function addSymbols(kernel: Kernel, linked: Linked, undo: (() => void)[]): void {
+  const { symbols, segments, missing } = linked;
+  const add = (name: string, at: bigint, size: number) => {
+    const symbol = kernel.symbols.add(name, virtAddr(at), size);
+    undo.push(() => kernel.symbols.remove(symbol));
+  };
+  for (const { name, address } of missing) add(name, address, 1);
   const [text] = segments;
   if (text?.kind !== 'text') return;
   const end = text.address + BigInt(text.bytes.length);
   const inText = symbols.filter(({ address }) => address >= text.address && address < end);
   inText.forEach(({ name, address, size, isFunction, isGlobal }, i) => {
-    if (!isFunction && !isGlobal) return;
-    const next = inText.slice(i + 1).find((other) => other.address > address)?.address ?? end;
-    const symbol = kernel.symbols.add(name, virtAddr(address), size || Number(next - address));
-    undo.push(() => kernel.symbols.remove(symbol));
+    // Assemblers' local labels, and the marks between code and data that arm64 compilers leave.
+    if ((!isFunction && !isGlobal) || /^(?:\$|\.L)/.test(name)) return;
+    let next = i + 1;
+    while (next < inText.length && inText[next].address <= address) next++;
+    const to = inText[next]?.address ?? end;
+    add(name, address, size || Number(to - address));
   });
 }

@@ -6,6 +6,7 @@ import type { Linked } from '../emulator/elf/link.ts';
 import { CallError } from './call-error.ts';
 import { type Images, imageName } from './images.ts';
 import { bind, type LinkParts, loadObjects, loadOnce } from './link-objects.ts';
+import { checkReachable } from './reach.ts';
 import type { CallStep, Code } from './step-model.ts';
 
 /** Name under which assembly and raw bytes appear in traces. */
@@ -63,15 +64,16 @@ function assemble(
   undo: (() => void)[],
 ): Pick<Assembled, 'bytes' | 'labels' | 'lines'> {
   const { kernel, assembler } = parts;
-  if (code.kind !== 'text') {
+  if (code.kind === 'object') throw new TypeError('objects are linked, not assembled');
+  if (code.kind === 'bytes') {
     return { bytes: code.bytes, labels: new Map(), lines: [] };
   }
   const bindings = bind(parts, given, undo);
   const symbols: Record<string, bigint> = Object.fromEntries(bindings.addresses);
   if (bindings.objects.size > 0) {
     const linked = loadObjects(parts, [], bindings, undo);
-    for (const [name, { path }] of bindings.objects) {
-      symbols[name] = definition(linked, name, path).address;
+    for (const [name, { file, symbol }] of bindings.objects) {
+      symbols[name] = definition(linked, symbol, file.path).address;
     }
   }
   const address = kernel.codeAddress;
@@ -94,14 +96,19 @@ function loadObject(
   step: CallStep,
   code: Extract<Code, { kind: 'object' }>,
 ): LoadedCode {
-  const linked = loadOnce(parts, code, step.symbols);
+  const linked = loadOnce(parts, code.file, step.symbols);
   const [text] = linked.segments;
   if (text?.kind !== 'text') {
-    throw new CallError(`${code.path}: holds no code`, 'compile it from a file with a function');
+    throw new CallError(
+      `${code.file.path}: holds no code`,
+      'compile it from a file with a function',
+    );
   }
+  const entry = entryFunction(linked, code);
+  checkReachable(parts.kernel, linked, entry);
   return {
     start: virtAddr(text.address),
-    entry: virtAddr(entryFunction(linked, code).address),
+    entry: virtAddr(entry.address),
     size: text.bytes.length,
     labels: new Map(linked.symbols.map(({ name, address }) => [name, address])),
     lines: [],
@@ -109,7 +116,8 @@ function loadObject(
 }
 
 /** The function that is called: the one named, or the object's only one. */
-function entryFunction(linked: Linked, { path, symbol }: Extract<Code, { kind: 'object' }>) {
+function entryFunction(linked: Linked, { file, symbol }: Extract<Code, { kind: 'object' }>) {
+  const { path } = file;
   if (symbol !== null) return definition(linked, symbol, path);
   const own = linked.symbols.filter(({ object, isFunction }) => object.name === path && isFunction);
   const global = own.filter(({ isGlobal }) => isGlobal);
@@ -123,6 +131,12 @@ function entryFunction(linked: Linked, { path, symbol }: Extract<Code, { kind: '
 function definition({ symbols }: Linked, name: string, path: string) {
   const own = symbols.filter(({ object }) => object.name === path);
   const found = own.find((symbol) => symbol.name === name);
+  if (found?.isIndirect) {
+    throw new CallError(
+      `${path}: ${name} is an indirect function (IFUNC), which a program's loader resolves`,
+      'name one of its implementations, which have objects of their own',
+    );
+  }
   if (found !== undefined) return found;
   const known = own.filter(({ isFunction }) => isFunction).map((symbol) => symbol.name);
   throw new CallError(

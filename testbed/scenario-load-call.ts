@@ -1,7 +1,8 @@
 // Loads what a call runs: its code from wherever it comes, what it is bound to, its arguments and who calls it.
+import { isObjectPath, type ObjectFile, objectArch } from './object-file.ts';
 import type { Path } from './scenario-error.ts';
 import type { Loader } from './scenario-loader.ts';
-import type { ArchName, Argument } from './scenario-model.ts';
+import type { Argument } from './scenario-model.ts';
 import type {
   RawArgument,
   RawCall,
@@ -22,8 +23,8 @@ import {
 /** Name of the program that `caller: bpf` puts on the stack. */
 export const DEFAULT_PROGRAM = 'prog';
 
-/** Integer arguments that the calling conventions pass in registers (System V, AAPCS64). */
-const MOST_ARGUMENTS: Record<ArchName, number> = { x86_64: 6, arm64: 8 };
+/** Arguments beyond those that go in registers lie on the stack; kernel functions have no more than these. */
+const MOST_ARGUMENTS = 16;
 
 /** @param path of the mapping that holds the call's keys */
 export function loadCall(
@@ -69,8 +70,7 @@ function loadCode(raw: RawCall, path: Path, loader: Loader): Code {
   if (object !== undefined) {
     forms.push({
       kind: 'object',
-      path: object,
-      bytes: loadObject(object, at('object'), loader),
+      file: loadObject(object, symbol, at('object'), loader),
       symbol,
     });
   } else if (symbol !== null) {
@@ -96,20 +96,11 @@ function loadCode(raw: RawCall, path: Path, loader: Loader): Code {
   return forms[0] ?? { kind: 'text', text: '', line: 1, symbol: null };
 }
 
-/** ELF's e_machine of each architecture. */
-const E_MACHINE: Record<number, ArchName> = { 62: 'x86_64', 183: 'arm64' };
-
-/** The architecture that an object file is for, or null if it is none of ours. */
-export function objectArch(bytes: Uint8Array): ArchName | null {
-  const isElf = [0x7f, 0x45, 0x4c, 0x46].every((byte, i) => bytes[i] === byte);
-  return isElf && bytes.length > 20 ? (E_MACHINE[bytes[18] | (bytes[19] << 8)] ?? null) : null;
-}
-
-function loadObject(object: string, path: Path, loader: Loader): Uint8Array {
+function loadObject(object: string, symbol: string | null, path: Path, loader: Loader): ObjectFile {
   const before = loader.complaints.length;
-  const bytes = loader.file(object, path);
-  if (loader.complaints.length > before) return bytes;
-  const arch = objectArch(bytes);
+  const file = loader.object(object, symbol, path);
+  if (loader.complaints.length > before) return file;
+  const arch = objectArch(file.bytes);
   if (arch === null) {
     const message = `${object} is no ELF object for x86_64 or arm64`;
     loader.complain(path, message, 'compile it with -c, little endian, for one of them');
@@ -121,7 +112,7 @@ function loadObject(object: string, path: Path, loader: Loader): Uint8Array {
       remedy,
     );
   }
-  return bytes;
+  return file;
 }
 
 function loadSymbols(
@@ -130,30 +121,31 @@ function loadSymbols(
   loader: Loader,
 ): Map<string, SymbolBinding> {
   return new Map(
-    Object.entries(raw).map(([name, given]) => [name, loadSymbol(given, [...path, name], loader)]),
+    Object.entries(raw).map(([name, given]) => [
+      name,
+      loadSymbol(name, given, [...path, name], loader),
+    ]),
   );
 }
 
-function loadSymbol(raw: RawSymbol, path: Path, loader: Loader): SymbolBinding {
-  const file = typeof raw === 'object' && 'object' in raw ? raw.object : null;
-  const object = file ?? (typeof raw === 'string' && raw.endsWith('.o') ? raw : null);
-  if (object !== null) {
-    const at = file === null ? path : [...path, 'object'];
-    return { kind: 'object', path: object, bytes: loadObject(object, at, loader) };
+function loadSymbol(name: string, raw: RawSymbol, path: Path, loader: Loader): SymbolBinding {
+  if (typeof raw === 'string') {
+    if (!isObjectPath(raw)) return { kind: 'stub', name: raw };
+    return { kind: 'object', file: loadObject(raw, name, path, loader), symbol: name };
   }
-  if (typeof raw === 'string') return { kind: 'stub', name: raw };
-  return {
-    kind: 'value',
-    value: loader.value(raw as Exclude<typeof raw, { object: string }>, path),
-  };
+  if (typeof raw === 'object' && 'object' in raw) {
+    const symbol = raw.symbol ?? name;
+    const file = loadObject(raw.object, symbol, [...path, 'object'], loader);
+    return { kind: 'object', file, symbol };
+  }
+  return { kind: 'value', value: loader.value(raw, path) };
 }
 
 function loadArguments(raw: readonly RawArgument[], path: Path, loader: Loader): Argument[] {
-  const most = MOST_ARGUMENTS[loader.arch];
-  if (raw.length > most) {
+  if (raw.length > MOST_ARGUMENTS) {
     loader.complain(
-      [...path, most],
-      `${loader.arch} passes ${most} arguments in registers, and this is one more`,
+      [...path, MOST_ARGUMENTS],
+      `a call has at most ${MOST_ARGUMENTS} arguments, and this is one more`,
       'pass the rest in a buffer',
     );
   }
@@ -162,12 +154,16 @@ function loadArguments(raw: readonly RawArgument[], path: Path, loader: Loader):
 
 function loadArgument(raw: RawArgument, path: Path, loader: Loader): Argument {
   if (typeof raw === 'bigint') return loader.value(raw, path);
-  if ('buffer_size' in raw) return { kind: 'buffer', bytes: new Uint8Array(raw.buffer_size) };
+  if ('symbol' in raw) return { kind: 'symbol', name: raw.symbol };
+  if ('buffer_size' in raw) {
+    const bytes = new Uint8Array(raw.buffer_size);
+    return { kind: 'buffer', bytes, atEnd: raw.at_end ?? false };
+  }
   if (!('buffer' in raw)) return loader.value(raw, path);
   const { buffer } = raw;
   const bytes =
     buffer instanceof Uint8Array ? buffer : loader.file(buffer.file, [...path, 'buffer', 'file']);
-  return { kind: 'buffer', bytes };
+  return { kind: 'buffer', bytes, atEnd: raw.at_end ?? false };
 }
 
 function loadCaller(raw: RawCaller, path: Path, loader: Loader): Caller {

@@ -1,7 +1,7 @@
 // Turns a file that the schema let through into the world of one architecture: one way of saying things, with defaults
 // filled in.
+import { objectArch, openObject } from './object-file.ts';
 import { loadArenas, namedArenas } from './scenario-load-arena.ts';
-import { objectArch } from './scenario-load-call.ts';
 import { loadInjections, loadKernel, loadSchedule } from './scenario-load-kernel.ts';
 import { loadCallStep, loadSteps } from './scenario-load-steps.ts';
 import type { Loader, ReadFile } from './scenario-loader.ts';
@@ -96,15 +96,16 @@ function hasCode(call: RawCall, arch: ArchName, readFile: ReadFile): boolean {
   const bytes = call.bytes ?? code?.bytes;
   const object = call.object ?? code?.object;
   if (object !== undefined) {
-    return typeof object === 'string' ? isFor(object, arch, readFile) : object[arch] !== undefined;
+    if (typeof object !== 'string') return object[arch] !== undefined;
+    return isFor(object, call.symbol ?? code?.symbol ?? null, arch, readFile);
   }
   if (bytes !== undefined) return bytes[arch] !== undefined;
   return code === undefined || code[arch] !== undefined;
 }
 
-function isFor(object: string, arch: ArchName, readFile: ReadFile): boolean {
+function isFor(object: string, symbol: string | null, arch: ArchName, readFile: ReadFile): boolean {
   try {
-    return objectArch(readFile(object)) === arch;
+    return objectArch(openObject(object, symbol, readFile).bytes) === arch;
   } catch {
     // The loader reads it again and tells what is wrong.
     return true;

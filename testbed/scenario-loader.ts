@@ -4,6 +4,7 @@ import { x86Description } from '../arch/x86/registers.ts';
 import { virtAddr } from '../emulator/address.ts';
 import { ERRNO_NAMES, errnoByName } from './errno.ts';
 import { compilePattern, PatternError, type TextPattern } from './match.ts';
+import { type ObjectFile, ObjectFileError, openObject } from './object-file.ts';
 import { nearest, type Path } from './scenario-error.ts';
 import type { Complaint } from './scenario-issues.ts';
 import type { ArchName, ArenaOffset, Value } from './scenario-model.ts';
@@ -56,6 +57,27 @@ export class Loader {
         'give the path relative to the scenario file',
       );
       return new Uint8Array();
+    }
+  }
+
+  private readonly objects = new Map<string, ObjectFile>();
+
+  /** The object that a path means; an empty one after a complaint. @param symbol see {@link openObject} */
+  object(path: string, symbol: string | null, at: Path): ObjectFile {
+    const key = `${path} ${symbol}`;
+    const known = this.objects.get(key);
+    if (known !== undefined) return known;
+    const nothing = { path, bytes: new Uint8Array(), library: null };
+    const before = this.complaints.length;
+    try {
+      const file = openObject(path, symbol, (name) => this.file(name, at));
+      if (this.complaints.length > before) return nothing;
+      this.objects.set(key, file);
+      return file;
+    } catch (error) {
+      if (!(error instanceof ObjectFileError)) throw error;
+      if (this.complaints.length === before) this.complain(at, error.message, error.remedy);
+      return nothing;
     }
   }
 

@@ -92,7 +92,12 @@ export type Value =
   | { readonly kind: 'user'; readonly arena: string; readonly offset: bigint };
 
 /** A buffer is kernel memory of its own, page aligned; the argument is its address. */
-export type Argument = Value | { readonly kind: 'buffer'; readonly bytes: Uint8Array };
+export type Argument =
+  | Value
+  /** @property atEnd its last byte lies at a page boundary, instead of the first */
+  | { readonly kind: 'buffer'; readonly bytes: Uint8Array; readonly atEnd: boolean }
+  /** A symbol or label of the code. */
+  | { readonly kind: 'symbol'; readonly name: string };
 
 export interface KernelOptions extends Omit<KernelConfig, 'series'> {
   /** kern_vm_start of the first arena; null: the layout's own. */

@@ -45,6 +45,9 @@ const relative = once(
 /** An integer, or an address relative to an arena. */
 export const value = once(() => z.union([word(), ...relative()]));
 
+const atEnd = () =>
+  may('The last byte, not the first, lies at a page boundary: an overrun faults.', z.boolean());
+
 const argument = () =>
   z.union([
     word(),
@@ -54,10 +57,13 @@ const argument = () =>
         'Kernel memory with these bytes; the argument is its address, page aligned.',
         z.union([hexBytes(), mapping({ file: must('File with the bytes.', path()) })]),
       ),
+      at_end: atEnd(),
     }),
     mapping({
       buffer_size: must('Kernel memory of so many bytes, all zero.', count(1, 0x1000_0000)),
+      at_end: atEnd(),
     }),
+    mapping({ symbol: must('Address of a function or variable of the code.', functionName()) }),
   ]);
 
 const label = once(() => textOf(/^[A-Za-z_.$][\w.$]*$/, 'a label', 'name a label of the code'));
@@ -112,7 +118,10 @@ const symbol = () =>
   z.union([
     word(),
     ...relative(),
-    mapping({ object: must('ELF object that defines the symbol.', path()) }),
+    mapping({
+      object: must('ELF object that defines the symbol.', path()),
+      symbol: may('The name that it has there, if it is another.', functionName()),
+    }),
     textOf(/^[^\s{}]+$/, 'an address, a built-in stub or an object', 'such as memcpy, or other.o'),
   ]);
 

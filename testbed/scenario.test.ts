@@ -176,9 +176,9 @@ args: [{buffer: {file: p.bin}}, {buffer: "0a 0b"}, {buffer_size: 4}]`;
     ]);
     const buffers = call(text, 'x86_64', readFile).args;
     expect(buffers).toEqual([
-      { kind: 'buffer', bytes: files['p.bin'] },
-      { kind: 'buffer', bytes: Uint8Array.of(10, 11) },
-      { kind: 'buffer', bytes: new Uint8Array(4) },
+      { kind: 'buffer', bytes: files['p.bin'], atEnd: false },
+      { kind: 'buffer', bytes: Uint8Array.of(10, 11), atEnd: false },
+      { kind: 'buffer', bytes: new Uint8Array(4), atEnd: false },
     ]);
   });
 
@@ -186,13 +186,16 @@ args: [{buffer: {file: p.bin}}, {buffer: "0a 0b"}, {buffer_size: 4}]`;
     expect(parse('object: a.o\nsymbol: f', readFile).archs).toEqual(['arm64']);
     const both = 'object: {x86_64: x.o, arm64: a.o}\nsymbol: f';
     expect(parse(both, readFile).archs).toEqual(['x86_64', 'arm64']);
-    expect(call(both, 'arm64', readFile).code).toMatchObject({ path: 'a.o', symbol: 'f' });
+    expect(call(both, 'arm64', readFile).code).toMatchObject({
+      file: { path: 'a.o' },
+      symbol: 'f',
+    });
     expect(() => parse('arch: x86_64\nobject: a.o', readFile)).toThrow(/a\.o is for arm64/);
   });
 
   it('may stand under code as well', () => {
     const { code } = call('code: {object: x.o, symbol: g}', 'x86_64', readFile);
-    expect(code).toMatchObject({ kind: 'object', path: 'x.o', symbol: 'g' });
+    expect(code).toMatchObject({ kind: 'object', file: { path: 'x.o' }, symbol: 'g' });
     expect(call('code: {bytes: {x86_64: "90c3"}}').code).toEqual({
       kind: 'bytes',
       bytes: Uint8Array.of(0x90, 0xc3),

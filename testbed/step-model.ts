@@ -9,6 +9,7 @@ import type {
   StreamExpect,
   UserExpect,
 } from './expect-model.ts';
+import type { ObjectFile } from './object-file.ts';
 import type {
   ArchName,
   ArenaFlag,
@@ -63,14 +64,14 @@ export type Code =
   /** `symbol` null: the object's only function. */
   | {
       readonly kind: 'object';
-      readonly path: string;
-      readonly bytes: Uint8Array;
+      readonly file: ObjectFile;
       readonly symbol: string | null;
     };
 
 export type SymbolBinding =
   | { readonly kind: 'value'; readonly value: Value }
-  | { readonly kind: 'object'; readonly path: string; readonly bytes: Uint8Array }
+  /** What the object defines under the name `symbol`. */
+  | { readonly kind: 'object'; readonly file: ObjectFile; readonly symbol: string }
   /** A routine that the testbed brings along, such as memcpy. */
   | { readonly kind: 'stub'; readonly name: string };
 

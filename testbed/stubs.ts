@@ -59,13 +59,26 @@ const X86: Readonly<Record<string, string>> = {
     jmp next
   done:
     ret`,
-  __fentry__: 'ret',
-  __x86_return_thunk: 'ret',
-  __stack_chk_fail: 'ud2',
   _printk: 'xor eax, eax; ret',
+};
+
+/** Entry points that compilers and the kernel's build put into every object. */
+const X86_AMBIENT: Readonly<Record<string, string>> = {
+  __fentry__: 'ret',
+  __stack_chk_fail: 'ud2',
+  __sanitizer_cov_trace_pc: 'ret',
   ...Object.fromEntries(
-    X86_REGISTERS.map((name) => [`__x86_indirect_thunk_${name}`, `jmp ${name}`]),
+    ['__x86', 'srso', 'srso_alias', 'retbleed', 'its', 'call_depth'].map((kind) => [
+      `${kind}_return_thunk`,
+      'ret',
+    ]),
   ),
+  ...Object.fromEntries(
+    ['', 'call_', 'jump_', 'its_'].flatMap((kind) =>
+      X86_REGISTERS.map((name) => [`__x86_indirect_${kind}thunk_${name}`, `jmp ${name}`]),
+    ),
+  ),
+  ...rescheduling('ret'),
 };
 
 const ARM64: Readonly<Record<string, string>> = {
@@ -127,15 +140,36 @@ const ARM64: Readonly<Record<string, string>> = {
     sub x0, x1, x0
     sub x0, x0, #1
     ret`,
-  _mcount: 'ret',
-  __stack_chk_fail: 'brk #0',
   _printk: 'mov w0, #0; ret',
 };
 
-const STUBS: Readonly<Record<ArchName, Readonly<Record<string, string>>>> = {
-  x86_64: X86,
-  arm64: ARM64,
+const ARM64_AMBIENT: Readonly<Record<string, string>> = {
+  _mcount: 'ret',
+  __stack_chk_fail: 'brk #0',
+  __sanitizer_cov_trace_pc: 'ret',
+  ...rescheduling('ret'),
 };
+
+/** Calls that give up the CPU where something else wants it: nothing does. */
+function rescheduling(text: string): Record<string, string> {
+  const names = ['preempt_schedule', 'preempt_schedule_notrace', 'cond_resched', 'might_resched'];
+  const spelled = (name: string) => [name, `${name}_thunk`, `__SCT__${name}`, `dynamic_${name}`];
+  return Object.fromEntries(names.flatMap(spelled).map((name) => [name, text]));
+}
+
+const AMBIENT: Readonly<Record<ArchName, Readonly<Record<string, string>>>> = {
+  x86_64: X86_AMBIENT,
+  arm64: ARM64_AMBIENT,
+};
+
+const STUBS: Readonly<Record<ArchName, Readonly<Record<string, string>>>> = {
+  x86_64: { ...X86, ...X86_AMBIENT },
+  arm64: { ...ARM64, ...ARM64_AMBIENT },
+};
+
+/** True for what a compiler's or the kernel's build takes for granted: objects get it without asking. */
+export const isAmbient = (arch: ArchName, name: string): boolean =>
+  Object.hasOwn(AMBIENT[arch], name);
 
 /** Assembly of a built-in routine; null if there is none of that name. */
 export const stubText = (arch: ArchName, name: string): string | null =>

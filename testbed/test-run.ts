@@ -25,11 +25,18 @@ export interface TestRun {
 
 const FIXTURES = new URL('../fixtures/', import.meta.url);
 
+/** Large files are read once: what is derived from their bytes is kept with them. */
+const files = new Map<string, Uint8Array>();
+
+function fixture(name: string): Uint8Array {
+  const bytes = files.get(name) ?? new Uint8Array(readFileSync(new URL(name, FIXTURES)));
+  files.set(name, bytes);
+  return bytes;
+}
+
 /** Runs every step of a scenario's text; its files are those of fixtures/. @throws what a command would tell the user */
 export function runYaml(host: RunHost, text: string, arch: ArchName): TestRun {
-  const scenario = parseScenario(text, 'test.yaml', (name) =>
-    readFileSync(new URL(name, FIXTURES)),
-  );
+  const scenario = parseScenario(text, 'test.yaml', fixture);
   const sink = new EventSink();
   const run = new WorldRun(host, scenario.worlds[arch]!, sink);
   try {

@@ -23,16 +23,24 @@ export interface LinkOptions {
   readonly address: bigint;
   /** What may be done with memory changes at multiples of it. */
   readonly pageSize: number;
+  /** Where the template of per-CPU variables begins, page aligned; null: behind everything else. */
+  readonly percpu: bigint | null;
   /**
    * What a name is bound to that an object uses and does not define: an address, or the object whose definition is
-   * meant; null: whichever object defines it.
+   * meant, and the name that it has there; null: whichever object defines it.
    */
-  resolve(name: string): bigint | LinkInput | null;
+  resolve(name: string): bigint | { readonly object: LinkInput; readonly name: string } | null;
+  /**
+   * True for objects that are part of something larger (a module, members of an archive): what they need and cannot have
+   * is no error, but told in {@link Linked.missing} and {@link Linked.broken}.
+   */
+  readonly partial: boolean;
 }
 
-export type SegmentKind = 'text' | 'rodata' | 'data';
+/** `percpu` is the template of the CPUs' own areas: it is not to be mapped where it was linked. */
+export type SegmentKind = 'text' | 'rodata' | 'data' | 'percpu';
 
-/** A stretch of memory; the second and third begin at page boundaries. */
+/** A stretch of memory; all but the first begin at page boundaries. */
 export interface Segment {
   readonly kind: SegmentKind;
   readonly address: bigint;
@@ -42,6 +50,7 @@ export interface Segment {
 export interface LinkedSection {
   readonly object: LinkInput;
   readonly name: string;
+  readonly kind: SegmentKind;
   readonly address: bigint;
   /** A view of its segment. */
   readonly bytes: Uint8Array;
@@ -55,6 +64,32 @@ export interface LinkedSymbol {
   readonly size: number;
   readonly isFunction: boolean;
   readonly isGlobal: boolean;
+  /** An IFUNC: its code chooses the function that is meant. */
+  readonly isIndirect: boolean;
+}
+
+/** A name that nothing usable is bound to, and the address that stands for it: nothing is mapped there. */
+export interface MissingSymbol {
+  readonly name: string;
+  /** The first that uses it. */
+  readonly object: LinkInput;
+  readonly address: bigint;
+  /** It is defined, as an IFUNC. */
+  readonly isIndirect: boolean;
+}
+
+/** A place that a relocation could not patch. */
+export interface BrokenPlace {
+  readonly at: bigint;
+  readonly error: LinkError;
+}
+
+/** A relocation that was applied. */
+export interface Reference {
+  /** Address of the place. */
+  readonly at: bigint;
+  /** Address of the symbol meant, the addend included. */
+  readonly to: bigint;
 }
 
 export interface Linked {
@@ -62,4 +97,11 @@ export interface Linked {
   readonly sections: readonly LinkedSection[];
   /** What the objects define, by address. */
   readonly symbols: readonly LinkedSymbol[];
+  /** By address. */
+  readonly missing: readonly MissingSymbol[];
+  readonly broken: readonly BrokenPlace[];
+  /** By address of the place. */
+  readonly references: readonly Reference[];
+  /** First address behind everything, the missing symbols' included: a multiple of the page size. */
+  readonly end: bigint;
 }

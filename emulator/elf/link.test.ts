@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LinkError, type Linked, type LinkInput, link } from './link.ts';
-import { ElfError, readElf } from './read.ts';
+import { ElfError, type ElfSymbol, readElf } from './read.ts';
+import { ARM64_RELOCATIONS } from './relocation-arm64.ts';
 import { X86_RELOCATIONS } from './relocation-x86.ts';
 
 const file = (name: string) =>
@@ -22,7 +23,12 @@ const linkAt = (
   link(inputs, {
     address: BASE[machine],
     pageSize: 4096,
-    resolve: (name) => (Object.hasOwn(bound, name) ? bound[name] : null),
+    percpu: null,
+    resolve: (name) => {
+      const given = Object.hasOwn(bound, name) ? bound[name] : null;
+      return given === null || typeof given === 'bigint' ? given : { object: given, name };
+    },
+    partial: false,
   });
 const section = ({ sections }: Linked, name: string) => sections.find((s) => s.name === name)!;
 const hexOf = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
@@ -84,6 +90,85 @@ describe('relocations', () => {
     expect(words.readBigUInt64LE(Number(total.address - data.address))).toBe(40n);
     expect(words.readBigUInt64LE(Number(operation.address - data.address))).toBe(BASE[machine]);
     expect(section(linked, '__ex_table').bytes).toHaveLength(12);
+  });
+});
+
+/** The same object with its addends in the places that are patched, as SHT_REL has it. */
+function withoutAddends(input: LinkInput): LinkInput {
+  const { known } = input.elf.machine === 'x86_64' ? X86_RELOCATIONS : ARM64_RELOCATIONS;
+  const sections = input.elf.sections.map((one) => {
+    const data = Uint8Array.from(one.data);
+    const view = new DataView(data.buffer);
+    const relocations = one.relocations.map((entry) => {
+      const relocation = known.get(entry.type)!;
+      // At address 0 a distance is the value itself.
+      const place = { view, offset: Number(entry.offset), address: 0n };
+      if (relocation.size > 0 && data.length > 0) relocation.apply(place, entry.addend!);
+      return { ...entry, addend: null };
+    });
+    return { ...one, data, relocations };
+  });
+  return { ...input, elf: { ...input.elf, sections } };
+}
+
+describe('relocations without addend', () => {
+  // R_X86_64_32S and the like take addends of their own width, instructions of AArch64 the width of their field.
+  it.each(MACHINES)('take it from the patched place, on %s', (machine) => {
+    const input = object(`kfuncs-${machine}.o`);
+    const bound = { memcpy: BASE[machine] };
+    const bytes = ({ segments }: Linked) => segments.map((segment) => hexOf(segment.bytes));
+    expect(bytes(linkAt(machine, [withoutAddends(input)], bound))).toEqual(
+      bytes(linkAt(machine, [input], bound)),
+    );
+  });
+});
+
+describe('weak symbols and groups', () => {
+  const change = (input: LinkInput, edit: (symbol: ElfSymbol) => ElfSymbol): LinkInput => ({
+    ...input,
+    elf: { ...input.elf, symbols: input.elf.symbols.map(edit) },
+  });
+
+  it('make a branch to nobody go on behind itself on AArch64', () => {
+    const weak = change(object('relocations-arm64.o'), (symbol) =>
+      symbol.name === 'ext' ? { ...symbol, binding: 2 } : symbol,
+    );
+    const text = Buffer.from(section(linkAt('arm64', [weak]), '.text').bytes);
+    expect(text.readUInt32LE(0x1c)).toBe(0x94000001);
+  });
+
+  it('are told as indirect functions by name', () => {
+    const input = object('kfuncs-x86_64.o');
+    const indirect = change(input, (s) => (s.name === 'sum' ? { ...s, type: 10 } : s));
+    expect(failing(() => linkAt('x86_64', [indirect], { memcpy: BASE.x86_64 }))).toBe(
+      "sum is an indirect function (IFUNC), which a program's loader resolves",
+    );
+  });
+
+  it('keep one copy of a section group', () => {
+    const input = object('kfuncs-x86_64.o');
+    const members = input.elf.sections.map(({ index }) => index);
+    const grouped = (name: string): LinkInput => ({
+      name,
+      elf: { ...input.elf, groups: [{ signature: 'sum', members }] },
+    });
+    const linked = linkAt(
+      'x86_64',
+      [grouped('a.o'), grouped('b.o')].map((one, i) =>
+        i === 0 ? one : change(one, (s) => ({ ...s, binding: 2 })),
+      ),
+      { memcpy: BASE.x86_64 },
+    );
+    expect(linked.sections.filter(({ name }) => name === '.text')).toHaveLength(1);
+  });
+
+  it('leave what a part of something larger lacks to be told later', () => {
+    const linked = link([object('kfuncs-arm64.o')], {
+      ...{ address: BASE.arm64, pageSize: 4096, percpu: null, partial: true },
+      resolve: () => null,
+    });
+    expect(linked.missing.map(({ name }) => name)).toEqual(['memcpy']);
+    expect(linked.broken).toEqual([]);
   });
 });
 
@@ -150,11 +235,25 @@ describe('what cannot be linked', () => {
     const input = object('relocations-x86_64.o');
     const sections = input.elf.sections.map((one) => ({
       ...one,
-      relocations: one.relocations.map((relocation) => ({ ...relocation, type: 18 })),
+      relocations: one.relocations.map((relocation) => ({ ...relocation, type: 77 })),
     }));
     const strange = { ...input, elf: { ...input.elf, sections } };
-    expect(X86_RELOCATIONS.has(18)).toBe(false);
-    expect(failing(() => linkAt('x86_64', [strange], { ext: 0n }))).toMatch(/of type 18/);
+    expect(X86_RELOCATIONS.known.has(77)).toBe(false);
+    expect(failing(() => linkAt('x86_64', [strange], { ext: 0n }))).toMatch(
+      /^relocations-x86_64.o: .text\+0x\w+: relocations of type 77/,
+    );
+  });
+
+  it('names thread-local storage', () => {
+    const input = object('relocations-x86_64.o');
+    const sections = input.elf.sections.map((one) => ({
+      ...one,
+      relocations: one.relocations.map((relocation) => ({ ...relocation, type: 19 })),
+    }));
+    const local = { ...input, elf: { ...input.elf, sections } };
+    expect(failing(() => linkAt('x86_64', [local], { ext: 0n }))).toMatch(
+      /\.text\+0x\w+: R_X86_64_TLSGD is for thread-local storage/,
+    );
   });
 
   it('refuses what takes too much room, and what is no object', () => {

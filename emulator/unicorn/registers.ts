@@ -31,6 +31,7 @@ const SYSTEM: Readonly<Record<string, Encoding>> = {
   tcr_el1: [3, 0, 2, 0, 2],
   spsr_el1: [3, 0, 4, 0, 0],
   elr_el1: [3, 0, 4, 0, 1],
+  sp_el0: [3, 0, 4, 1, 0],
   afsr0_el1: [3, 0, 5, 1, 0],
   afsr1_el1: [3, 0, 5, 1, 1],
   esr_el1: [3, 0, 5, 2, 0],

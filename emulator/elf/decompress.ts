@@ -1,0 +1,52 @@
+// Compressed objects, as distributions install modules: .ko.gz, .ko.zst, .ko.xz.
+import { gunzipSync } from 'node:zlib';
+import { Decompress } from 'fzstd';
+import { ElfError } from './bytes.ts';
+import { unxz, XzError } from './xz.ts';
+
+/** Bytes that come out at most: a small file can hold very much. */
+const MOST = 2 ** 27;
+
+const FORMATS = [
+  { name: 'gzip', magic: [0x1f, 0x8b], open: gunzip },
+  { name: 'zstd', magic: [0x28, 0xb5, 0x2f, 0xfd], open: openZstd },
+  {
+    name: 'xz',
+    magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00],
+    open: (b: Uint8Array) => unxz(b, MOST),
+  },
+];
+
+/**
+ * What a compressed file holds; any other file as it is.
+ * @throws ElfError for one that is damaged or holds more than 128 MiB
+ */
+export function decompress(bytes: Uint8Array): Uint8Array {
+  const format = FORMATS.find(({ magic }) => magic.every((byte, i) => bytes[i] === byte));
+  if (format === undefined) return bytes;
+  try {
+    return format.open(bytes);
+  } catch (error) {
+    const at = error instanceof XzError ? error.offset : 0;
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new ElfError(at, `not to be decompressed as ${format.name}: ${reason}`, REMEDY);
+  }
+}
+
+const REMEDY = 'copy the file again, or decompress it yourself';
+
+function gunzip(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(gunzipSync(bytes, { maxOutputLength: MOST }));
+}
+
+function openZstd(bytes: Uint8Array): Uint8Array {
+  const parts: Uint8Array[] = [];
+  let total = 0;
+  const stream = new Decompress((part) => {
+    parts.push(part);
+    total += part.length;
+    if (total > MOST) throw new RangeError('it holds more than 128 MiB');
+  });
+  stream.push(bytes, true);
+  return new Uint8Array(Buffer.concat(parts));
+}
