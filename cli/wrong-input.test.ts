@@ -44,7 +44,11 @@ const CASES: readonly Case[] = [
   ['args-word', ['run', 'code.S', '--args', 'arena:0,fourty'], assembly],
   ['args-empty', ['run', 'code.S', '--args', '1,,2'], assembly],
   ['args-too-wide', ['run', 'code.S', '--args', '0x10000000000000000'], assembly],
-  ['args-too-many', ['run', 'code.S', '--args', '1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17'], assembly],
+  [
+    'args-too-many',
+    ['run', 'code.S', '--args', '1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17'],
+    assembly,
+  ],
   ['args-for-a-scenario', ['run', FIRST, '--args', '1']],
   ['alloc-without-count', ['run', 'code.S', '--alloc', '5'], assembly],
   ['alloc-of-nothing', ['run', 'code.S', '--alloc', '5:0'], assembly],
