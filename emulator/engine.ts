@@ -103,8 +103,8 @@ export interface Interceptor {
 /** What the engine asks of an architecture about instructions that it cannot ask of the core. */
 export interface InstructionSet {
   /**
-   * Offsets in a page of code of what the core does not even survive translating; {@link trap} must name them. Too
-   * many do no harm.
+   * Offsets in a page of code of what the core does not even survive translating, if {@link trap} names it when it sees
+   * the whole instruction. Too many do no harm.
    */
   fatal(page: Uint8Array): number[];
   /** Judges the instruction at the start of `code` (up to 16 bytes). @returns null if the core may run it */
@@ -217,7 +217,15 @@ export interface Cpu extends Saveable {
   close(): void;
 }
 
+/** Sees an instruction before the core translates it for the first time. */
+export type Witness = (ip: VirtAddr, code: Uint8Array) => void;
+
 export interface CpuOptions {
+  /**
+   * Have each instruction translated alone and tell of it before: that is how somebody outside learns which one the core
+   * does not survive. Costs up to a millisecond for each.
+   */
+  readonly witness?: Witness | null;
   /**
    * Count instructions (default). False runs faster; {@link Cpu.retired} then counts steps and limited runs only, and
    * those retranslate all code.

@@ -90,6 +90,13 @@ function fatalIn(page: Uint8Array): number[] {
       if (locked) found.push(start);
     }
   }
+  // The same with its opcode on the next page. Whether it is one shows when it is reached.
+  const cut = page.at(-1) === 0x0f ? page.length - 1 : page.length;
+  let locked = false;
+  for (let start = cut - 1; start >= 0 && isPrefix(page[start]); start--) {
+    locked = locked || page[start] === 0xf0;
+    if (locked) found.push(start);
+  }
   return found;
 }
 

@@ -1,11 +1,13 @@
 // The code that a vCPU has fetched: which frames lie under which pages, where a run has to stop in it, and what the
 // instructions there do. It reads RAM through the translations that the fetches were given, so that looking at code
 // never walks a page table again.
+import { virtAddr } from '../address.ts';
 import {
   type AccessForm,
   type InstructionSet,
   type Interceptor,
   type Trap,
+  type Witness,
   WRITE,
 } from '../engine.ts';
 import type { Ram } from '../ram.ts';
@@ -13,6 +15,7 @@ import type { Ram } from '../ram.ts';
 const PAGE = 4096;
 const MAX_INSTRUCTION = 16;
 const NO_BYTES = new Uint8Array(0);
+const EVERY_OFFSET = Array.from({ length: PAGE }, (_, at) => at);
 const INTERCEPT: Trap = { action: 'intercept' };
 
 interface CodePage {
@@ -37,6 +40,8 @@ export class CodeMap {
   /** Addresses at which a run ends before executing. */
   exits: ReadonlySet<bigint> = new Set();
   interceptor: Interceptor | null = null;
+  /** Told of each instruction before the core translates it, which then happens to no other at the same time. */
+  witness: Witness | null = null;
   private readonly ram: Ram;
   private readonly instructions: InstructionSet;
   private readonly pages = new Map<number, CodePage>();
@@ -88,10 +93,17 @@ export class CodeMap {
     return changed;
   }
 
+  /** The core may translate the instruction at `va`, which was in {@link fatal}. */
+  admit(va: bigint): void {
+    this.fatal.delete(va);
+    this.witness?.(virtAddr(va), this.instruction(va));
+  }
+
   private scan(page: number, pa: number, old: CodePage | undefined): boolean {
     const code = this.ram.bytes.subarray(pa - this.ram.base, pa - this.ram.base + PAGE);
     const base = BigInt(page) << 12n;
-    const fatal = this.instructions.fatal(code).map((at) => base + BigInt(at));
+    const offsets = this.witness ? EVERY_OFFSET : this.instructions.fatal(code);
+    const fatal = offsets.map((at) => base + BigInt(at));
     this.pages.set(page, { pa, copy: code.slice(), fatal });
     for (const va of old?.fatal ?? []) this.fatal.delete(va);
     for (const va of fatal) this.fatal.add(va);

@@ -27,6 +27,8 @@ import type { NativeCode } from './native-code.ts';
 import { type Recipe, recipeFor } from './recipes.ts';
 import { RegisterFile } from './registers.ts';
 
+const FRAME = 4096;
+const MAX_INSTRUCTION = 15n;
 const WARM_UP = 0x100;
 const NOTHING = -1;
 const FEW_EXITS = 8;
@@ -264,6 +266,7 @@ export class Core implements FillsOwner {
    * @returns uc_err
    */
   enter(ip: bigint, count: number): number {
+    if (this.code.fatal.size > 0 && this.code.fatal.has(ip)) this.judgeAgain(ip);
     this.fills.reset();
     this.exception = NOTHING;
     const error = this.start(ip, count);
@@ -279,6 +282,23 @@ export class Core implements FillsOwner {
     } finally {
       this.running = false;
     }
+  }
+
+  /** An instruction that translation ends before may be fit for the core after all. */
+  private judgeAgain(ip: bigint): void {
+    if (!this.mayTranslate(ip)) return;
+    this.code.admit(ip);
+    this.fatalChanged();
+    this.dropBlocks();
+  }
+
+  /** What translation ended before is no danger to the core. */
+  mayTranslate(ip: bigint): boolean {
+    // The rest of one that runs over the end of a page was not seen when the page was.
+    const next = (ip | BigInt(FRAME - 1)) + 1n;
+    if (next - ip < MAX_INSTRUCTION) this.fills.learnCode(next);
+    const trap = this.code.trap(ip);
+    return trap === null || trap.action === 'intercept';
   }
 
   /** First byte of the refused access, after an entry that a refused fill ended; null if the library does not tell. */

@@ -58,6 +58,7 @@ export class UnicornCpu implements Cpu {
     this.watcher = counting ? null : new Watcher(binding, core.handle, core.code, core.journal);
     this.runner = new Runner(core, this.counter, this.watcher);
     if (!counting) core.warmUp();
+    core.code.witness = options.witness ?? null;
     core.onCodeMoved = () => this.counter?.forgetBlocks();
     core.clock = () => this.retired;
   }

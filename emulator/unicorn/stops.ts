@@ -55,7 +55,8 @@ export class StopReader {
     }
     if (error !== UC_ERR_OK) return this.cannot(ip, core.binding.errorText(error));
     if (core.stepping) return null;
-    if (core.code.fatal.has(ip)) return this.fatal(ip);
+    // Translation ended before what the core would not survive, or might not.
+    if (core.code.fatal.has(ip)) return core.mayTranslate(ip) ? null : this.trap(ip);
     return this.cannot(ip, 'the core stopped and does not tell why');
   }
 
@@ -134,12 +135,6 @@ export class StopReader {
     if (this.counter) this.counter.forgetBlocks();
     else this.core.dropBlocks();
     return null;
-  }
-
-  /** Translation ended before what the core would not survive, unless other code has been put there. */
-  private fatal(ip: bigint): Stop | null {
-    if (this.core.code.trap(ip) === null) this.core.flushCode();
-    return this.trap(ip);
   }
 
   /** What {@link trap} looked at last is to be run by the core. */
