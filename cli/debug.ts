@@ -2,11 +2,12 @@
 import { Debugger } from '../testbed/debugger.ts';
 import { DebugCommands } from './debug-commands.ts';
 import { EXIT, isUserError } from './errors.ts';
-import { openRun, pickArch, worldOf } from './execute.ts';
+import { openRun } from './execute.ts';
 import { Explainer } from './explain.ts';
 import { loadHost } from './host.ts';
 import type { Io } from './io.ts';
 import { type ProgramOptions, scenarioFrom } from './program.ts';
+import { pickArch, worldOf } from './scenario-file.ts';
 
 export interface DebugOptions extends ProgramOptions {
   readonly batch?: boolean;

@@ -10,6 +10,7 @@ import { OutOfMemory } from '../testbed/kernel-memory.ts';
 import { type RunHost, type StepRun, WorldRun } from '../testbed/run.ts';
 import type { ArchName, Scenario, Step, World } from '../testbed/scenario.ts';
 import { CliError } from './errors.ts';
+import { worldOf } from './scenario-file.ts';
 
 /** A run whose steps are all done. */
 export interface Executed {
@@ -17,33 +18,6 @@ export interface Executed {
   readonly steps: readonly StepRun[];
   readonly document: RunDocument;
   readonly pass: boolean;
-}
-
-/** The world of an architecture that the scenario has. */
-export const worldOf = (scenario: Scenario, arch: ArchName): World => scenario.worlds[arch]!;
-
-/**
- * Architectures to run on.
- * @throws CliError if the scenario is not for the one that is wanted
- */
-export function pickArchs(scenario: Scenario, wanted: string | undefined): readonly ArchName[] {
-  if (wanted === undefined) return scenario.archs;
-  const arch = scenario.archs.find((name) => name === wanted);
-  if (arch === undefined) {
-    const has = scenario.archs.join(', ');
-    throw new CliError(`${scenario.file}: is not for ${wanted}`, `it is for ${has}`);
-  }
-  return [arch];
-}
-
-/** The one architecture to work on. @throws CliError if several are left or none */
-export function pickArch(scenario: Scenario, wanted: string | undefined): ArchName {
-  const archs = pickArchs(scenario, wanted);
-  if (archs.length === 1) return archs[0];
-  throw new CliError(
-    `${scenario.file}: is for ${archs.join(' and ')}`,
-    `say which: --arch ${archs.join(' or --arch ')}`,
-  );
 }
 
 /** Sets a world up. @throws CliError for what is wrong with the scenario */

@@ -1,4 +1,5 @@
 // Files that a command line names.
+import { extname } from 'node:path';
 import { CliError, cannotRead } from './errors.ts';
 import type { Io } from './io.ts';
 
@@ -28,3 +29,6 @@ export function readText(path: string, io: Io): string {
     'give a scenario (.yaml, .json) or assembly (.S, .s)',
   );
 }
+
+export const isScenarioFile = (path: string): boolean =>
+  ['.yaml', '.yml', '.json'].includes(extname(path));

@@ -83,6 +83,7 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     )
     .option('--shard <i/n>', 'run the i-th of n parts')
     .option('--filter <text>', 'only scenarios whose path or name contains this text')
+    .option('--timeout <seconds>', 'time for one scenario on one architecture', wholeNumber)
     .action(async (paths, options) => {
       exitCode = await (await import('./test.ts')).testCommand(paths, options, io);
     });

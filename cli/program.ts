@@ -19,9 +19,9 @@ import {
 import { ScenarioError } from '../testbed/scenario-error.ts';
 import { CliError } from './errors.ts';
 import { shellWord } from './execute.ts';
-import { readBytes, readText } from './files.ts';
-import { isScenarioFile, loadScenario, withSeries } from './host.ts';
+import { isScenarioFile, readBytes, readText } from './files.ts';
 import type { Io } from './io.ts';
+import { loadScenario, withSeries } from './scenario-file.ts';
 
 export interface ProgramOptions {
   readonly arch?: string;

@@ -3,11 +3,12 @@ import type { RunHost } from '../testbed/run.ts';
 import type { ArchName, Scenario } from '../testbed/scenario.ts';
 import { Story } from '../testbed/story.ts';
 import { CliError, EXIT } from './errors.ts';
-import { type Executed, execute, pickArchs } from './execute.ts';
+import { type Executed, execute } from './execute.ts';
 import { Explainer } from './explain.ts';
 import { loadHost } from './host.ts';
 import { type Io, paint } from './io.ts';
 import { type ProgramOptions, replayOptions, scenarioFrom } from './program.ts';
+import { pickArchs } from './scenario-file.ts';
 import { stepLines, storySource } from './tell.ts';
 
 export interface RunOptions extends ProgramOptions {

@@ -1,9 +1,10 @@
 // faultline test: every scenario below the paths, one line each.
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { hex } from '../emulator/bits.ts';
 import { CliError, cannotRead, EXIT, isUserError } from './errors.ts';
-import { execute, pickArchs } from './execute.ts';
-import { isScenarioFile, loadHost, loadScenario, withSeries } from './host.ts';
+import { isScenarioFile } from './files.ts';
+import { Guard, type Verdict } from './guard.ts';
 import type { Io } from './io.ts';
 import { createReporter, type ReporterName, type TestResult } from './reporters.ts';
 
@@ -16,6 +17,20 @@ export interface TestOptions {
   /** i/n */
   readonly shard?: string;
   readonly filter?: string;
+  /** Seconds that one scenario may run on one architecture. */
+  readonly timeout?: number;
+}
+
+const DEFAULT_TIMEOUT = 120;
+
+/** Guards keep a warm process for the next call. */
+const guards = new Map<number, Guard>();
+
+function guardFor(seconds: number): Guard {
+  const guard = guards.get(seconds) ?? new Guard(seconds);
+  guards.set(seconds, guard);
+  guard.warmUp();
+  return guard;
 }
 
 /**
@@ -31,7 +46,7 @@ export async function testCommand(paths: readonly string[], options: TestOptions
   if (chosen.length === 0) {
     throw new CliError('test: no scenario is left to run', 'check the paths, --filter and --shard');
   }
-  const host = await loadHost(options.assembler);
+  const guard = guardFor(options.timeout ?? DEFAULT_TIMEOUT);
   const reporter = createReporter(options.json ? 'json' : options.reporter, io);
   reporter.start(chosen.length);
   let bad = false;
@@ -40,7 +55,7 @@ export async function testCommand(paths: readonly string[], options: TestOptions
   const shows = io.terminal && (options.json || options.reporter !== 'default');
   for (const [i, file] of chosen.entries()) {
     if (shows) io.err(`\r\x1b[K${i + 1}/${chosen.length} ${file}`);
-    for (const result of runFile(file)) {
+    for (const result of await runFile(file)) {
       reporter.result(result);
       failed ||= result.status === 'failed';
       bad ||= result.error !== null;
@@ -50,22 +65,24 @@ export async function testCommand(paths: readonly string[], options: TestOptions
   reporter.end();
   return bad ? EXIT.usage : failed ? EXIT.differs : EXIT.ok;
 
-  function runFile(file: string): TestResult[] {
+  async function runFile(file: string): Promise<TestResult[]> {
     const none = { failures: [], document: null, error: null };
+    const { series, assembler } = options;
+    const job = { file, options: { series, assembler } };
     try {
-      const scenario = withSeries(loadScenario(file, io), options.series);
-      if (options.arch !== undefined && !scenario.archs.some((arch) => arch === options.arch)) {
+      const { name, archs } = await guard.read(job);
+      const chosen = archs.filter((arch) => arch === (options.arch ?? arch));
+      if (chosen.length === 0) {
         const why = `not for ${options.arch}`;
         return [{ ...none, name: file, arch: null, status: 'skipped', why }];
       }
-      return pickArchs(scenario, options.arch).map((arch): TestResult => {
-        const { document, steps, pass } = execute(host, scenario, arch);
-        const failures = steps.flatMap(({ step, failures: list }) =>
-          list.map((failure) => ({ ...failure, line: step.line })),
-        );
-        const status = pass ? 'passed' : 'failed';
-        return { name: file, arch, status, why: scenario.name, failures, document, error: null };
-      });
+      const results: TestResult[] = [];
+      for (const arch of chosen) {
+        const ran = resultOf(await guard.run(job, arch));
+        const status = ran.document?.pass ? 'passed' : 'failed';
+        results.push({ ...ran, name: file, arch, status, why: name });
+      }
+      return results;
     } catch (error) {
       if (!isUserError(error)) throw error;
       const { message, remedy } = error;
@@ -74,6 +91,20 @@ export async function testCommand(paths: readonly string[], options: TestOptions
       ];
     }
   }
+}
+
+/** @throws CliError for bad input */
+function resultOf(verdict: Verdict): Pick<TestResult, 'failures' | 'document' | 'error'> {
+  if (verdict.kind === 'refused') throw new CliError(verdict.message, verdict.remedy);
+  if (verdict.kind === 'ran') {
+    return { failures: verdict.ran.failures, document: verdict.ran.document, error: null };
+  }
+  const { place } = verdict;
+  const at = place === null ? '' : ` at ${hex(place.ip)}`;
+  const got =
+    verdict.kind === 'late' ? `still running${at}` : `engine: the process died again${at}`;
+  const failures = [{ expect: 'outcome', wanted: 'an end within --timeout', got, line: 1 }];
+  return { failures, document: null, error: null };
 }
 
 /** A folder with a file of this name is left out, unless it is named outright: its scenarios are wrong on purpose. */

@@ -5,10 +5,11 @@ import type { AccessKind } from '../emulator/engine.ts';
 import type { WalkReport } from '../mm/paging.ts';
 import { parseWord } from './decode.ts';
 import { EXIT } from './errors.ts';
-import { located, openRun, pickArch, worldOf } from './execute.ts';
+import { located, openRun } from './execute.ts';
 import { loadHost } from './host.ts';
 import type { Io } from './io.ts';
 import { type ProgramOptions, scenarioFrom } from './program.ts';
+import { pickArch, worldOf } from './scenario-file.ts';
 import { placeText } from './tell.ts';
 
 export interface WalkOptions extends ProgramOptions {

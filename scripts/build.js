@@ -6,12 +6,14 @@ import { build } from 'esbuild';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-export async function buildDist() {
-  rmSync(`${root}/dist`, { recursive: true, force: true });
+/** @param inject modules that tests have loaded before ours */
+export async function buildDist(outdir = `${root}/dist`, inject = []) {
+  rmSync(outdir, { recursive: true, force: true });
   await build({
     absWorkingDir: root,
-    entryPoints: { main: 'cli/main.ts' },
-    outdir: 'dist',
+    entryPoints: { main: 'cli/main.ts', worker: 'cli/worker.ts' },
+    outdir,
+    inject,
     bundle: true,
     splitting: true,
     format: 'esm',
@@ -30,4 +32,7 @@ export async function buildDist() {
   });
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await buildDist();
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const [outdir, ...inject] = process.argv.slice(2);
+  await buildDist(outdir, inject);
+}

@@ -1,7 +1,8 @@
 // Machines used again: RAM and vCPUs cost far more to make than to bring back to their first state. A machine that is
 // given back has its RAM zeroed where it was written, its vCPUs' registers restored and their caches dropped; translated
 // code goes when the next code is loaded.
-import type { CpuDescription } from '../emulator/engine.ts';
+import { type Condemned, condemn } from '../emulator/condemn.ts';
+import type { CpuDescription, CpuOptions } from '../emulator/engine.ts';
 import {
   type AccessKind,
   type Cpu,
@@ -52,16 +53,28 @@ interface Slot {
 export class Machine implements Saveable {
   readonly ram: Ram;
   readonly counting: boolean;
+  /** As it was asked for. */
   readonly description: CpuDescription;
+  private readonly refusing: CpuDescription;
+  private readonly options: CpuOptions;
   private readonly engine: Engine;
   private readonly slots: Slot[] = [];
   private used = 0;
 
-  constructor(engine: Engine, description: CpuDescription, size: number, counting: boolean) {
+  /** @param refusing the description as the engine is to have it */
+  constructor(
+    engine: Engine,
+    description: CpuDescription,
+    refusing: CpuDescription,
+    size: number,
+    options: CpuOptions,
+  ) {
     this.engine = engine;
     this.description = description;
+    this.refusing = refusing;
     this.ram = new Ram(0, size);
-    this.counting = counting;
+    this.options = options;
+    this.counting = options.counting !== false;
   }
 
   /** The next vCPU, in its first state. @param translator answers until the machine is given back */
@@ -100,8 +113,8 @@ export class Machine implements Saveable {
 
   private makeSlot(): Slot {
     const relay = new Relay(this.ram);
-    const { engine, description, ram, counting, slots } = this;
-    const cpu = engine.createCpu(slots.length, description, ram, relay, { counting });
+    const { engine, refusing, ram, options, slots } = this;
+    const cpu = engine.createCpu(slots.length, refusing, ram, relay, options);
     const slot = { cpu, relay, first: cpu.save() };
     slots.push(slot);
     return slot;
@@ -124,11 +137,23 @@ function ranFrom({ executedFrames }: Cpu, frames: ReadonlySet<number>): boolean 
 /** Makes machines, and keeps those that are given back. */
 export class Machines {
   private readonly engine: Engine;
+  private readonly condemned: readonly Condemned[];
+  private readonly witness: CpuOptions['witness'];
   /** Last given back first. */
   private readonly idle: Machine[] = [];
 
-  constructor(engine: Engine) {
+  /**
+   * @param condemned encodings that these machines refuse beside those that every one does
+   * @param witness of their vCPUs
+   */
+  constructor(
+    engine: Engine,
+    condemned: readonly Condemned[] = [],
+    witness: CpuOptions['witness'] = null,
+  ) {
     this.engine = engine;
+    this.witness = witness;
+    this.condemned = condemned;
   }
 
   /**
@@ -139,8 +164,9 @@ export class Machines {
     const at = this.idle.findIndex(
       (m) => m.ram.size === size && m.counting === counting && m.description === description,
     );
-    if (at < 0) return new Machine(this.engine, description, size, counting);
-    return this.idle.splice(at, 1)[0];
+    if (at >= 0) return this.idle.splice(at, 1)[0];
+    const known = condemn(description, this.condemned);
+    return new Machine(this.engine, description, known, size, { counting, witness: this.witness });
   }
 
   /** Takes a machine back; nobody may use it any more. */

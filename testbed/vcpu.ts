@@ -44,6 +44,8 @@ export class Vcpu {
   readonly faultContext: FaultContext;
   /** Run instruction by instruction and tell each. */
   traceInstructions = false;
+  /** Runs the CPU in the place of {@link Cpu.run}, if set. */
+  drive: ((cpu: Cpu, limit: number) => Stop) | null = null;
   private readonly processor: Processor;
   private readonly kernel: Kernel;
   private readonly ipName: string;
@@ -88,9 +90,10 @@ export class Vcpu {
     const end = cpu.retired + limit;
     this.lastIp = -1n;
     for (;;) {
+      const left = end - cpu.retired;
       const stop = this.traceInstructions
-        ? this.runTold(end - cpu.retired)
-        : cpu.run(end - cpu.retired, this.recoverInPlace);
+        ? this.runTold(left)
+        : (this.drive?.(cpu, left) ?? cpu.run(left, this.recoverInPlace));
       const done = this.resolve(stop);
       if (done !== null) return done;
     }
