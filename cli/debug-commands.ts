@@ -1,11 +1,14 @@
 // The debugger's commands, by gdb's names and with gdb's output where it has the same thing to say.
 import { type VirtAddr, virtAddr } from '../emulator/address.ts';
 import { hex, hex16, s64 } from '../emulator/bits.ts';
-import type { Debugger, DebugStop, FaultStep } from '../testbed/debugger.ts';
+import type { Debugger, DebugStop } from '../testbed/debugger.ts';
+import type { FaultStep } from '../testbed/fault-steps.ts';
 import type { StepRun } from '../testbed/run.ts';
 import type { Scenario } from '../testbed/scenario.ts';
 import { examine, parseExamine } from './debug-examine.ts';
 import { evaluate } from './debug-expression.ts';
+import { ALIASES, HELP } from './debug-help.ts';
+import { HistoryCommands } from './debug-history.ts';
 import { arenaLines, breakpointLines, faultLines, symbolText } from './debug-info.ts';
 import { CliError } from './errors.ts';
 import { located } from './execute.ts';
@@ -14,41 +17,6 @@ import { placeText, stepLines } from './tell.ts';
 import { walkLines } from './walk.ts';
 
 type Handler = (rest: string) => void;
-
-const HELP = [
-  'break PLACE          stop before PLACE (symbol, label, *ADDRESS)',
-  'delete [N]           delete a breakpoint, or all',
-  'stepi [N]            run one instruction, its faults included',
-  'continue             run to a breakpoint or the end',
-  'stepfault [N|all]    one stop further on the way of a fault',
-  'info registers [R]   registers',
-  'info walk ADDRESS    page-table walk of an address',
-  'info arena           arenas, their addresses and pages',
-  'info faults          faults so far',
-  'info breakpoints     breakpoints',
-  'x/NFU ADDRESS        examine memory: x/8gx $sp, x/4i $pc, x/s ADDRESS',
-  'print EXPRESSION     value of $register, symbol or number, with + and -',
-  'disassemble          the code around the instruction pointer',
-  'backtrace            the stack as the kernel unwinds it',
-  'quit                 leave',
-];
-
-/** Names and their short forms, longest name first to resolve. */
-const ALIASES: Readonly<Record<string, string>> = {
-  b: 'break',
-  br: 'break',
-  d: 'delete',
-  si: 'stepi',
-  c: 'continue',
-  sf: 'stepfault',
-  i: 'info',
-  p: 'print',
-  disas: 'disassemble',
-  bt: 'backtrace',
-  where: 'backtrace',
-  h: 'help',
-  q: 'quit',
-};
 
 export class DebugCommands {
   /** Values printed so far: gdb numbers them. */
@@ -59,6 +27,7 @@ export class DebugCommands {
   private readonly scenario: Scenario;
   private readonly out: (text: string) => void;
   private readonly explainer: Explainer | null;
+  private readonly history: HistoryCommands;
   private readonly handlers: Readonly<Record<string, Handler>>;
 
   /** @param explainer tells what is printed, and by whom; null: it is told plainly */
@@ -72,11 +41,17 @@ export class DebugCommands {
     this.explainer = explainer;
     this.scenario = scenario;
     this.out = out;
+    this.history = new HistoryCommands(debug);
     this.handlers = {
       break: (rest) => this.break(rest),
       delete: (rest) => this.delete(rest),
       stepi: (rest) => this.stepi(rest),
       continue: () => this.stopped(this.located(() => this.debug.continue())),
+      'reverse-stepi': (rest) =>
+        this.stopped(this.history.reverseStepi(rest === '' ? 1 : positive(rest))),
+      'reverse-continue': () => this.stopped(this.history.reverseContinue()),
+      checkpoint: () => this.checkpoint(),
+      restart: (rest) => this.restart(rest),
       stepfault: (rest) => this.stepfault(rest),
       info: (rest) => this.info(rest),
       print: (rest) => this.print(rest),
@@ -101,7 +76,7 @@ export class DebugCommands {
 
   /** @returns false to quit. @throws CliError for a wrong command */
   execute(line: string): boolean {
-    const [, word, rest] = /^([a-z]+)\s*(.*)$/s.exec(line.trim()) ?? [];
+    const [, word, rest] = /^([a-z-]+)\s*(.*)$/s.exec(line.trim()) ?? [];
     if (word === 'x') {
       this.x(rest);
       return true;
@@ -127,7 +102,25 @@ export class DebugCommands {
     this.line(`$${++this.printed} = ${hex(value)}`);
   }
 
+  private checkpoint(): void {
+    const { ip } = this.debug;
+    const { id, place } = this.history.checkpoint(`${hex(ip)} ${this.symbol(ip)}`);
+    this.line(`Checkpoint ${id}: ${place}`);
+  }
+
+  private restart(text: string): void {
+    const { id } = this.history.restart(text);
+    this.line(`Switching to checkpoint ${id}`);
+    if (this.debug.call === null) this.line('The scenario has ended.');
+    else this.where();
+  }
+
   private delete(text: string): void {
+    const [, which] = /^checkpoints?\b\s*(.*)$/.exec(text) ?? [];
+    if (which !== undefined) {
+      this.history.delete(which);
+      return;
+    }
     if (text === '') {
       for (const { id } of [...this.debug.breakpoints]) this.debug.deleteBreakpoint(id);
       return;
@@ -187,12 +180,13 @@ export class DebugCommands {
       arena: () => this.lines(arenaLines(this.debug.run)),
       faults: () => this.lines(faultLines(this.debug)),
       breakpoints: () => this.lines(breakpointLines(this.debug)),
+      checkpoints: () => this.lines(this.history.lines()),
     };
     const name = resolve(what, Object.keys(tellers));
     if (name === undefined) {
       throw new CliError(
         `info: cannot tell of ${what || 'nothing'}`,
-        'give registers, walk ADDRESS, arena, faults or breakpoints',
+        'give registers, walk ADDRESS, arena, faults, breakpoints or checkpoints',
       );
     }
     tellers[name]();
@@ -259,6 +253,10 @@ export class DebugCommands {
       case 'ended':
         this.result(stop.result);
         this.begin();
+        return;
+      case 'start':
+        this.line('No more reverse-execution history.');
+        if (this.debug.call !== null) this.where();
         return;
       case 'over':
         this.line('The scenario has ended.');

@@ -30,7 +30,10 @@ export async function debugCommand(file: string, options: DebugOptions, io: Io):
   const scenario = scenarioFrom(file, options, io);
   const arch = pickArch(scenario, options.arch);
   const host = await loadHost(options.assembler);
-  const run = openRun(host, scenario, worldOf(scenario, arch));
+  const world = worldOf(scenario, arch);
+  // The way back counts instructions, whether or not they are limited.
+  const instructions = world.limits.instructions ?? Number.MAX_SAFE_INTEGER;
+  const run = openRun(host, scenario, { ...world, limits: { ...world.limits, instructions } });
   try {
     const lines: string[] = [];
     const out = options.json

@@ -48,6 +48,15 @@ const session = (arch: 'x86_64' | 'arm64'): string[] => {
   ];
 };
 
+/** There and back again. */
+const reverse = (arch: 'x86_64' | 'arm64'): string[] => [
+  ...['debug', FIRST, '--arch', arch, '--batch'],
+  ...ex('reverse-stepi', 'stepi', 'info faults', 'checkpoint', 'reverse-stepi', 'info faults'),
+  ...ex('break kfunc', 'continue', 'reverse-stepi', 'reverse-continue', 'reverse-continue'),
+  ...ex('info breakpoints', 'info checkpoints', 'restart 1', 'stepi', 'rc', 'stepi 2', 'rsi 2'),
+  ...ex('stepfault 3', 'rsi', 'delete checkpoint 1', 'info checkpoints', 'continue'),
+];
+
 const TRANSCRIPTS: Transcript[] = [
   ['run-first-fault', 0, ['run', FIRST]],
   ...ARCHS.flatMap((arch): Transcript[] => [
@@ -55,6 +64,7 @@ const TRANSCRIPTS: Transcript[] = [
     [`run-oops-${arch}`, 0, ['run', 'fixtures/t05-end-of-upper-guard.yaml', '--arch', arch]],
     [`run-extable-${arch}`, 0, ['run', 'fixtures/t39-fault-safe-read.yaml', '--arch', arch]],
     [`debug-first-fault-${arch}`, 0, session(arch)],
+    [`debug-reverse-${arch}`, 0, reverse(arch)],
     [
       `debug-breakpoints-${arch}`,
       0,

@@ -150,6 +150,17 @@ export class EventSink {
     };
   }
 
+  /** Does something that no reader hears of: what they have heard before is done again. */
+  silently<T>(action: () => T): T {
+    const { on } = this;
+    this.on = false;
+    try {
+      return action();
+    } finally {
+      this.on = on;
+    }
+  }
+
   emit(event: Event): void {
     for (const reader of this.readers) reader(event);
   }

@@ -6,8 +6,11 @@ import { hex } from '../emulator/bits.ts';
 import type { Stop } from '../emulator/engine.ts';
 import type { Event } from '../emulator/events.ts';
 import type { Call } from './call.ts';
+import { type FaultStep, told } from './fault-steps.ts';
+import { History } from './history.ts';
 import type { StepRun, WorldRun } from './run.ts';
 import type { Step } from './scenario.ts';
+import type { WorldState } from './snapshot.ts';
 import { type CallEnd, endOf, type Vcpu } from './vcpu.ts';
 
 export interface Breakpoint {
@@ -23,33 +26,56 @@ export type DebugStop =
   | { readonly kind: 'stepped' }
   | { readonly kind: 'breakpoint'; readonly breakpoint: Breakpoint }
   | { readonly kind: 'ended'; readonly result: StepRun }
+  /** The way back ends at the entry of the first call. */
+  | { readonly kind: 'start' }
   /** Every step of the scenario is done. */
   | { readonly kind: 'over' };
-
-/** One stop on the way of a fault. */
-export interface FaultStep {
-  /** access, walk, fault, a kernel function, retry ... */
-  readonly title: string;
-  readonly detail: string;
-}
 
 export class Debugger {
   readonly run: WorldRun;
   readonly breakpoints: Breakpoint[] = [];
-  /** Results of the steps done so far. */
-  readonly done: StepRun[] = [];
-  /** The step that is being done, or was last; null before the first. */
-  step: Step | null = null;
-  /** The call that is running, or null between calls. */
-  call: Call | null = null;
-  /** Address of the fault that is being stepped through, or was last; null before the first. */
-  faultAddr: VirtAddr | null = null;
-  private next = 0;
+  /** The way back. */
+  readonly history: History;
+  /** Where the debugger stands; it goes back with the world. */
+  private readonly now = {
+    done: [] as StepRun[],
+    step: null as Step | null,
+    call: null as Call | null,
+    faultAddr: null as VirtAddr | null,
+    /** Index of the step to be done next. */
+    next: 0,
+  };
   private nextId = 1;
   private fault: Generator<FaultStep, CallEnd | null, void> | null = null;
 
   constructor(run: WorldRun) {
     this.run = run;
+    this.history = new History(this);
+  }
+
+  /** Results of the steps done so far. */
+  get done(): readonly StepRun[] {
+    return this.now.done;
+  }
+
+  /** The step that is being done, or was last; null before the first. */
+  get step(): Step | null {
+    return this.now.step;
+  }
+
+  /** The call that is running, or null between calls. */
+  get call(): Call | null {
+    return this.now.call;
+  }
+
+  /** Address of the fault that is being stepped through, or was last; null before the first. */
+  get faultAddr(): VirtAddr | null {
+    return this.now.faultAddr;
+  }
+
+  /** Steps of the scenario that are done or begun. */
+  get stepsBegun(): number {
+    return this.now.next;
   }
 
   get vcpu(): Vcpu {
@@ -69,15 +95,16 @@ export class Debugger {
   /** Does plain steps up to the next call and enters that. @returns the steps done, the call's excluded */
   start(): StepRun[] {
     const done: StepRun[] = [];
-    while (this.call === null && this.next < this.run.steps.length) {
-      const step = this.run.steps[this.next++];
-      this.step = step;
+    while (this.call === null && this.now.next < this.run.steps.length) {
+      const step = this.run.steps[this.now.next++];
+      this.now.step = step;
       if (step.kind === 'call') {
-        this.call = this.run.startCall(step);
+        this.now.call = this.run.startCall(step);
         this.setExits();
+        this.history.mark();
       } else {
         const result = this.run.runStep(step);
-        this.done.push(result);
+        this.now.done.push(result);
         done.push(result);
       }
     }
@@ -126,13 +153,41 @@ export class Debugger {
     if (this.fault === null) {
       const found = this.toFault();
       if (!('va' in found)) return found;
-      this.faultAddr = found.va;
+      this.now.faultAddr = found.va;
       this.fault = this.tellFault(found);
     }
     const step = this.fault.next();
     if (!step.done) return step.value;
     this.fault = null;
     return step.value === null ? { kind: 'stepped' } : this.end(step.value);
+  }
+
+  // ---- For the way back ----
+
+  /** The state, to come back to. A fault that is being stepped through must have ended. */
+  save(): WorldState {
+    return this.run.save([this.now]);
+  }
+
+  /** Drops what is under way and goes to a saved state. */
+  restore(state: WorldState): void {
+    this.fault?.return(null);
+    this.fault = null;
+    this.run.restore(state);
+    this.setExits();
+  }
+
+  /** Runs the call until it has retired `retired` instructions in all, past breakpoints. */
+  runTo(retired: number): void {
+    if (retired <= this.vcpu.cpu.retired) return;
+    const kept = this.breakpoints.splice(0);
+    try {
+      this.setExits();
+      this.advance(retired - this.vcpu.cpu.retired);
+    } finally {
+      this.breakpoints.push(...kept);
+      this.setExits();
+    }
   }
 
   /** Takes a fault that is being stepped through to its end. */
@@ -147,7 +202,7 @@ export class Debugger {
   }
 
   /** Retires up to `count` instructions. @returns null if they all retired and nothing stopped us */
-  private advance(count: number): DebugStop | null {
+  advance(count: number): DebugStop | null {
     const { cpu } = this.vcpu;
     const end = cpu.retired + count;
     // A breakpoint that we stand on does not stop its own instruction.
@@ -185,8 +240,9 @@ export class Debugger {
     const { call } = this;
     if (call === null) return { kind: 'over' };
     const result = this.run.endCall(call, end);
-    this.done.push(result);
-    this.call = null;
+    this.history.ended(end.outcome === 'returned' || end.outcome === 'budget');
+    this.now.done.push(result);
+    this.now.call = null;
     return { kind: 'ended', result };
   }
 
@@ -246,60 +302,5 @@ export class Debugger {
     if (this.call === null) return;
     const addrs = this.breakpoints.map(({ addr }) => addr).filter((addr) => addr !== standing);
     this.vcpu.cpu.setExits([this.call.returnAddress, ...addrs]);
-  }
-}
-
-/** Events since the last look, one stop each; lines of the kernel log in a row are one. */
-function* told(events: Event[]): Generator<FaultStep, void, void> {
-  let printed: string[] = [];
-  for (let event = events.shift(); event !== undefined; event = events.shift()) {
-    if (event.type === 'printk') {
-      printed.push(event.text);
-      continue;
-    }
-    if (printed.length > 0) yield tellPrinted(printed);
-    printed = [];
-    const step = tellEvent(event);
-    if (step !== null) yield step;
-  }
-  if (printed.length > 0) yield tellPrinted(printed);
-}
-
-const tellPrinted = ([first, ...more]: readonly string[]): FaultStep => ({
-  title: 'printk',
-  detail: more.length === 0 ? first : `${first} (and ${more.length} more lines)`,
-});
-
-function tellEvent(event: Exclude<Event, { type: 'printk' }>): FaultStep | null {
-  switch (event.type) {
-    case 'call': {
-      const args = Object.entries(event.args).map(([name, value]) => `${name}=${value}`);
-      return { title: event.fn, detail: args.join(' ') };
-    }
-    case 'decision':
-      return { title: event.fn, detail: event.text };
-    case 'pteChange':
-      return {
-        title: event.by,
-        detail: `PTE of ${hex(event.va)}: ${hex(event.before)} -> ${hex(event.after)}`,
-      };
-    case 'streamWrite':
-      return {
-        title: 'report',
-        detail: `${event.stream} of ${event.prog}: ${event.dropped ? 'dropped' : event.text.split('\n', 1)[0]}`,
-      };
-    case 'tlb':
-      return { title: event.op, detail: event.start === null ? '' : hex(event.start) };
-    case 'retry':
-      return { title: 'retry', detail: `${event.resolution}: goes on at ${hex(event.ip)}` };
-    case 'oops':
-      return { title: 'oops', detail: event.lines[0] ?? '' };
-    // The access and its walk were told before; locks and pages are not on this path.
-    case 'fault':
-    case 'walkStep':
-    case 'insn':
-    case 'lock':
-    case 'page':
-      return null;
   }
 }

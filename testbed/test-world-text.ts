@@ -24,7 +24,8 @@ const MEANINGS: readonly ((object: object) => unknown)[] = [
     (o instanceof DerivedMap || o instanceof SavedCopy || o instanceof VersionedMemory) && 'cache',
 ];
 
-function ramText(ram: Ram): string {
+/** What is not zero in memory. */
+export function ramText(ram: Ram): string {
   const lines: string[] = [];
   const zero = hash(new Uint8Array(4096));
   for (const frame of (ram as unknown as { dirtyFrames: number[] }).dirtyFrames) {
