@@ -186,6 +186,7 @@ export const STANDINGS: Readonly<Record<string, readonly [source: string, standi
   'x86 ex_handler_fprestore': ['arch/x86/mm/extable.c', 'read'],
   'x86 ex_handler_imm_reg': ['arch/x86/mm/extable.c', 'read'],
   'x86 ex_handler_msr': ['arch/x86/mm/extable.c', 'read'],
+  'x86 ex_handler_msr_mce': ['arch/x86/kernel/cpu/mce/core.c', 'read'],
   'x86 ex_handler_sgx': ['arch/x86/mm/extable.c', 'read'],
   'x86 ex_handler_uaccess': ['arch/x86/mm/extable.c', 'read'],
   'x86 ex_handler_zeropad': ['arch/x86/mm/extable.c', 'read'],

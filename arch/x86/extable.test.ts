@@ -144,19 +144,30 @@ describe('fixup_exception()', () => {
     expect(run()).toBeNull();
   });
 
-  it.each<X86ExtableSource['type']>(['none', 'wrmsr_in_mce', 'rdmsr_in_mce', 'eretu'])(
-    'is a BUG() for %s',
-    (type) => {
-      const { run } = setUp({ type });
-      const outcome = run();
-      expect(outcome).toMatchObject({ resolution: 'oops' });
-      expect(outcome?.resolution === 'oops' && outcome.lines.slice(0, 3)).toEqual([
-        '------------[ cut here ]------------',
-        'Kernel BUG at fixup_exception [verbose debug info unavailable]',
-        'Oops: invalid opcode: 0000 [#1] SMP NOPTI',
-      ]);
-    },
-  );
+  it.each<X86ExtableSource['type']>(['none', 'eretu'])('is a BUG() for %s', (type) => {
+    const { run } = setUp({ type });
+    const outcome = run();
+    expect(outcome).toMatchObject({ resolution: 'oops' });
+    expect(outcome?.resolution === 'oops' && outcome.lines.slice(0, 3)).toEqual([
+      '------------[ cut here ]------------',
+      'Kernel BUG at fixup_exception [verbose debug info unavailable]',
+      'Oops: invalid opcode: 0000 [#1] SMP NOPTI',
+    ]);
+  });
+
+  it.each([
+    ['wrmsr_in_mce', 'WRMSR to 0x22 (tried to write 0x0000003300000011) at'],
+    ['rdmsr_in_mce', 'RDMSR from 0x22 at'],
+  ] as const)('panics where a machine check handler faults: %s', (type, access) => {
+    const outcome = setUp({ type }).run(VECTOR_GP);
+    expect(outcome).toMatchObject({ resolution: 'oops' });
+    const lines = outcome?.resolution === 'oops' ? outcome.lines : [];
+    expect([lines[0], ...lines.slice(-2)]).toEqual([
+      `mce: MSR access error: ${access} rIP: 0xffffffff81000100 (code+0x100/0x1000)`,
+      'Kernel panic - not syncing: MCA architectural violation!',
+      '---[ end Kernel panic - not syncing: MCA architectural violation! ]---',
+    ]);
+  });
 
   it.each([
     [VECTOR_GP, 0x8000000000000000n, true],

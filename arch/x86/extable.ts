@@ -1,17 +1,16 @@
 // Exception-table entries of x86-64 and their handlers: arch/x86/mm/extable.c, asm/extable_fixup_types.h, and
 // ex_handler_bpf() of arch/x86/net/bpf_jit_comp.c. Left out: ERETU (no FRED here, so it is an unknown type, as in a
-// kernel built without), the FPU state that FPU_RESTORE resets, FS that CLEAR_FS clears, and the panic of the
-// *_IN_MCE types, which only a machine check takes.
+// kernel built without), the FPU state that FPU_RESTORE resets, and FS that CLEAR_FS clears.
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
-import { hex, lo32 } from '../../emulator/bits.ts';
+import { hex } from '../../emulator/bits.ts';
 import type { ExtableEntry, FaultContext, FaultOutcome, FaultPath } from '../arch.ts';
 import { buildExtable, type DecodeTail, type ExtableSource, searchExtable } from '../extable.ts';
 import { oops } from '../oops.ts';
 import { FIXED_UP, settled } from '../path.ts';
+import { exHandlerMsr, exHandlerMsrMce } from './extable-msr.ts';
 import { VECTOR_GP } from './fault-code.ts';
 import { die, oopsEnd } from './oops.ts';
 import { ptRegsOffset, RAX, RCX, RDX, RSP, registerNumber, type X86PtRegs } from './registers.ts';
-import { showTraceLogLvl } from './show-regs.ts';
 import { loadZeropad } from './zeropad.ts';
 
 /** EX_TYPE_ numbers by name. Type 4 is unused. */
@@ -52,7 +51,6 @@ const DONT_CLEAR = 1;
 
 const SGX_ENCLS_FAULT_FLAG = 0x4000_0000n;
 const EFAULT = 14;
-const EIO = 5n;
 
 /** An entry in words. Registers are named in lower case, 64 bits wide. */
 export interface X86ExtableSource {
@@ -164,13 +162,21 @@ export function fixupException(
     case X86_EX_TYPE.bpf:
       return exHandlerBpf(context, entry, regs);
     case X86_EX_TYPE.wrmsr:
-      return exHandlerMsr(context, entry, regs, true, null);
+      exHandlerMsr(context, regs, true, null);
+      return exHandlerDefault(entry, regs);
     case X86_EX_TYPE.rdmsr:
-      return exHandlerMsr(context, entry, regs, false, null);
+      exHandlerMsr(context, regs, false, null);
+      return exHandlerDefault(entry, regs);
     case X86_EX_TYPE.wrmsr_safe:
-      return exHandlerMsr(context, entry, regs, true, reg);
+      exHandlerMsr(context, regs, true, reg);
+      return exHandlerDefault(entry, regs);
     case X86_EX_TYPE.rdmsr_safe:
-      return exHandlerMsr(context, entry, regs, false, reg);
+      exHandlerMsr(context, regs, false, reg);
+      return exHandlerDefault(entry, regs);
+    case X86_EX_TYPE.wrmsr_in_mce:
+      return settled(exHandlerMsrMce(context, regs, true));
+    case X86_EX_TYPE.rdmsr_in_mce:
+      return settled(exHandlerMsrMce(context, regs, false));
     case X86_EX_TYPE.pop_reg:
       regs.words[RSP] += 8n;
       return exHandlerImmReg(entry, regs, reg, imm);
@@ -236,40 +242,6 @@ function exHandlerFprestore(
   const text = `Bad FPU state detected at ${at}, reinitializing FPU registers.`;
   printOnce(context, text, 'ex_handler_fprestore');
   return exHandlerDefault(entry, regs);
-}
-
-/**
- * ex_handler_msr(). @param safeReg encoding of the register that gets -EIO; null for the unchecked forms
- * @kernel ex_handler_msr arch/x86/mm/extable.c read
- */
-function exHandlerMsr(
-  context: FaultContext,
-  entry: ExtableEntry,
-  regs: X86PtRegs,
-  wrmsr: boolean,
-  safeReg: number | null,
-): FaultPath {
-  if (safeReg === null) warnUncheckedMsr(context, regs, wrmsr);
-  if (!wrmsr) {
-    regs.words[RAX] = 0n;
-    regs.words[RDX] = 0n;
-  }
-  if (safeReg !== null) regs.setByNumber(safeReg, -EIO);
-  return exHandlerDefault(entry, regs);
-}
-
-function warnUncheckedMsr(context: FaultContext, regs: X86PtRegs, wrmsr: boolean): void {
-  const h = (index: number) => lo32(regs.words[index]).toString(16);
-  const value = `(tried to write 0x${h(RDX).padStart(8, '0')}${h(RAX).padStart(8, '0')}) `;
-  const access = wrmsr ? `WRMSR to 0x${h(RCX)} ${value}` : `RDMSR from 0x${h(RCX)} `;
-  const start = `unchecked MSR access error: ${wrmsr ? 'WRMSR' : 'RDMSR'}`;
-  if (context.kernel.log.some((line) => line.startsWith(start))) return;
-  const at = context.formatSymbol(regs.ip);
-  context.kernel.printk(
-    `unchecked MSR access error: ${access}at rIP: ${hex(regs.ip)} (${at})`,
-    'ex_handler_msr',
-  );
-  showTraceLogLvl(context, regs);
 }
 
 /** @kernel ex_handler_imm_reg arch/x86/mm/extable.c read */

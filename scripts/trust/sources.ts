@@ -38,6 +38,7 @@ export const KERNEL_SOURCES: Readonly<Record<string, string>> = {
   'tools/objtool/check.c': KNOWN,
   'arch/x86/mm/fault.c': MERGED,
   'arch/x86/mm/extable.c': RC,
+  'arch/x86/kernel/cpu/mce/core.c': 'mainline, the function alone',
   'arch/x86/mm/pat/set_memory.c': KNOWN,
   'arch/x86/include/asm/kfence.h': KNOWN,
   'arch/x86/mm/tlb.c': KNOWN,
