@@ -39,23 +39,24 @@ const run = {
   oops: z.array(z.string()).nullable(),
   registers: z.record(z.string(), hex),
 };
-const place = { step: z.string(), line: z.int().min(1) };
-const callStep = z.strictObject({
+const call = {
   ...run,
-  ...place,
-  step: z.literal('call'),
   why: z.string().optional(),
   ip: hex.optional(),
   bytes: z
     .string()
     .regex(/^[0-9a-f]*$/)
     .optional(),
-});
+  replay: z.string(),
+};
+const place = { step: z.string(), line: z.int().min(1) };
 const errno = z.union([z.literal(0), z.string().regex(/^-E[A-Z0-9]+$/)]);
 const plainStep = <T extends z.ZodRawShape>(step: string, facts: T) =>
-  z.strictObject({ ...base, ...place, step: z.literal(step), streams, ...facts });
+  z.strictObject({ ...run, ...place, replay: z.string(), step: z.literal(step), ...facts });
 export const step = z.union([
-  callStep,
+  z.strictObject({ ...call, ...place, step: z.literal('call') }),
+  // The kernel never comes out of it.
+  z.strictObject({ ...call, ...place, outcome: z.literal('budget'), why: z.string() }),
   plainStep('alloc', { result: z.strictObject({ page: z.int() }).nullable() }),
   plainStep('free', { freed: count }),
   plainStep('worker', { freed: count }),
@@ -71,7 +72,7 @@ export const step = z.union([
   plainStep('streamPrint', { result: errno, bytes: count }),
 ]);
 export const runDocument = z.union([
-  callStep.extend({ replay: z.string() }),
+  z.strictObject(call),
   z.strictObject({ ...run, steps: z.array(step), replay: z.string() }),
 ]);
 export const testDocument = z.strictObject({

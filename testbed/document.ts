@@ -54,10 +54,17 @@ export function documentOf(
     arch: world.arch,
     series: world.series,
   };
+  const { replay } = options;
   if (world.form === 'call' && steps.length === 1) {
-    return { ...base, ...stepDocument(run, steps[0], options), replay: options.replay };
+    return { ...base, ...stepDocument(run, steps[0], options), replay };
   }
-  const documents = steps.map((step) => ({ ...base, ...stepDocument(run, step, options) }));
+  const documents = steps.map((step) => ({
+    ...base,
+    step: step.step.kind,
+    line: step.step.line,
+    ...stepDocument(run, step, options),
+    replay,
+  }));
   const calls = steps.flatMap(({ seen }) => (seen.kind === 'call' ? [seen as CallSeen] : []));
   const outcomes = steps.map(({ seen }) => {
     if (seen.kind === 'call') return seen.outcome;
@@ -81,45 +88,44 @@ export function documentOf(
       failures.map((failure) => ({ ...failure, expect: `steps[${i}].${failure.expect}` })),
     ),
     steps: documents,
-    replay: options.replay,
+    replay,
   };
 }
 
+/** A step: its document has the keys of a run whatever it does, and those of its own. */
 function stepDocument(
   run: WorldRun,
-  { step, seen, failures }: StepRun,
+  { seen, failures }: StepRun,
   options: DocumentOptions,
 ): JsonObject & { pass: boolean } {
-  const common = {
-    step: step.kind,
-    line: step.line,
+  const call = seen.kind === 'call' ? (seen as CallSeen) : undefined;
+  return {
     pass: failures.length === 0,
+    ...outcomeOf(seen),
+    ret: hexOrNull(call?.ret ?? null),
+    kbase: hex(run.places[0].kbase),
+    instructions: call?.instructions ?? 0,
+    cycles: call === undefined ? 0 : call.cycles,
+    cost: 'uncalibrated',
+    faults: call === undefined ? [] : faultsOf(run, call, options),
+    streams: { stdout: '', stderr: seen.stderr },
+    oops: oopsOf(call),
+    registers: registersOf(call),
+    ...(seen.kind === 'call' || seen.kind === 'stuck' ? {} : factsOf(seen)),
     failures: failures.map(({ expect, wanted, got }: Failure) => ({ expect, wanted, got })),
   };
-  if (seen.kind === 'call') {
-    const call = seen as CallSeen;
-    const { end } = call;
-    return {
-      ...common,
-      outcome: call.outcome,
-      ...('why' in end ? { why: end.why, ip: hex(end.ip) } : {}),
-      ...('bytes' in end ? { bytes: Buffer.from(end.bytes).toString('hex') } : {}),
-      ret: hexOrNull(call.ret),
-      kbase: hex(run.places[0].kbase),
-      instructions: call.instructions,
-      cycles: call.cycles,
-      cost: 'uncalibrated',
-      faults: faultsOf(run, call, options),
-      streams: { stdout: '', stderr: call.stderr },
-      oops: oopsOf(call),
-      registers: registersOf(call),
-    };
-  }
-  if (seen.kind === 'stuck') {
-    const streams = { stdout: '', stderr: seen.stderr };
-    return { ...common, outcome: 'budget', why: seen.why, streams };
-  }
-  return { ...common, ...factsOf(seen), streams: { stdout: '', stderr: seen.stderr } };
+}
+
+/** How a step ended; a call that did not return says why and where. */
+function outcomeOf(seen: StepObserved): JsonObject {
+  if (seen.kind === 'stuck') return { outcome: 'budget', why: seen.why };
+  if (seen.kind !== 'call') return { outcome: 'returned' };
+  const { end, outcome } = seen as CallSeen;
+  return {
+    outcome,
+    ...('why' in end ? { why: end.why, ip: hex(end.ip) } : {}),
+    ...('bytes' in end ? { bytes: Buffer.from(end.bytes).toString('hex') } : {}),
+  };
 }
 
 /** What a step other than a call did, in the words in which a scenario expects it. */
