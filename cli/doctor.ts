@@ -4,9 +4,18 @@ import { inspectPlatform, type PlatformReport } from '../emulator/unicorn/librar
 import { EXIT } from './errors.ts';
 import { findGnuTools } from './gnu-as.ts';
 import type { Io } from './io.ts';
+import { refusedDocument, refusedLines } from './refused.ts';
 
 /** @returns 0 if code can be run, otherwise 2 */
-export function doctorCommand(options: { json?: boolean }, io: Io): Promise<number> {
+export function doctorCommand(
+  options: { json?: boolean; engine?: boolean },
+  io: Io,
+): Promise<number> {
+  if (options.engine) {
+    if (options.json) io.out(`${JSON.stringify(refusedDocument(), null, 2)}\n`);
+    else for (const line of refusedLines()) io.out(`${line}\n`);
+    return Promise.resolve(EXIT.ok);
+  }
   const report = inspectPlatform();
   const gnu = { x86_64: findGnuTools('x86_64') !== null, arm64: findGnuTools('arm64') !== null };
   const internals = report.found === null ? null : createEngine(report.found).knowsInternals;

@@ -146,9 +146,11 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     .action(async (options) => {
       exitCode = await (await import('./setup.ts')).setupCommand(options, io);
     });
-  command('doctor', 'say what was found and what to do').action(async (options) => {
-    exitCode = await (await import('./doctor.ts')).doctorCommand(options, io);
-  });
+  command('doctor', 'say what was found and what to do')
+    .option('--engine', 'the encodings that do not reach the core, and why')
+    .action(async (options) => {
+      exitCode = await (await import('./doctor.ts')).doctorCommand(options, io);
+    });
 
   try {
     await program.parseAsync(spelled(argv, program), { from: 'user' });

@@ -3,6 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { type AccessForm, READ, WRITE } from '../../emulator/engine.ts';
 import { arm64Instructions as a64 } from './insn.ts';
+import { ARM64_REFUSALS } from './refusals.ts';
 
 const bytes = (...words: number[]) => new Uint8Array(Uint32Array.from(words).buffer);
 const shown = (form: AccessForm) => ({
@@ -64,6 +65,13 @@ describe('traps', () => {
     const trap = a64.trap(bytes(word));
     expect(trap?.action === 'refuse' && trap.why).toMatch(why);
   });
+
+  it.each(ARM64_REFUSALS.map((row) => [row.name, row] as const))(
+    'have a true example: %s',
+    (_name, row) => {
+      expect(a64.trap(Uint8Array.from(Buffer.from(row.example, 'hex')))).toEqual(row.trap);
+    },
+  );
 
   it('finds every fatal word of a page, and no other', () => {
     const page = new Uint8Array(4096);

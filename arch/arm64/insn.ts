@@ -8,13 +8,7 @@ import {
   type Trap,
   WRITE,
 } from '../../emulator/engine.ts';
-
-const refuse = (why: string): Trap => ({ action: 'refuse', why });
-const CLOCK = refuse("the host's clock would make runs differ");
-const CHANCE = refuse("the host's random numbers would make runs differ");
-
-const UNDEFINED: Trap = { action: 'invalid' };
-const WFI: Trap = { action: 'halt', name: 'wfi' };
+import { ARM64_FATAL, ARM64_REFUSALS } from './refusals.ts';
 
 const word = (code: Uint8Array): number =>
   (code[0] | (code[1] << 8) | (code[2] << 16) | (code[3] << 24)) >>> 0;
@@ -23,71 +17,11 @@ const bits = (w: number, high: number, low: number): number =>
 const signExtend = (value: number, width: number): number =>
   (value << (32 - width)) >> (32 - width);
 
-/** Half precision, C4.1.66: opcodes of three-same (U:a:opcode) and two-register-miscellaneous, vector and scalar. */
-const opcodeSet = (...ranges: readonly (readonly [number, number])[]): ReadonlySet<number> =>
-  new Set(
-    ranges.flatMap(([from, to]) => Array.from({ length: to - from + 1 }, (_, i) => from + i)),
-  );
-const HALF_THREE = opcodeSet(
-  [0, 4],
-  [6, 0xa],
-  [0xe, 0x10],
-  [0x12, 0x18],
-  [0x1a, 0x1a],
-  [0x1c, 0x1e],
-);
-const HALF_TWO = opcodeSet(
-  ...([
-    [0x18, 0x1d],
-    [0x2c, 0x2f],
-    [0x38, 0x3b],
-    [0x3d, 0x3d],
-    [0x58, 0x5d],
-  ] as const),
-  ...([
-    [0x6c, 0x6d],
-    [0x6f, 0x6f],
-    [0x79, 0x7b],
-    [0x7d, 0x7d],
-    [0x7f, 0x7f],
-  ] as const),
-);
-const HALF_TWO_SCALAR = opcodeSet(
-  ...([
-    [0x1a, 0x1d],
-    [0x2c, 0x2e],
-    [0x3a, 0x3b],
-    [0x3d, 0x3d],
-    [0x3f, 0x3f],
-  ] as const),
-  ...([
-    [0x5a, 0x5d],
-    [0x6c, 0x6d],
-    [0x7a, 0x7b],
-    [0x7d, 0x7d],
-  ] as const),
-);
-
-/** Unallocated encodings of these classes are UNDEFINED; the core's translator aborts the process at them. */
-function isUnallocatedHalf(w: number): boolean {
-  if ((w & 0x9f60_c400) >>> 0 === 0x0e40_0400) {
-    return !HALF_THREE.has((bits(w, 29, 29) << 4) | (bits(w, 23, 23) << 3) | bits(w, 13, 11));
-  }
-  if ((w & 0x8f7e_0c00) >>> 0 !== 0x0e78_0800) return false;
-  const opcode = (bits(w, 29, 29) << 6) | (bits(w, 23, 23) << 5) | bits(w, 16, 12);
-  if (bits(w, 28, 28) === 0) return !HALF_TWO.has(opcode);
-  return bits(w, 30, 30) === 0 || !HALF_TWO_SCALAR.has(opcode);
-}
+const isFatal = (w: number): boolean => ARM64_FATAL.some((row) => row.matches(w));
 
 function trapOf(code: Uint8Array): Trap | null {
   const w = word(code);
-  if (isUnallocatedHalf(w)) return UNDEFINED;
-  if (w === 0xd503_207f) return WFI;
-  // MRS Xt, CNTPCT_EL0 / CNTVCT_EL0 and their self-synchronised forms; RNDR, RNDRRS.
-  const register = (w & 0xffff_ffe0) >>> 0;
-  if (register === 0xd53b_e020 || register === 0xd53b_e040) return CLOCK;
-  if (register === 0xd53b_e0a0 || register === 0xd53b_e0c0) return CLOCK;
-  return register === 0xd53b_2400 || register === 0xd53b_2420 ? CHANCE : null;
+  return ARM64_REFUSALS.find((row) => row.matches(w))?.trap ?? null;
 }
 
 interface Place {
@@ -262,7 +196,7 @@ export const arm64Instructions: InstructionSet = {
     const found: number[] = [];
     for (let at = 0; at + 4 <= page.length; at += 4) {
       if ((page[at + 3] & 0x8e) !== 0x0e) continue;
-      if (isUnallocatedHalf(word(page.subarray(at, at + 4)))) found.push(at);
+      if (isFatal(word(page.subarray(at, at + 4)))) found.push(at);
     }
     return found;
   },

@@ -1,5 +1,5 @@
 // Prefixes, opcode and ModRM of an x86-64 instruction in 64-bit mode, and so its length (SDM Vol. 2A, chapter 2 and
-// appendix A). VEX, EVEX and XOP are only measured as far as telling them apart needs. What an instruction does is in
+// appendix A). VEX and EVEX are only measured; XOP passes for another instruction. What an instruction does is in
 // operands.ts.
 
 /** Parts of one instruction. Offsets count from its first byte. */
@@ -120,6 +120,25 @@ function signed(code: Uint8Array, at: number, length: number): number {
   return 0;
 }
 
+/** Bytes between the first of VEX and EVEX and the opcode. */
+const VECTOR_PAYLOAD: Readonly<Record<number, number>> = { 197: 1, 196: 2, 98: 3 };
+
+/** Offset behind a VEX or EVEX instruction (SDM Vol. 2A, 2.3 and 2.7). @param at behind its first byte */
+function vectorEnd(code: Uint8Array, at: number, first: number): number {
+  const map = first === 0xc5 ? 1 : code[at] & (first === 0xc4 ? 0x1f : 7);
+  const opcodeAt = at + VECTOR_PAYLOAD[first];
+  const opcode = code[opcodeAt];
+  const immediate = map === 3 || (map === 1 && IMM8_2.has(opcode)) ? 1 : 0;
+  // vzeroupper, vzeroall
+  if (map === 1 && opcode === 0x77) return opcodeAt + 1;
+  const modrm = code[opcodeAt + 1];
+  const mod = modrm >> 6;
+  const hasSib = mod !== 3 && (modrm & 7) === 4;
+  const noBase = mod === 0 && ((hasSib ? code[opcodeAt + 2] : modrm) & 7) === 5;
+  const displacement = mod === 1 ? 1 : mod === 2 || noBase ? 4 : 0;
+  return opcodeAt + 2 + (hasSib ? 1 : 0) + displacement + immediate;
+}
+
 const isLegacyPrefix = (byte: number): boolean =>
   (byte & 0xe7) === 0x26 ||
   (byte >= 0x64 && byte <= 0x67) ||
@@ -158,6 +177,7 @@ export function decode(code: Uint8Array): Decoded {
       opcode = code[at++];
     }
   }
+  if (map === 0 && VECTOR_PAYLOAD[opcode]) at = vectorEnd(code, at, opcode);
   const hasModrm = map === 0 ? MODRM_1.has(opcode) : map !== 0x0f || !NO_MODRM_2.has(opcode);
   let mod = 3;
   let reg = 0;

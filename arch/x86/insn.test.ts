@@ -3,6 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { type AccessForm, READ, WRITE } from '../../emulator/engine.ts';
 import { x86Instructions as x86 } from './insn.ts';
+import { X86_REFUSALS } from './refusals.ts';
 
 const bytes = (hex: string) => Uint8Array.from(Buffer.from(hex.replace(/ /g, ''), 'hex'));
 const NAMES = ['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rbp', 'rsp', 'r8', 'r9', 'r10', 'r11'];
@@ -99,10 +100,35 @@ describe('traps', () => {
     ['lock bts [rdi], rax', 'f0480fab07', null],
     ['lock nop', 'f090', 'invalid'],
     ['movmskps eax, [rdi]', '0f5007', 'invalid'],
+    ['XOP vprotb xmm0, xmm1, xmm0', '8fe87892c1', 'invalid'],
+    ['pop [rdi]', '8f07', null],
     ['nothing', '', null],
   ])('%s', (_text, code, action) => {
     expect(x86.trap(bytes(code))?.action ?? null).toBe(action);
   });
+
+  const PREFIXES = ['66', 'f2', 'f3', '67', '64', '65', '2e', '48', '4f'];
+  const pairs = ['', ...PREFIXES, ...PREFIXES.flatMap((a) => PREFIXES.map((b) => a + b))];
+  it.each([
+    ['VEX of two bytes', 'c5f058c2'],
+    ['VEX of three bytes', 'c4e17058c2'],
+    ['EVEX', '62f17c48100f'],
+  ])('refuses %s behind any two prefixes, and finds its length', (_name, code) => {
+    for (const prefixes of pairs) {
+      expect(x86.trap(bytes(prefixes + code))?.action, prefixes).toBe('refuse');
+      expect(x86.length(bytes(`${prefixes}${code}90`)), prefixes).toBe(
+        (prefixes.length + code.length) / 2,
+      );
+      expect(x86.trap(bytes(`f0${prefixes}${code}`))?.action, prefixes).toBe('invalid');
+    }
+  });
+
+  it.each(X86_REFUSALS.map((row) => [row.name, row] as const))(
+    'have a true example: %s',
+    (_name, row) => {
+      expect(x86.trap(bytes(row.example))).toEqual(row.trap);
+    },
+  );
 
   it('finds every start of what the core does not survive', () => {
     const page = new Uint8Array(4096).fill(0x90);

@@ -9,6 +9,7 @@ import {
 } from '../../emulator/engine.ts';
 import { type Decoded, decode, isPrefix } from './decode.ts';
 import { type Operand, operands } from './operands.ts';
+import { X86_REFUSALS } from './refusals.ts';
 
 /** Index in the general registers (rax rbx rcx rdx rsi rdi rbp rsp r8..) of a register's number in encodings. */
 const GENERAL = [0, 2, 3, 1, 7, 6, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15];
@@ -18,64 +19,13 @@ const RBP = 6;
 const RSP = 7;
 const RIP = 16;
 
-const refuse = (why: string): Trap => ({ action: 'refuse', why });
-const AVX = refuse('AVX (VEX and EVEX encodings) is not modelled by the engine');
-const PORTS = refuse('I/O ports are not modelled');
-const SYSTEM_CALL = refuse('system calls are not modelled: the code runs in the kernel');
-const CHANCE = refuse("the host's random numbers would make runs differ");
-const INVALID: Trap = { action: 'invalid' };
-const HLT: Trap = { action: 'halt', name: 'hlt' };
-const TOUCH: Trap = { action: 'touch' };
-
-const BRANCH = refuse('a near branch with an operand size prefix, which CPUs take in two ways');
-
-/** SDM Vol. 2A, LOCK: any other instruction, or a register as destination, is invalid with the prefix. */
-function isLockable(d: Decoded): boolean {
-  const op = d.opcode;
-  if (!d.hasModrm || d.mod === 3) return false;
-  if (d.map === 0x0f) {
-    if (op === 0xba) return d.reg >= 5;
-    if (op === 0xc7) return d.reg === 1;
-    return [0xab, 0xb3, 0xbb, 0xb0, 0xb1, 0xc0, 0xc1].includes(op);
-  }
-  if (d.map !== 0) return false;
-  if (op < 0x38) return (op & 7) < 2;
-  if (op === 0x80 || op === 0x81 || op === 0x83) return d.reg !== 7;
-  if (op === 0xf6 || op === 0xf7) return d.reg === 2 || d.reg === 3;
-  return op === 0x86 || op === 0x87 || (op >= 0xfe && d.reg < 2);
-}
-
 /** bt, bts, btr, btc: with LOCK and a register the core's translator aborts the process. */
 const isBitString = (op: number, reg: number): boolean =>
   (op & 0xe7) === 0xa3 || (op === 0xba && reg >= 4);
 
-/** movmskps, movmskpd, shifts of groups 12 to 14, movq2dq, movdq2q: with memory the core takes them for another. */
-const isRegisterOnly = ({ opcode, repeat }: Decoded): boolean =>
-  opcode === 0x50 || (opcode >= 0x71 && opcode <= 0x73) || (opcode === 0xd6 && repeat !== 0);
-
 function trapOf(code: Uint8Array): Trap | null {
-  const d = decode(code);
-  const op = d.opcode;
-  if (d.lock && !isLockable(d)) return INVALID;
-  if (d.map === 0) {
-    // VEX in two lengths, and EVEX.
-    if (op === 0xc4 || op === 0xc5 || op === 0x62) return AVX;
-    if (op === 0xf4) return HLT;
-    if ((op === 0xe8 || op === 0xe9) && d.operandSize16 && !(d.rex & 8)) return BRANCH;
-    const port =
-      (op >= 0x6c && op <= 0x6f) || (op >= 0xe4 && op <= 0xe7) || (op >= 0xec && op <= 0xef);
-    return port ? PORTS : null;
-  }
-  if (d.map !== 0x0f) return null;
-  // syscall, sysret, sysenter, sysexit
-  if (op === 0x05 || op === 0x07 || op === 0x34 || op === 0x35) return SYSTEM_CALL;
-  if ((op & 0xf0) === 0x80 && d.operandSize16 && !(d.rex & 8)) return BRANCH;
-  if (d.mod !== 3 && isRegisterOnly(d)) return INVALID;
-  // rdrand, rdseed
-  if (op === 0xc7 && d.mod === 3 && d.reg >= 6) return CHANCE;
-  // clflush, clflushopt, clwb: the core makes no access, the hardware reads.
-  if (op === 0xae && d.mod !== 3 && (d.reg === 7 || (d.reg === 6 && d.operandSize16))) return TOUCH;
-  return null;
+  const decoded = decode(code);
+  return X86_REFUSALS.find((row) => row.matches(decoded))?.trap ?? null;
 }
 
 /** Starts of what {@link isBitString} says of a page: each prefix from which a LOCK lies ahead may be the first. */
