@@ -34,8 +34,17 @@ function fixture(name: string): Uint8Array {
   return bytes;
 }
 
-/** Runs every step of a scenario's text; its files are those of fixtures/. @throws what a command would tell the user */
-export function runYaml(host: RunHost, text: string, arch: ArchName): TestRun {
+/**
+ * Runs every step of a scenario's text; its files are those of fixtures/.
+ * @param look is shown the world after the last step
+ * @throws what a command would tell the user
+ */
+export function runYaml(
+  host: RunHost,
+  text: string,
+  arch: ArchName,
+  look?: (run: WorldRun) => void,
+): TestRun {
   const scenario = parseScenario(text, 'test.yaml', fixture);
   const sink = new EventSink();
   const run = new WorldRun(host, scenario.worlds[arch]!, sink);
@@ -52,6 +61,7 @@ export function runYaml(host: RunHost, text: string, arch: ArchName): TestRun {
     const failures = steps.flatMap((step) =>
       step.failures.map(({ expect, wanted, got }) => `${expect}: ${wanted}, ${got}`),
     );
+    look?.(run);
     return { steps, log: [...run.kernel.context.log], events, failures };
   } finally {
     run.close();
