@@ -86,6 +86,12 @@ const TRANSCRIPTS: Transcript[] = [
     [`walk-nothing-${arch}`, 0, ['walk', FIRST, '0x7f0000000000', '--arch', arch]],
   ]),
   ['run-steps', 0, ['run', 'fixtures/t25-scratched-page-v2.yaml', '--arch', 'x86_64']],
+  [
+    'run-steps-replaced',
+    0,
+    ['run', 'fixtures/regressions/alloc-over-scratch-page-mainline.yaml', '--arch', 'arm64'],
+  ],
+  ['run-steps-many', 0, ['run', 'fixtures/many-pages-at-once.yaml', '--arch', 'x86_64']],
   ['run-differs', 1, ['run', 'fixtures/golden/suite/differs.yaml']],
   [
     'run-assembly',

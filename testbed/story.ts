@@ -1,4 +1,5 @@
 // Events told to a person: one paragraph a fault, from the access through the walk and the kernel's path to the retry.
+// Of what kfuncs and workers do between calls, only how entries that were there give way to others.
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
 import type { Event, FaultEvent, WalkStepEvent } from '../emulator/events.ts';
@@ -29,6 +30,8 @@ export interface StoryParts {
 const LABEL = 28;
 /** Faults beyond the full ones that get a line each. */
 const BRIEF = 20;
+/** Lines about entries that a step between calls changes: it may free a million. */
+const MOST_CHANGES = 8;
 
 /** A reader of events that turns them into lines. */
 export class Story {
@@ -45,6 +48,11 @@ export class Story {
   /** Lines of the kernel log since the last other step: an oops shows its whole report elsewhere. */
   private printed: string[] = [];
   private untold = 0;
+  /** In a fault of which no path is told. */
+  private inUntold = false;
+  /** Where an entry gave way last, between calls, and how many lines that has made since the last step. */
+  private replaced: bigint | null = null;
+  private changes = 0;
   private readonly source: StorySource;
   private readonly parts: StoryParts;
   private readonly write: (line: string) => void;
@@ -56,10 +64,14 @@ export class Story {
     this.write = write;
   }
 
-  /** @returns how many faults since the last call were not told, not even briefly */
+  /** A step has ended. @returns how many of its faults were not told, not even briefly */
   takeUntold(): number {
     const { untold } = this;
     this.untold = 0;
+    this.replaced = null;
+    this.changes = 0;
+    this.inPath = false;
+    this.label = '';
     return untold;
   }
 
@@ -77,13 +89,25 @@ export class Story {
       case 'oops':
         if (this.inFault) this.write('  oops: the kernel cannot go on');
         this.inFault = false;
+        this.inUntold = false;
         return;
       case 'retry':
         this.retry(event.resolution, event.ip);
         return;
       default:
         if (this.inFault) this.kernelStep(event);
+        else if (!this.inUntold) this.change(event);
     }
+  }
+
+  /** An entry that was there changes; then what else happens to it, and the flushes. */
+  private change(event: Event): void {
+    if (event.type === 'pteChange' && (event.before !== 0n || event.va === this.replaced)) {
+      this.replaced = event.va;
+    } else if (event.type !== 'tlb' || this.replaced === null) return;
+    this.changes++;
+    if (this.changes < MOST_CHANGES) this.kernelStep(event);
+    else if (this.changes === MOST_CHANGES) this.pathLine('...', '');
   }
 
   private fault(event: FaultEvent): void {
@@ -93,6 +117,7 @@ export class Story {
     this.label = '';
     this.printed = [];
     this.inFault = this.faults <= this.parts.full;
+    this.inUntold = !this.inFault;
     const head = `fault ${this.faults}: ${event.access} at ${hex(event.va)}, ${this.source.place(event.va)}`;
     if (!this.inFault) {
       if (this.faults > this.parts.full + BRIEF) this.untold++;
@@ -126,6 +151,7 @@ export class Story {
   }
 
   private retry(resolution: string, ip: VirtAddr): void {
+    this.inUntold = false;
     if (!this.inFault) return;
     this.tellPrinted();
     this.inFault = false;
