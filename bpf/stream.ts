@@ -103,6 +103,9 @@ export class BpfStream implements Saveable {
   /** The text that is pending, without reading it. */
   peek(): string {
     const pending = this.log.slice(this.head);
+    if (pending.every(({ line, consumed }) => consumed === 0 && line.bytes === undefined)) {
+      return pending.map(({ line }) => line.text).join('');
+    }
     const parts = pending.map(({ line, consumed }) => bytesOf(line).subarray(consumed));
     const length = parts.reduce((sum, part) => sum + part.length, 0);
     return new TextDecoder().decode(concat(parts, length));

@@ -161,6 +161,12 @@ export class EventSink {
     }
   }
 
+  /** Nobody reads any more. */
+  forgetReaders(): void {
+    this.readers.length = 0;
+    this.on = false;
+  }
+
   emit(event: Event): void {
     for (const reader of this.readers) reader(event);
   }

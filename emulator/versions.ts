@@ -6,6 +6,9 @@
 /** Bytes of a page. */
 export const VERSION_PAGE = 4096;
 
+/** Pages kept for the next copies. */
+const MOST_SPARE = 64;
+
 const ZEROES = new Uint8Array(VERSION_PAGE);
 
 /** A saved state of one {@link VersionedMemory}; nothing of it is for others. */
@@ -23,6 +26,8 @@ export class VersionedMemory {
   copied = 0;
   private readonly bytes: Uint8Array;
   private written: number[] = [];
+  /** Pages that nobody needs any more: going back and forth makes no garbage. */
+  private readonly spare: Uint8Array[] = [];
   /** What was saved or restored last; null before that, and then nothing is copied. */
   private base: MemoryVersion | null = null;
 
@@ -65,7 +70,10 @@ export class VersionedMemory {
     const way = base && wayTo(version, base);
     if (base === null || way === null) throw new RangeError('the version is not of this memory');
     const changed = new Set(base.pages.keys());
-    for (const [page, bytes] of base.pages) this.put(page, bytes);
+    for (const [page, bytes] of base.pages) {
+      this.put(page, bytes);
+      if (bytes !== ZEROES && this.spare.length < MOST_SPARE) this.spare.push(bytes);
+    }
     base.pages = new Map();
     this.forgetWritten();
     let current = base;
@@ -98,7 +106,9 @@ export class VersionedMemory {
 
   private copy(page: number): Uint8Array {
     this.copied++;
-    return this.bytes.slice(page * VERSION_PAGE, (page + 1) * VERSION_PAGE);
+    const copy = this.spare.pop() ?? new Uint8Array(VERSION_PAGE);
+    copy.set(this.bytes.subarray(page * VERSION_PAGE, (page + 1) * VERSION_PAGE));
+    return copy;
   }
 
   private put(page: number, bytes: Uint8Array): void {

@@ -89,9 +89,9 @@ export class Call {
     const { kernel } = this.parts;
     const { arch, mm } = kernel;
     for (const undo of this.undo) undo();
-    const registers = new Map(
-      arch.description.general.map((name) => [name, vcpu.cpu.readRegister(name)]),
-    );
+    const words = new BigUint64Array(arch.description.general.length);
+    vcpu.cpu.readGeneral(words);
+    const registers = new Map(arch.description.general.map((name, i) => [name, words[i]]));
     const count = vcpu.faults.length - firstFault;
     const instructions = this.retired;
     const cycles = uncalibratedCycles(arch.costs, {
@@ -204,9 +204,7 @@ export class Call {
   }
 
   private writeWord(va: VirtAddr, value: bigint): void {
-    const word = new Uint8Array(8);
-    new DataView(word.buffer).setBigUint64(0, value, true);
-    this.parts.kernel.memory.write(va, word);
+    this.parts.kernel.memory.writeWord(va, value);
   }
 
   /** Sets the registers and stack arguments for the code's first instruction. */

@@ -73,9 +73,18 @@ export class Images {
 
 /** bpf_get_prog_name(): the program's tag, here a hash of its name, and its name. */
 export function imageName(name: string): string {
+  const known = imageNames.get(name);
+  if (known !== undefined) return known;
   let hash = 0xcbf2_9ce4_8422_2325n;
   for (const byte of new TextEncoder().encode(name)) {
     hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100_0000_01b3n);
   }
-  return `bpf_prog_${hash.toString(16).padStart(16, '0')}_${name}`;
+  const made = `bpf_prog_${hash.toString(16).padStart(16, '0')}_${name}`;
+  if (imageNames.size >= MOST_NAMES) imageNames.clear();
+  imageNames.set(name, made);
+  return made;
 }
+
+/** Names made so far: a suite loads the same few programs again and again. */
+const imageNames = new Map<string, string>();
+const MOST_NAMES = 256;

@@ -47,6 +47,14 @@ export class KernelMemory {
     return bytes === null ? null : new DataView(bytes.buffer).getBigUint64(0, true);
   }
 
+  /** Stores 8 bytes at an 8-byte boundary. @returns false where nothing is mapped */
+  writeWord(va: VirtAddr, value: bigint): boolean {
+    const pa = this.physOf(va);
+    if (pa === null || !this.ram.contains(pa, 8)) return false;
+    this.ram.write64(pa, value);
+    return true;
+  }
+
   /** Bytes; null where a page is not mapped or lies outside RAM. */
   read(va: VirtAddr, length: number): Uint8Array | null {
     const bytes = new Uint8Array(length);

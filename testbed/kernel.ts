@@ -322,6 +322,7 @@ export class Kernel {
         if (symbol === null || symbol.start < this.layout.text + CODE_OFFSET) return null;
         return { start: symbol.start, end: virtAddr(symbol.start + BigInt(symbol.size)) };
       },
+      read: ({ start, end }) => this.memory.read(start, Number(end - start)),
       decode: (va): DecodedInsn | null => {
         const insn = this.instructionAt(va);
         if (insn === null) return null;

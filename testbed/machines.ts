@@ -134,13 +134,30 @@ function ranFrom({ executedFrames }: Cpu, frames: ReadonlySet<number>): boolean 
   return false;
 }
 
+/** What was set up on a machine and can be brought back to that state. */
+export interface SetUp {
+  readonly machine: Machine;
+  readonly restore: Restore;
+}
+
+/** A machine that nobody uses, with what was set up on it under which key. */
+interface Idle {
+  readonly machine: Machine;
+  readonly key: string | null;
+  readonly setUp: SetUp | null;
+}
+
+/** Keys remembered to tell which set-ups come back. */
+const MOST_KEYS = 1024;
+
 /** Makes machines, and keeps those that are given back. */
 export class Machines {
   private readonly engine: Engine;
   private readonly condemned: readonly Condemned[];
   private readonly witness: CpuOptions['witness'];
   /** Last given back first. */
-  private readonly idle: Machine[] = [];
+  private readonly idle: Idle[] = [];
+  private readonly keys = new Set<string>();
 
   /**
    * @param condemned encodings that these machines refuse beside those that every one does
@@ -156,23 +173,49 @@ export class Machines {
     this.condemned = condemned;
   }
 
+  /** True if the key was asked about before: what is set up under it is worth a snapshot. */
+  comesBack(key: string): boolean {
+    if (this.keys.has(key)) return true;
+    if (this.keys.size >= MOST_KEYS) this.keys.clear();
+    this.keys.add(key);
+    return false;
+  }
+
+  /** What was set up under a key, as it was then; null if nothing is kept. */
+  takeSetUp(key: string): SetUp | null {
+    const at = this.idle.findIndex((idle) => idle.key === key);
+    if (at < 0) return null;
+    const { setUp } = this.idle.splice(at, 1)[0];
+    setUp!.restore();
+    return setUp;
+  }
+
   /**
    * A machine in its first state: RAM zeroed, no vCPU taken.
    * @param size bytes of RAM. @param counting see CpuOptions
    */
   take(description: CpuDescription, size: number, counting: boolean): Machine {
-    const at = this.idle.findIndex(
-      (m) => m.ram.size === size && m.counting === counting && m.description === description,
-    );
-    if (at >= 0) return this.idle.splice(at, 1)[0];
-    const known = condemn(description, this.condemned);
-    return new Machine(this.engine, description, known, size, { counting, witness: this.witness });
+    const fits = ({ machine: m }: Idle) =>
+      m.ram.size === size && m.counting === counting && m.description === description;
+    const blank = this.idle.findIndex((idle) => idle.setUp === null && fits(idle));
+    const at = blank >= 0 || this.idle.length < IDLE_KEPT ? blank : this.idle.findLastIndex(fits);
+    if (at < 0) {
+      const known = condemn(description, this.condemned);
+      const options = { counting, witness: this.witness };
+      return new Machine(this.engine, description, known, size, options);
+    }
+    const { machine, setUp } = this.idle.splice(at, 1)[0];
+    if (setUp !== null) machine.reset();
+    return machine;
   }
 
-  /** Takes a machine back; nobody may use it any more. */
-  give(machine: Machine): void {
-    machine.reset();
-    this.idle.unshift(machine);
-    if (this.idle.length > IDLE_KEPT) this.idle.pop()?.close();
+  /**
+   * Takes a machine back; nobody may use it any more.
+   * @param setUp what {@link takeSetUp} is to find under `key`
+   */
+  give(machine: Machine, key: string | null = null, setUp: SetUp | null = null): void {
+    if (setUp === null) machine.reset();
+    this.idle.unshift({ machine, key: setUp && key, setUp });
+    if (this.idle.length > IDLE_KEPT) this.idle.pop()?.machine.close();
   }
 }

@@ -33,7 +33,8 @@ export function rememberDisassembler(disassembler: Disassembler): Disassembler {
   return {
     disassemble(bytes, options) {
       if (bytes.length > LONGEST) return disassembler.disassemble(bytes, options);
-      const key = `${options.arch} ${options.address} ${bytes.join()}`;
+      const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
+      const key = `${options.arch} ${options.address} ${text}`;
       return remember(known, key, () => disassembler.disassemble(bytes, options));
     },
   };

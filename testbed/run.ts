@@ -8,11 +8,13 @@ import { arenaMapAlloc, BpfArena, guardSize, kernVmSize } from '../bpf/arena.ts'
 import { KernelStuck } from '../bpf/arena-pte.ts';
 import { bpfArenaAllocPages } from '../bpf/kfuncs.ts';
 import type { BpfProg } from '../bpf/prog.ts';
+import { byteLength } from '../bpf/stream.ts';
 import { FRAME_SIZE, type VirtAddr, virtAddr } from '../emulator/address.ts';
 import type { Assembler } from '../emulator/assembler.ts';
 import { hex, u64 } from '../emulator/bits.ts';
 import type { Disassembler } from '../emulator/disassembler.ts';
 import { EventSink } from '../emulator/events.ts';
+import { SAVE, saveObjects } from '../emulator/snapshot.ts';
 import { ERRNO, finish } from '../mm/context.ts';
 import { Call, CallError, type CallSeen } from './call.ts';
 import { formatErrno } from './errno.ts';
@@ -20,7 +22,7 @@ import { checkStep, type Failure } from './expect.ts';
 import { Images } from './images.ts';
 import { Kernel } from './kernel.ts';
 import { setUpKfence } from './kfence.ts';
-import type { Machine, Machines } from './machines.ts';
+import type { Machine, Machines, SetUp } from './machines.ts';
 import { ramSizeFor } from './memory-need.ts';
 import type { Observed, StepObserved } from './observed.ts';
 import { type ArenaPlace, resolveValue } from './places.ts';
@@ -45,6 +47,32 @@ export interface StepRun {
   readonly failures: readonly Failure[];
 }
 
+/** A kernel with its arenas, before anything of a scenario was put into it. Scenarios that ask for the same share one. */
+interface Boot extends SetUp {
+  readonly key: string;
+  readonly kernel: Kernel;
+  readonly images: Images;
+  readonly places: readonly ArenaPlace[];
+}
+
+const bootKeys = new WeakMap<World, string>();
+
+/** What of a world its boot depends on. */
+function bootKey(world: World): string {
+  let key = bootKeys.get(world);
+  if (key === undefined) {
+    const { arch, series, kernel, arenas, cpus, limits } = world;
+    const made = arenas.map(({ name, pages, userVmStart, flags }) => [
+      ...[name, pages, userVmStart, flags],
+    ]);
+    const counting = limits.instructions !== null;
+    const parts = [arch, series, kernel, made, cpus.length, counting, ramSizeFor(world)];
+    key = JSON.stringify(parts, (_, part) => (typeof part === 'bigint' ? `${part}n` : part));
+    bootKeys.set(world, key);
+  }
+  return key;
+}
+
 /** One world being run. */
 export class WorldRun {
   readonly world: World;
@@ -55,11 +83,13 @@ export class WorldRun {
   private readonly host: RunHost;
   private readonly machine: Machine;
   private readonly plain: Steps;
+  /** The state before the scenario's own pages, if it is kept for the next run. */
+  private readonly boot: Boot | null = null;
   /** Program whose streams a step means that names none. */
   private innermost: BpfProg | null = null;
 
   /** Sets the kernel and the arenas up. @throws CallError for a world that cannot be */
-  constructor(host: RunHost, world: World, events = new EventSink()) {
+  constructor(host: RunHost, world: World, events?: EventSink) {
     if (world.cpus.length !== 1) {
       throw new CallError(
         `${world.name}: scenarios with several CPUs cannot be run yet`,
@@ -69,17 +99,17 @@ export class WorldRun {
     this.host = host;
     this.world = world;
     this.steps = world.cpus[0];
+    // Whoever brings a sink of its own wants to hear of the set-up too.
+    const key = events === undefined ? bootKey(world) : null;
+    const kept = key === null ? null : (host.machines.takeSetUp(key) as Boot | null);
     const { description } = ARCHITECTURES[world.arch];
     const counting = world.limits.instructions !== null;
-    this.machine = host.machines.take(description, ramSizeFor(world), counting);
+    this.machine = kept?.machine ?? host.machines.take(description, ramSizeFor(world), counting);
     try {
-      this.kernel = this.createKernel(events);
-      this.images = new Images(this.kernel);
-      this.places = world.arenas.map((options, i) => this.createArena(options, i === 0));
-      const { kfence } = world.kernel;
-      if (kfence !== null) {
-        setUpKfence(this.kernel, resolveValue(kfence.pool, this.places), kfence.objects);
-      }
+      this.kernel = kept?.kernel ?? this.createKernel(events ?? new EventSink());
+      this.images = kept?.images ?? new Images(this.kernel);
+      this.places = kept?.places ?? this.setUp();
+      this.boot = kept ?? (key !== null && host.machines.comesBack(key) ? this.keep(key) : null);
       for (const [i, options] of world.arenas.entries()) this.fill(options, this.places[i]);
       this.plain = new Steps(this.kernel, (name) => this.program(name));
     } catch (error) {
@@ -88,6 +118,32 @@ export class WorldRun {
     }
     // From here on the scenario's own steps are counted.
     for (const { at, nth, errno } of world.injections) this.kernel.context.inject(at, nth, errno);
+  }
+
+  private setUp(): readonly ArenaPlace[] {
+    const { world, kernel } = this;
+    const places = world.arenas.map((options, i) => this.createArena(options, i === 0));
+    const { kfence } = world.kernel;
+    if (kfence !== null) setUpKfence(kernel, resolveValue(kfence.pool, places), kfence.objects);
+    return places;
+  }
+
+  private keep(key: string): Boot {
+    const { machine, kernel, images, places } = this;
+    const model = saveObjects([kernel, images], this.outside());
+    const memory = machine[SAVE]();
+    const restore = () => {
+      memory();
+      model();
+    };
+    return { key, machine, kernel, images, places, restore };
+  }
+
+  /** What a world is made from and with: no part of its state. */
+  private outside(): object[] {
+    const { host, world, kernel, machine } = this;
+    const fixed = [host, world, ...world.cpus.flat(), kernel.arch, kernel.events];
+    return [...fixed, machine, machine.ram, host.disassembler, host.assembler];
   }
 
   private createKernel(events: EventSink): Kernel {
@@ -160,10 +216,7 @@ export class WorldRun {
    * @param others objects beside the run that are to go back with it
    */
   save(others: readonly object[] = []): WorldState {
-    const { host, world, kernel, machine } = this;
-    const fixed = [host, world, ...world.cpus.flat(), kernel.arch, kernel.events];
-    const saved = [machine, machine.ram, host.disassembler, host.assembler];
-    return new WorldState(this, [...fixed, ...saved], others);
+    return new WorldState(this, this.outside(), others);
   }
 
   /** Goes to a saved state, earlier or later or on another branch. @throws RangeError for another run's */
@@ -184,7 +237,9 @@ export class WorldRun {
 
   /** Gives the machine back. Nothing of the run may be used afterwards. */
   close(): void {
-    this.host.machines.give(this.machine);
+    const { host, machine, boot } = this;
+    if (boot !== null) this.kernel.events.forgetReaders();
+    host.machines.give(machine, boot?.key ?? null, boot);
   }
 
   private endStep(step: PlainStep): StepRun {
@@ -216,7 +271,7 @@ export class WorldRun {
     const text = this.stderrText();
     const added = text.startsWith(this.before) ? text.slice(this.before.length) : '';
     this.before = text;
-    return { stderr: added, stderrBytes: new TextEncoder().encode(text).length };
+    return { stderr: added, stderrBytes: byteLength(text) };
   }
 
   private createArena(options: ArenaOptions, first: boolean): ArenaPlace {

@@ -43,6 +43,7 @@ function derive(code: string, byLabel = false) {
       if (at < 0 || ip >= end) return null;
       return { start: virtAddr(starts[at]), end: virtAddr(starts[at + 1] ?? end) };
     },
+    read: ({ start, end }) => bytes.slice(Number(start - TEXT), Number(end - TEXT)),
     decode,
   });
   const insns = disassembler.disassemble(bytes, { arch: 'x86_64', address: TEXT });
@@ -259,6 +260,7 @@ describe('derived ORC entries', () => {
   it('end where nothing can be decoded', () => {
     const orc = new DerivedOrc({
       functionAt: () => ({ start: virtAddr(TEXT), end: virtAddr(TEXT + 16n) }),
+      read: () => null,
       decode: () => null,
     });
     expect(orc.find(TEXT)).toBeNull();

@@ -4,7 +4,7 @@
 // parts, functions that never return, and a CFA behind a pointer. Where two ways meet with different stacks the first
 // one found stands.
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
-import { DerivedMap } from '../../emulator/snapshot.ts';
+import { DerivedMap, type Restore, SAVE, type Saveable } from '../../emulator/snapshot.ts';
 import type { OrcEntry, OrcLookup } from '../unwind.ts';
 
 /** One instruction, with capstone's Intel-syntax text. */
@@ -25,6 +25,8 @@ interface FunctionBounds {
 export interface OrcSource {
   /** The function that holds `ip`; null for code that has no ORC data, such as BPF images. */
   functionAt(ip: bigint): FunctionBounds | null;
+  /** The bytes of a function; null if not all of them can be read. */
+  read(bounds: FunctionBounds): Uint8Array | null;
   /** The instruction at `va`, or null if there is none. */
   decode(va: VirtAddr): DecodedInsn | null;
 }
@@ -51,10 +53,33 @@ const BRANCHES = /^(j|loop|xbegin)/;
 /** Instructions whose first operand is read only. */
 const READS_FIRST = /^(cmp|test|push|call|bt$|j|nop|out|prefetch|mul|div)/;
 
+type OrcTable = readonly (OrcEntry | undefined)[];
+
+/** Tables by the place and the bytes of their functions. They follow from these alone, so no snapshot need hold them. */
+class OrcTables implements Saveable {
+  private readonly known = new Map<
+    bigint,
+    { readonly code: Uint8Array; readonly table: OrcTable }
+  >();
+
+  find({ start }: FunctionBounds, code: Uint8Array | null): OrcTable | null {
+    const known = this.known.get(start);
+    return known && code && Buffer.compare(known.code, code) === 0 ? known.table : null;
+  }
+
+  keep({ start }: FunctionBounds, code: Uint8Array | null, table: OrcTable): void {
+    if (code !== null) this.known.set(start, { code, table });
+  }
+
+  [SAVE](): Restore {
+    return () => {};
+  }
+}
+
 /** Entries derived from code, once per function. */
 export class DerivedOrc implements OrcLookup {
   private readonly source: OrcSource;
-  private readonly tables = new DerivedMap<bigint, readonly (OrcEntry | undefined)[]>();
+  private readonly tables: OrcTables = new OrcTables();
   private readonly found = new DerivedMap<bigint, OrcEntry | null>();
 
   constructor(source: OrcSource) {
@@ -69,20 +94,17 @@ export class DerivedOrc implements OrcLookup {
     return entry;
   }
 
-  /** Forgets everything: code was loaded or changed. */
+  /** Code was loaded or changed: what is kept is compared with it before it is believed. */
   clear(): void {
-    this.tables.clear();
     this.found.clear();
   }
 
   private look(ip: bigint): OrcEntry | null {
     const bounds = this.source.functionAt(ip);
     if (bounds === null) return null;
-    let table = this.tables.get(bounds.start);
-    if (table === undefined) {
-      table = deriveTable(bounds, this.source);
-      this.tables.set(bounds.start, table);
-    }
+    const code = this.source.read(bounds);
+    const table = this.tables.find(bounds, code) ?? deriveTable(bounds, this.source);
+    this.tables.keep(bounds, code, table);
     return table[Number(ip - bounds.start)] ?? null;
   }
 }
@@ -94,7 +116,7 @@ interface Way {
 }
 
 /** The entry of every byte of a function's instructions, since a lookup may name the last byte of a call. */
-function deriveTable(bounds: FunctionBounds, source: OrcSource): readonly (OrcEntry | undefined)[] {
+function deriveTable(bounds: FunctionBounds, source: OrcSource): OrcTable {
   const table: (OrcEntry | undefined)[] = [];
   const visited = new Set<bigint>();
   const open: Way[] = [{ ip: bounds.start, state: ENTRY }];

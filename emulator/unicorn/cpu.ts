@@ -56,6 +56,7 @@ export class UnicornCpu implements Cpu {
     const counting = options.counting !== false;
     this.counter = counting ? makeCounter(core, means) : null;
     this.watcher = counting ? null : new Watcher(binding, core.handle, core.code, core.journal);
+    this.judgedBy = core.code.exits;
     this.runner = new Runner(core, this.counter, this.watcher);
     if (!counting) core.warmUp();
     core.code.witness = options.witness ?? null;
@@ -119,13 +120,13 @@ export class UnicornCpu implements Cpu {
 
   run(limit: number, onFault?: FaultHandler): Stop {
     this.checkIdle();
-    this.settleCode();
+    this.settle();
     return this.runner.drive(limit, onFault ?? null, 0);
   }
 
   step(): Stop {
     this.checkIdle();
-    this.settleCode();
+    this.settle();
     return this.runner.drive(1, null, 1);
   }
 
@@ -135,10 +136,8 @@ export class UnicornCpu implements Cpu {
   }
 
   private exitsAre(exits: ReadonlySet<bigint>): void {
-    if (this.core.code.exits === exits) return;
     this.core.code.exits = exits;
-    if (this.counter) this.counter.forgetBlocks();
-    else this.core.dropBlocks();
+    if (this.runner.running) this.settle();
   }
 
   flushTlb(): void {
@@ -155,15 +154,26 @@ export class UnicornCpu implements Cpu {
   flushCode(): void {
     this.check();
     this.codeWritten = true;
-    if (this.runner.running) this.settleCode();
+    if (this.runner.running) this.settle();
   }
 
   private codeWritten = false;
+  /** The exits that blocks were last judged by. */
+  private judgedBy: ReadonlySet<bigint>;
 
-  private settleCode(): void {
+  /** Before the core runs: forgets what was translated, or judged, of other code or for other exits. */
+  private settle(): void {
+    const { core, judgedBy } = this;
+    const { exits } = core.code;
+    if (exits !== judgedBy) {
+      this.judgedBy = exits;
+      if (exits.size !== judgedBy.size || [...exits].some((va) => !judgedBy.has(va))) {
+        if (this.counter) this.counter.forgetBlocks();
+        else core.dropBlocks();
+      }
+    }
     if (!this.codeWritten) return;
     this.codeWritten = false;
-    const { core } = this;
     if (!core.fills.mayWriteCode() && !core.code.differs()) return;
     this.counter?.forgetBlocks();
     core.flushCode();
