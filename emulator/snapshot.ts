@@ -72,6 +72,13 @@ export class DerivedMap<K, V> extends Map<K, V> implements Saveable {
   }
 }
 
+/** What is compared with its sources before it is believed: it is neither saved nor forgotten. */
+export class VerifiedMap<K, V> extends Map<K, V> implements Saveable {
+  [SAVE](): Restore {
+    return () => {};
+  }
+}
+
 class Walk {
   private readonly seen: Set<object>;
   private readonly queue: object[] = [];

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { RangeTree } from '../bpf/range-tree.ts';
 import { BpfStream } from '../bpf/stream.ts';
 import { Ram } from '../emulator/ram.ts';
-import { DerivedMap, SavedCopy } from '../emulator/snapshot.ts';
+import { DerivedMap, SavedCopy, VerifiedMap } from '../emulator/snapshot.ts';
 import { VersionedMemory } from '../emulator/versions.ts';
 import { InitMm } from '../mm/init-mm.ts';
 import { FaultLog } from './fault-log.ts';
@@ -13,6 +13,8 @@ import type { WorldRun } from './run.ts';
 
 const hash = (bytes: Uint8Array): string => createHash('sha1').update(bytes).digest('hex');
 
+const CACHES = [DerivedMap, VerifiedMap, SavedCopy, VersionedMemory];
+
 /** Objects of these classes are shown by what they mean, since their fields hold room to spare, order or caches. */
 const MEANINGS: readonly ((object: object) => unknown)[] = [
   (o) => o instanceof Ram && ramText(o),
@@ -20,8 +22,7 @@ const MEANINGS: readonly ((object: object) => unknown)[] = [
   (o) => o instanceof BpfStream && [o.capacity, o.peek()],
   (o) => o instanceof FaultLog && [...o.since(0)],
   (o) => o instanceof InitMm && o.tablePages,
-  (o) =>
-    (o instanceof DerivedMap || o instanceof SavedCopy || o instanceof VersionedMemory) && 'cache',
+  (o) => CACHES.some((cache) => o instanceof cache) && 'cache',
 ];
 
 /** What is not zero in memory. */

@@ -240,14 +240,20 @@ describe('derived ORC entries', () => {
     machine.cpu.close();
   });
 
-  it('are derived once, and again after clear()', () => {
-    const { orc, decodedSoFar } = derive('push rbx\n pop rbx\n ret');
+  it('are derived once, and again for other code', () => {
+    const { orc, bytes, decodedSoFar } = derive('push rbx\n pop rbx\n ret');
     orc.find(TEXT);
     orc.find(TEXT + 1n);
     orc.find(TEXT);
     expect(decodedSoFar()).toBe(3);
     orc.clear();
     orc.find(TEXT);
+    expect(decodedSoFar()).toBe(3);
+    expect(orc.find(TEXT + 1n)).toMatchObject({ offset: 16n });
+    // nop
+    bytes[0] = 0x90;
+    orc.clear();
+    expect(orc.find(TEXT + 1n)).toMatchObject({ offset: 8n });
     expect(decodedSoFar()).toBe(6);
   });
 

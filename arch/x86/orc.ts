@@ -4,7 +4,7 @@
 // parts, functions that never return, and a CFA behind a pointer. Where two ways meet with different stacks the first
 // one found stands.
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
-import { DerivedMap, type Restore, SAVE, type Saveable } from '../../emulator/snapshot.ts';
+import { DerivedMap, VerifiedMap } from '../../emulator/snapshot.ts';
 import type { OrcEntry, OrcLookup } from '../unwind.ts';
 
 /** One instruction, with capstone's Intel-syntax text. */
@@ -55,31 +55,11 @@ const READS_FIRST = /^(cmp|test|push|call|bt$|j|nop|out|prefetch|mul|div)/;
 
 type OrcTable = readonly (OrcEntry | undefined)[];
 
-/** Tables by the place and the bytes of their functions. They follow from these alone, so no snapshot need hold them. */
-class OrcTables implements Saveable {
-  private readonly known = new Map<
-    bigint,
-    { readonly code: Uint8Array; readonly table: OrcTable }
-  >();
-
-  find({ start }: FunctionBounds, code: Uint8Array | null): OrcTable | null {
-    const known = this.known.get(start);
-    return known && code && Buffer.compare(known.code, code) === 0 ? known.table : null;
-  }
-
-  keep({ start }: FunctionBounds, code: Uint8Array | null, table: OrcTable): void {
-    if (code !== null) this.known.set(start, { code, table });
-  }
-
-  [SAVE](): Restore {
-    return () => {};
-  }
-}
-
 /** Entries derived from code, once per function. */
 export class DerivedOrc implements OrcLookup {
   private readonly source: OrcSource;
-  private readonly tables: OrcTables = new OrcTables();
+  /** By the start of a function, with the bytes that a table follows from. */
+  private readonly tables = new VerifiedMap<bigint, { code: Uint8Array; table: OrcTable }>();
   private readonly found = new DerivedMap<bigint, OrcEntry | null>();
 
   constructor(source: OrcSource) {
@@ -103,8 +83,10 @@ export class DerivedOrc implements OrcLookup {
     const bounds = this.source.functionAt(ip);
     if (bounds === null) return null;
     const code = this.source.read(bounds);
-    const table = this.tables.find(bounds, code) ?? deriveTable(bounds, this.source);
-    this.tables.keep(bounds, code, table);
+    const known = this.tables.get(bounds.start);
+    const same = known && code && Buffer.compare(known.code, code) === 0;
+    const table = same ? known.table : deriveTable(bounds, this.source);
+    if (!same && code) this.tables.set(bounds.start, { code, table });
     return table[Number(ip - bounds.start)] ?? null;
   }
 }
