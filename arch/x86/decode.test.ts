@@ -9,7 +9,7 @@ import {
 } from '../../emulator/unicorn/binding.ts';
 import { UC_HOOK_EDGE_GENERATED } from '../../emulator/unicorn/constants.ts';
 import type { Core } from '../../emulator/unicorn/core.ts';
-import { X86_FORMS } from '../../emulator/unicorn/test-forms.ts';
+import { X86_FORMS } from '../../emulator/unicorn/test-forms-x86.ts';
 import { CODE, CODE_PA, DATA, TestMachine } from '../../emulator/unicorn/test-machine.ts';
 import { decode } from './decode.ts';
 import { x86Instructions } from './insn.ts';

@@ -81,8 +81,8 @@ export class StopReader {
       if (kind !== refused) core.fills.probe(hi32(va), lo32(va), kind);
       return { va, kind };
     }
-    const exact = form.lastByteFirst ? null : core.faultAddressNow();
-    const va = exact !== null ? virtAddr(exact) : this.reported(form);
+    // The library's own address is that of the piece it began with, for a BCD the last.
+    const va = this.reported(form);
     if (judge.kind !== refused || form.lastByteFirst)
       core.fills.probe(hi32(va), lo32(va), judge.kind);
     return { va, kind: judge.kind };
