@@ -2,7 +2,6 @@
 // fault path asks a list of recoverers, as the kernel calls kfence_handle_page_fault() and a weak
 // bpf_arena_handle_page_fault().
 import type { PhysAddr, VirtAddr } from '../emulator/address.ts';
-import type { EventCosts } from '../emulator/cost/uncalibrated.ts';
 import type { Cpu, CpuDescription } from '../emulator/engine.ts';
 import type { AccessName, Resolution } from '../emulator/events.ts';
 import type { Ram } from '../emulator/ram.ts';
@@ -10,6 +9,7 @@ import type { Activity, KernelConfig, KernelContext } from '../mm/context.ts';
 import type { Paging } from '../mm/paging.ts';
 import type { PteFormat } from '../mm/pte.ts';
 import type { TlbShape } from '../mm/tlb.ts';
+import type { ArchitectureCosts } from './cost-models.ts';
 import type { Processor, ProcessorParts } from './processor.ts';
 import type { ConsumeEntry, UnwindContext } from './unwind.ts';
 
@@ -133,7 +133,7 @@ export interface KernelLayout {
 export interface Architecture {
   readonly name: 'x86_64' | 'arm64';
   readonly description: CpuDescription;
-  readonly costs: EventCosts;
+  readonly costs: ArchitectureCosts;
   /** Registers of the first six (x86) or eight (arm64) integer arguments, in order. */
   readonly argumentRegisters: readonly string[];
   readonly returnRegister: string;

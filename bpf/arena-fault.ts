@@ -108,6 +108,8 @@ export function* bpfProgReportArenaViolation(
 
 const HEAD_WRITE = 'ERROR: Arena WRITE access at unmapped address 0x';
 const HEAD_READ = 'ERROR: Arena READ access at unmapped address 0x';
+/** Of a user address, as far as the time to print it goes. */
+const USUAL_DIGITS = 12;
 
 /**
  * __bpf_prog_report_arena_violation(): one message with the trace of the last walk. A stream without room drops it
@@ -126,6 +128,8 @@ function reportArenaViolation(
   const prog = caller.mainProg;
   const head = isWrite ? HEAD_WRITE : HEAD_READ;
   const dump = bpf.trace.dumpStack();
+  kernel.work.reports++;
+  kernel.work.reportBytes += head.length + USUAL_DIGITS + 1 + dump.len;
   const stream = bpfStreamGet(prog, BPF_STDERR)!;
   // One digit at least.
   if (!kernel.events.on && !stream.hasRoom(head.length + 1 + 1 + dump.len)) return;

@@ -1,6 +1,7 @@
 // faultline bench: the project's speed beside the bare library's, in one run, as ratios. Ours and the floor take turns,
 // so that a machine whose speed drifts moves both; medians of pairs are printed.
-import { openFloor } from '../emulator/unicorn/floor.ts';
+import { openFloor, runUnderBlockHook } from '../emulator/unicorn/floor.ts';
+import { HOOKED_DATA } from '../emulator/unicorn/floor-hooked.ts';
 import { Bench, type BenchArch } from '../testbed/bench.ts';
 import { EXIT } from './errors.ts';
 import { loadHost } from './host.ts';
@@ -21,10 +22,19 @@ const LOOPS = [
   ['insns_limited', 'insns', (bench: Bench, arch: BenchArch) => bench.insnsLimited(arch)],
   ['copy', 'copy', (bench: Bench, arch: BenchArch) => bench.copy(arch)],
   ['scenarios', 'cases', (bench: Bench, arch: BenchArch) => bench.scenarios(arch)],
+  ['cycles_on', 'hooked', (bench: Bench, arch: BenchArch) => bench.cyclesOn(arch)],
 ] as const;
 
 /** Pairs that are not counted: the compiler comes to rest. */
 const WARM_UP = 2;
+/** The mixed program under an empty block hook. Instructions a second. */
+function hooked(bench: Bench, arch: BenchArch): number {
+  const { code, rounds, instructions } = bench.mixed(arch);
+  const places = [HOOKED_DATA, HOOKED_DATA + 0x1000, rounds];
+  const names = arch === 'x86_64' ? ['rdi', 'rsi', 'rdx'] : ['x0', 'x1', 'x2'];
+  const registers = Object.fromEntries(names.map((name, i) => [name, places[i]]));
+  return instructions / runUnderBlockHook({ arch, code, registers }, cpuSeconds);
+}
 
 function cpuSeconds(): number {
   const { user, system } = process.cpuUsage();
@@ -47,7 +57,8 @@ export async function benchCommand({ json, pairs = 9 }: BenchOptions, io: Io): P
       const bare: number[] = [];
       for (let i = -WARM_UP; i < pairs; i++) {
         const mine = loop(bench, arch);
-        const theirs = floor.run(`${bareName}.${arch}`);
+        const theirs =
+          bareName === 'hooked' ? hooked(bench, arch) : floor.run(`${bareName}.${arch}`);
         if (i >= 0) {
           ours.push(mine);
           bare.push(theirs);

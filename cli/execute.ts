@@ -3,12 +3,13 @@ import { isAbsolute, relative } from 'node:path';
 import { decodeEsr } from '../arch/arm64/fault-code.ts';
 import { decodePfErrorCode } from '../arch/x86/fault-code.ts';
 import { AssemblyError } from '../emulator/assembler.ts';
-import type { EventSink } from '../emulator/events.ts';
 import { CallError } from '../testbed/call.ts';
+import type { Costing } from '../testbed/costing.ts';
 import { documentOf, type RunDocument } from '../testbed/document.ts';
 import { OutOfMemory } from '../testbed/kernel-memory.ts';
 import { type RunHost, type StepRun, WorldRun } from '../testbed/run.ts';
 import type { ArchName, Scenario, Step, World } from '../testbed/scenario.ts';
+import type { CostingOf } from './cost.ts';
 import { CliError } from './errors.ts';
 import { worldOf } from './scenario-file.ts';
 
@@ -25,13 +26,15 @@ export const openRun = (
   host: RunHost,
   scenario: Scenario,
   world: World,
-  events?: EventSink,
-): WorldRun => located(scenario, null, () => new WorldRun(host, world, events));
+  costing: Costing | null = null,
+): WorldRun => located(scenario, null, () => new WorldRun(host, world, { costing }));
 
 /** What a command wants of a run beside its results. */
 export interface RunWatch {
   /** Options that a replay needs beside --arch and --series. */
   readonly replayOptions?: string;
+  /** What calls are costed with; by default they are not. */
+  readonly costing?: CostingOf;
   /** Called before the first step, to read events. */
   prepare?(run: WorldRun): void;
   /** Called after each step. */
@@ -45,7 +48,7 @@ export function execute(
   arch: ArchName,
   watch: RunWatch = {},
 ): Executed {
-  const run = openRun(host, scenario, worldOf(scenario, arch));
+  const run = openRun(host, scenario, worldOf(scenario, arch), watch.costing?.(arch));
   try {
     watch.prepare?.(run);
     const steps = run.steps.map((step) => {

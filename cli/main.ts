@@ -32,6 +32,13 @@ const assemblerOption = () =>
     .choices(['keystone', 'gnu'] as const)
     .default('keystone');
 
+const costOption = () =>
+  new Option('--cost <grain>', 'cycle model: blocks and page events, every access too, or none')
+    .choices(['fast', 'exact', 'off'] as const)
+    .default('fast');
+const costPresetOption = () =>
+  new Option('--cost-preset <name>', 'golden-cove, neoverse-n1, virtual, or a file of knobs');
+
 /**
  * Runs one command line.
  * @param argv arguments after the program's name
@@ -66,6 +73,8 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
       .option('--max-insns <n>', 'instruction limit; 0 for none', wholeNumber);
 
   fileCommand('run <file>', 'run a scenario, assembly or object and tell the story of its faults')
+    .addOption(costOption())
+    .addOption(costPresetOption())
     .option('--schedule <text>', 'schedule of several CPUs, as "0:3 1:2 0:*"')
     .option('--trace <list>', 'what else to print: faults, walks, insns, separated by commas')
     .addOption(explainOption())
@@ -81,6 +90,8 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
         .choices(['default', 'json', 'junit', 'ktap'] as const)
         .default('default'),
     )
+    .addOption(costOption())
+    .addOption(costPresetOption())
     .option('--shard <i/n>', 'run the i-th of n parts')
     .option('--filter <text>', 'only scenarios whose path or name contains this text')
     .option('--timeout <seconds>', 'time for one scenario on one architecture', wholeNumber)

@@ -2,8 +2,9 @@
 import type { RunHost } from '../testbed/run.ts';
 import type { ArchName, Scenario } from '../testbed/scenario.ts';
 import { Story } from '../testbed/story.ts';
+import { type CostOptions, costingFrom, costReplay } from './cost.ts';
 import { CliError, EXIT } from './errors.ts';
-import { type Executed, execute } from './execute.ts';
+import { type Executed, execute, type RunWatch } from './execute.ts';
 import { Explainer } from './explain.ts';
 import { loadHost } from './host.ts';
 import { type Io, paint } from './io.ts';
@@ -11,7 +12,7 @@ import { type ProgramOptions, replayOptions, scenarioFrom } from './program.ts';
 import { pickArchs } from './scenario-file.ts';
 import { stepLines, storySource } from './tell.ts';
 
-export interface RunOptions extends ProgramOptions {
+export interface RunOptions extends ProgramOptions, CostOptions {
   readonly json?: boolean;
   readonly trace?: string;
   readonly schedule?: string;
@@ -32,13 +33,16 @@ export async function runCommand(file: string, options: RunOptions, io: Io): Pro
   }
   const archs = pickArchs(scenario, options.arch);
   const host = await loadHost(options.assembler);
-  const replay = replayOptions(options);
+  const watch = {
+    replayOptions: replayOptions(options) + costReplay(options),
+    costing: costingFrom(options, archs, host, io),
+  };
   const done = archs.map((arch, i): Executed => {
     const explainer = options.explain ? new Explainer(arch) : null;
-    if (options.json) return document(host, scenario, arch, replay, explainer);
+    if (options.json) return document(host, scenario, arch, watch, explainer);
     if (i > 0) io.out('\n');
-    return tell(io, scenario, arch, traces, explainer, (watch) =>
-      execute(host, scenario, arch, watch),
+    return tell(io, scenario, arch, traces, explainer, (teller) =>
+      execute(host, scenario, arch, { ...watch, ...teller }),
     );
   });
   if (options.json) io.out(`${JSON.stringify(documentOf(done), null, 2)}\n`);
@@ -50,12 +54,12 @@ function document(
   host: RunHost,
   scenario: Scenario,
   arch: ArchName,
-  replayOptions: string,
+  watch: RunWatch,
   explainer: Explainer | null,
 ): Executed {
-  if (explainer === null) return execute(host, scenario, arch, { replayOptions });
+  if (explainer === null) return execute(host, scenario, arch, watch);
   const executed = execute(host, scenario, arch, {
-    replayOptions,
+    ...watch,
     prepare: (run) => void run.kernel.events.read((event) => explainer.read(event)),
   });
   return { ...executed, document: { ...executed.document, explained: explainer.takeJson() } };

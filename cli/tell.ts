@@ -76,7 +76,8 @@ function callSummary(run: WorldRun, call: CallSeen): string {
   const kinds = [...counts].map(([resolution, n]) => `${n} ${resolution}`).join(', ');
   const why = 'why' in end ? `: ${end.why} at ${run.kernel.symbols.format(end.ip)}` : '';
   const how = ret === null ? `${end.outcome}${why}` : `returned ${hex(ret)}`;
-  const work = `${plural(call.instructions, 'instruction')}, ${call.cycles ?? 0} cycles (uncalibrated)`;
+  const cost = call.cost === null ? '' : `, ${call.cost.cycles} cycles (${call.cost.cost})`;
+  const work = `${plural(call.instructions, 'instruction')}${cost}`;
   return `${how}; ${work}, ${plural(faults.length, 'fault')}${kinds === '' ? '' : ` (${kinds})`}`;
 }
 

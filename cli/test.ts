@@ -2,13 +2,14 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { hex } from '../emulator/bits.ts';
+import { type CostOptions, presetsFrom } from './cost.ts';
 import { CliError, cannotRead, EXIT, isUserError } from './errors.ts';
 import { isScenarioFile } from './files.ts';
 import { Guard, type Verdict } from './guard.ts';
 import type { Io } from './io.ts';
 import { createReporter, type ReporterName, type TestResult } from './reporters.ts';
 
-export interface TestOptions {
+export interface TestOptions extends CostOptions {
   readonly arch?: string;
   readonly series?: string;
   readonly assembler?: string;
@@ -46,6 +47,8 @@ export async function testCommand(paths: readonly string[], options: TestOptions
   if (chosen.length === 0) {
     throw new CliError('test: no scenario is left to run', 'check the paths, --filter and --shard');
   }
+  // A bad preset is told once.
+  if (options.costPreset !== undefined) presetsFrom(options.costPreset, io);
   const guard = guardFor(options.timeout ?? DEFAULT_TIMEOUT);
   const reporter = createReporter(options.json ? 'json' : options.reporter, io);
   reporter.start(chosen.length);
@@ -67,8 +70,8 @@ export async function testCommand(paths: readonly string[], options: TestOptions
 
   async function runFile(file: string): Promise<TestResult[]> {
     const none = { failures: [], document: null, error: null };
-    const { series, assembler } = options;
-    const job = { file, options: { series, assembler } };
+    const { series, assembler, cost, costPreset } = options;
+    const job = { file, options: { series, assembler, cost, costPreset } };
     try {
       const { name, archs } = await guard.read(job);
       const chosen = archs.filter((arch) => arch === (options.arch ?? arch));

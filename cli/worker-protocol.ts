@@ -5,12 +5,13 @@ import type { Place } from '../testbed/careful.ts';
 import type { RunDocument } from '../testbed/document.ts';
 import type { Failure } from '../testbed/expect.ts';
 import type { ArchName } from '../testbed/scenario.ts';
+import type { CostOptions } from './cost.ts';
 import type { ProgramOptions } from './program.ts';
 
 /** A file as a command line names it: a scenario, assembly or an object. */
 export interface Job {
   readonly file: string;
-  readonly options: ProgramOptions;
+  readonly options: ProgramOptions & CostOptions;
 }
 
 export interface Task extends Job {

@@ -6,6 +6,7 @@ import type { Witness } from '../emulator/engine.ts';
 import { driveCarefully, type Place } from '../testbed/careful.ts';
 import type { WorldRun } from '../testbed/run.ts';
 import type { Scenario } from '../testbed/scenario.ts';
+import { costingFrom, costReplay } from './cost.ts';
 import { isUserError } from './errors.ts';
 import { execute } from './execute.ts';
 import { loadHost } from './host.ts';
@@ -15,6 +16,9 @@ import { type Answer, type Task, writePlace } from './worker-protocol.ts';
 
 /** Longest x86 instruction. */
 const LONGEST = 15;
+
+/** A preset for one of them leaves the other's worlds to the default. */
+const ARCHS = ['x86_64', 'arm64'] as const;
 
 const io = processIo();
 
@@ -46,7 +50,8 @@ async function answerTo(task: Task): Promise<Answer> {
     const witness: Witness = (ip, code) => note({ inCore: true, retired: 0, ip, code });
     const host = await loadHost(options.assembler, condemned, closely ? witness : null);
     const { document, steps, pass } = execute(host, scenario, task.arch, {
-      replayOptions: replayOptions(options),
+      replayOptions: replayOptions(options) + costReplay(options),
+      costing: costingFrom(options, ARCHS, host, io),
       prepare: (run) => takeNotes(run, task.notesFrom, note),
     });
     const failures = steps.flatMap(({ step, failures: list }) =>

@@ -20,6 +20,7 @@ export function condemn(
     // Copied by name: it may be an instance of a class.
     length: (code) => base.length(code),
     repeats: (code) => base.repeats(code),
+    jumps: (code) => base.jumps(code),
     accesses: (code) => base.accesses(code),
     fatal: (page) => [
       ...new Set([...base.fatal(page), ...encodings.flatMap(({ bytes }) => placesOf(bytes, page))]),

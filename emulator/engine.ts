@@ -113,6 +113,8 @@ export interface InstructionSet {
   length(code: Uint8Array): number;
   /** True for a string instruction with a repeat prefix, which the core runs as one block for each repetition. */
   repeats(code: Uint8Array): boolean;
+  /** True for branches, calls, returns and other instructions that may go on elsewhere than behind themselves. */
+  jumps(code: Uint8Array): boolean;
   /** Its memory accesses in the order in which the hardware makes them; empty if there are none or they are not known. */
   accesses(code: Uint8Array): readonly AccessForm[];
 }
@@ -211,6 +213,9 @@ export interface Cpu extends Saveable {
   /** Frames that instructions were fetched from: a write by somebody else into one of them needs {@link flushCode}. */
   readonly executedFrames: ReadonlySet<number>;
 
+  /** What ran since it was last asked, block behind block; empty unless {@link CpuOptions.metering} is set. */
+  takeEdges(): readonly BlockEdge[];
+
   /** Registers, control state, exits and {@link retired}, as an opaque value of this vCPU; no cached translation. */
   save(): unknown;
   restore(state: unknown): void;
@@ -219,6 +224,26 @@ export interface Cpu extends Saveable {
 
 /** Sees an instruction before the core translates it for the first time. */
 export type Witness = (ip: VirtAddr, code: Uint8Array) => void;
+
+/** Straight code that was entered at its start, as it was when it ran. */
+export interface MeteredBlock {
+  readonly address: bigint;
+  readonly bytes: Uint8Array;
+}
+
+/** How often one block ran right behind another. */
+export interface BlockEdge {
+  /** null: the first block of all. */
+  readonly from: MeteredBlock | null;
+  readonly block: MeteredBlock;
+  count: number;
+  /**
+   * Of a string instruction with a repeat prefix, alone in its block and behind another one: how often it began with each
+   * count of repetitions left. Its repetitions are edges from the block to itself. A block may end with the first
+   * repetition, which this block then goes on with.
+   */
+  readonly repeats: Map<number, number>;
+}
 
 export interface CpuOptions {
   /**
@@ -231,6 +256,8 @@ export interface CpuOptions {
    * those retranslate all code.
    */
   readonly counting?: boolean;
+  /** Count edges between blocks too, see {@link Cpu.takeEdges}; needs counting. */
+  readonly metering?: boolean;
 }
 
 /** Makes vCPUs that share one RAM. */

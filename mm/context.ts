@@ -51,8 +51,22 @@ export function finish<T>(activity: Activity<T>): T {
   }
 }
 
+/** How often the kernel did what takes time, so far. */
+export interface KernelWork {
+  /** search_exception_tables(). */
+  searches: number;
+  /** Stack frames unwound for BPF. */
+  frames: number;
+  /** Reports made for a stream, and their bytes, whether or not it had room. */
+  reports: number;
+  reportBytes: number;
+  /** Lines of the kernel log. */
+  logLines: number;
+}
+
 export class KernelContext {
   readonly events: EventSink;
+  readonly work: KernelWork = { searches: 0, frames: 0, reports: 0, reportBytes: 0, logLines: 0 };
   readonly config: KernelConfig;
   /** The CPU on whose behalf the model runs now. */
   cpu = 0;
@@ -77,6 +91,7 @@ export class KernelContext {
   /** printk(): one line, without the newline. @param by the kernel function that prints it */
   printk(text: string, by: string): void {
     this.log.push(text);
+    this.work.logLines++;
     if (this.events.on) this.events.emit({ type: 'printk', cpu: this.cpu, text, by });
   }
 

@@ -15,6 +15,7 @@ import {
   type WalkReport,
 } from './paging.ts';
 import type { TlbShape } from './tlb.ts';
+import { WalkRecord } from './walk.ts';
 
 const SHAPE: TlbShape = [
   { name: '4K', shifts: [12], sets: 1, ways: 2 },
@@ -38,6 +39,7 @@ class ListedPaging implements Paging {
   faultVector = 0;
   faultCode = 0;
   walks = 0;
+  readonly record = new WalkRecord();
 
   untag = (hi: number) => (hi & ~TAG) >>> 0;
 

@@ -19,6 +19,14 @@ export interface MmuListener {
   onEvictAll(): void;
 }
 
+/** Who charges what the MMU does. */
+export interface MmuObserver {
+  /** The tables were walked for a translation; the paging unit's record has the entries. */
+  walked(hi: number, lo: number): void;
+  /** An operation dropped translations. */
+  invalidated(): void;
+}
+
 export interface MmuOptions {
   readonly paging: Paging;
   readonly tlb: TlbShape;
@@ -52,6 +60,7 @@ export class Mmu implements Translator {
   faultKind: AccessKind = READ;
   /** Whether the last translation was answered by the TLB, refusals included. */
   hit = false;
+  observer: MmuObserver | null = null;
   /** TLB misses so far. They depend on the program alone; hits do not (mm/tlb.ts) and are not counted. */
   misses = 0;
 
@@ -113,6 +122,7 @@ export class Mmu implements Translator {
     const hi = hi32(va);
     const lo = lo32(va);
     this.tell('invalidatePage', va);
+    this.observer?.invalidated();
     this.tlb.invalidatePage(hi, lo, space, globals);
     this.listener?.onEvict((va & ~0xfffn) as VirtAddr, 12);
   }
@@ -142,7 +152,9 @@ export class Mmu implements Translator {
     const { paging } = this;
     this.hit = false;
     if (this.events?.on) this.tellWalk(hi, lo, kind);
-    if (!paging.walk(hi, lo, kind, true)) return this.refuseWalk(hi, lo, kind);
+    const found = paging.walk(hi, lo, kind, true);
+    if (paging.translating) this.observer?.walked(hi, lo);
+    if (!found) return this.refuseWalk(hi, lo, kind);
     this.pa = paging.pa - (lo & 0xfff);
     this.perms = paging.perms;
     if (paging.translating) this.remember(paging.untag(hi, kind), lo, paging.pa);
@@ -190,6 +202,7 @@ export class Mmu implements Translator {
 
   private quietly(operation: () => void): void {
     this.quiet = true;
+    this.observer?.invalidated();
     operation();
     this.quiet = false;
     this.listener?.onEvictAll();

@@ -3,6 +3,7 @@
 // fulfil it.
 import type { PhysAddr, VirtAddr } from '../emulator/address.ts';
 import type { AccessKind } from '../emulator/engine.ts';
+import type { WalkRecord } from './walk.ts';
 
 /** What {@link Paging.grant} says of an access that hit a TLB entry. */
 export const GRANTED = 0;
@@ -72,6 +73,8 @@ export interface Paging {
    */
   readonly faultInvalidates: boolean;
 
+  /** The entries that the last {@link walk} read. */
+  readonly record: WalkRecord;
   /** Physical address of the byte. */
   readonly pa: number;
   /**

@@ -1,6 +1,7 @@
 // The project's own loops beside those of the bare library: the same work through the whole model. Each gives operations
 // a CPU second; time is handed in.
 
+import { Costing } from './costing.ts';
 import { ARCHITECTURES, type RunHost, WorldRun } from './run.ts';
 import type { CallStep, Scenario } from './scenario.ts';
 import { parseScenario } from './scenario.ts';
@@ -40,7 +41,55 @@ const CODE = {
     arm64:
       'str x0, [x0]\nadd x1, x0, #0x1000\nstr x0, [x1]\nadd x1, x0, #0x2000\nstr x0, [x1]\nadd x1, x0, #0x3000\nstr x0, [x1]\nret',
   },
+  /**
+   * (to, from, rounds): a bit of everything, in blocks of five instructions: eight words copied and summed, a branch that
+   * is taken three times of four, a call.
+   */
+  mixed: {
+    x86_64: `1: mov ecx, 8
+2: mov r8, [rsi + rcx*8]
+add r8, rax
+mov [rdi + rcx*8], r8
+dec rcx
+jnz 2b
+test dl, 3
+jnz 3f
+imul rax, rdx
+xor rax, r8
+3: call 4f
+dec rdx
+jnz 1b
+ret
+4: lea rax, [rax + rdx*4 + 1]
+ror rax, 7
+push rax
+pop r9
+ret`,
+    arm64: `mov x9, x30
+1: mov x3, #8
+2: ldr x4, [x1, x3, lsl #3]
+add x4, x4, x5
+str x4, [x0, x3, lsl #3]
+subs x3, x3, #1
+b.ne 2b
+tst x2, #3
+b.ne 3f
+mul x5, x5, x2
+eor x5, x5, x4
+3: bl 4f
+subs x2, x2, #1
+b.ne 1b
+mov x30, x9
+ret
+4: add x5, x5, x2, lsl #2
+ror x5, x5, #7
+str x5, [sp, #-16]!
+ldr x6, [sp], #16
+ret`,
+  },
 } as const;
+
+const MIXED_ROUNDS = 300_000;
 
 const INSTRUCTIONS = { insns: 4, copy: { x86_64: 6, arm64: 4 } } as const;
 
@@ -84,6 +133,42 @@ export class Bench {
     const scenario = scenarioOf(CODE.copy, [buffer, buffer, COPY_ROUNDS]);
     const seconds = this.call(scenario, arch, COPY_CALLS);
     return (COPY_ROUNDS * COPY_CALLS * INSTRUCTIONS.copy[arch]) / seconds;
+  }
+
+  /** The mixed program with its cycles counted, the reckoning included. Instructions a second. */
+  cyclesOn(arch: BenchArch): number {
+    const buffer = { buffer_size: 0x1000 };
+    const scenario = scenarioOf(CODE.mixed, [buffer, buffer, MIXED_ROUNDS], {
+      limits: { instructions: 'none' },
+    });
+    const costing = new Costing(ARCHITECTURES[arch], this.host.disassembler, 'fast');
+    const run = new WorldRun(this.host, scenario.worlds[arch]!, { costing });
+    try {
+      const call = run.startCall(run.steps[0] as CallStep);
+      const before = this.seconds();
+      const end = call.vcpu.runCall(call.limit);
+      const { seen } = run.endCall(call, end);
+      const seconds = this.seconds() - before;
+      if (seen.kind !== 'call' || seen.outcome !== 'returned' || !seen.cycles) {
+        throw new Error('the mixed program did not return with its cycles');
+      }
+      if (seen.instructions !== this.mixed(arch).instructions) {
+        throw new Error(`the mixed program took ${seen.instructions} instructions`);
+      }
+      return seen.instructions / seconds;
+    } finally {
+      run.close();
+    }
+  }
+
+  /** The mixed program's code, and the instructions of {@link cyclesOn} that it retires. */
+  mixed(arch: BenchArch): { code: Uint8Array; rounds: number; instructions: number } {
+    const { bytes } = this.host.assembler.assemble(CODE.mixed[arch], { arch, address: 0n });
+    // The short way of three rounds in four.
+    const perRound = 1 + 8 * 5 + 2 + 3 + 5;
+    const frame = arch === 'x86_64' ? 1 : 3;
+    const instructions = MIXED_ROUNDS * perRound + (MIXED_ROUNDS / 4) * 2 + frame;
+    return { code: bytes, rounds: MIXED_ROUNDS, instructions };
   }
 
   /** Whole scenarios of one call, from set-up to comparison. Scenarios a second. */

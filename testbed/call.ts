@@ -4,9 +4,9 @@ import type { ExtableLine as ResolvedLine } from '../arch/arch.ts';
 import { type VirtAddr, virtAddr } from '../emulator/address.ts';
 import type { Assembler } from '../emulator/assembler.ts';
 import { hex } from '../emulator/bits.ts';
-import { uncalibratedCycles } from '../emulator/cost/uncalibrated.ts';
 import { CallError } from './call-error.ts';
 import { type CallerStack, type EntryState, layDownCallers } from './callers.ts';
+import type { CostReport } from './costing.ts';
 import type { Images } from './images.ts';
 import type { Kernel } from './kernel.ts';
 import { type LoadedCode, loadCode } from './load-code.ts';
@@ -29,6 +29,8 @@ export { CallError };
 export interface CallSeen extends CallObserved {
   readonly end: CallEnd;
   readonly registers: ReadonlyMap<string, bigint>;
+  /** What it cost; null if nobody asked. */
+  readonly cost: CostReport | null;
 }
 
 export interface CallParts {
@@ -49,7 +51,6 @@ export class Call {
   private readonly buffers: readonly (VirtAddr | null)[];
   private readonly firstFault: number;
   private readonly firstRetired: number;
-  private readonly firstMiss: number;
   private readonly undo: (() => void)[] = [];
 
   /** Loads the code and enters it. @throws AssemblyError, CallError, RangeError out of memory */
@@ -65,7 +66,9 @@ export class Call {
     );
     this.firstFault = vcpu.faults.length;
     this.firstRetired = vcpu.cpu.retired;
-    this.firstMiss = vcpu.mmu.misses;
+    // What went before, the call's own set-up, is not its cost.
+    vcpu.cpu.takeEdges();
+    vcpu.costs?.take();
     this.enter();
   }
 
@@ -87,19 +90,15 @@ export class Call {
   finish(end: CallEnd, streams: Pick<CallObserved, 'stderr' | 'stderrBytes'>): CallSeen {
     const { vcpu, firstFault } = this;
     const { kernel } = this.parts;
-    const { arch, mm } = kernel;
+    const { arch } = kernel;
     for (const undo of this.undo) undo();
     const words = new BigUint64Array(arch.description.general.length);
     vcpu.cpu.readGeneral(words);
     const registers = new Map(arch.description.general.map((name, i) => [name, words[i]]));
     const count = vcpu.faults.length - firstFault;
     const instructions = this.retired;
-    const cycles = uncalibratedCycles(arch.costs, {
-      instructions,
-      faults: count,
-      walkLevels: (vcpu.mmu.misses - this.firstMiss) * mm.format.shifts.length,
-      invalidations: 0,
-    });
+    const cost =
+      kernel.costing?.report(vcpu.cpu.takeEdges(), vcpu.costs!, kernel.cpus.length) ?? null;
     return {
       kind: 'call',
       outcome: end.outcome,
@@ -109,7 +108,8 @@ export class Call {
       faults: { length: count, at: (index) => vcpu.faults.at(firstFault + index) },
       oops: end.outcome === 'oops' ? end.lines : null,
       instructions,
-      cycles,
+      cycles: cost?.cycles ?? null,
+      cost,
       readRegister: (name) => registers.get(name) ?? vcpu.cpu.readRegister(name),
       readArena: (arena, offset, length) => {
         const base = kernel.arenas.get(arena)?.kernVmStart ?? 0n;

@@ -178,7 +178,7 @@ function compareRange(
 ): void {
   if (wanted === undefined) return;
   if (got !== null && got >= wanted.min && got <= wanted.max) return;
-  failures.add(key, formatRange(wanted), orNull(got));
+  failures.add(key, formatRange(wanted), got === null ? 'not counted (--cost off)' : String(got));
 }
 
 function formatRange({ min, max }: NumberRange): string {

@@ -27,6 +27,7 @@ import { PageAllocator, type PageOwner } from '../mm/page-alloc.ts';
 import type { Paging } from '../mm/paging.ts';
 import type { TlbControl } from '../mm/tlb-control.ts';
 import { VM_NO_GUARD, VM_USERMAP, Vmalloc } from '../mm/vmalloc.ts';
+import type { Costing } from './costing.ts';
 import { Environment } from './environment.ts';
 import { KernelMemory, OutOfMemory } from './kernel-memory.ts';
 import type { Machine } from './machines.ts';
@@ -44,6 +45,8 @@ export interface KernelParts {
   readonly events: EventSink;
   /** THREAD_SIZE in bytes, rounded up to pages. */
   readonly stackSize: number;
+  /** What calls cost is found with this; null: it is not. */
+  readonly costing?: Costing | null;
   /** Where the task's stack lies, a multiple of its size; the layout's own place by default. */
   readonly stackAt?: VirtAddr;
 }
@@ -83,6 +86,7 @@ export class Kernel {
   readonly residentObjects = new Map<string, Linked>();
   readonly cpus: Vcpu[] = [];
   readonly pageSize: number;
+  readonly costing: Costing | null;
   readonly orc: DerivedOrc | null;
 
   readonly machine: Machine;
@@ -109,6 +113,7 @@ export class Kernel {
     this.context = new KernelContext(parts.events, config);
     this.ram = ram;
     this.pageSize = config.pageSize;
+    this.costing = parts.costing ?? null;
     this.stackWalker = new StackWalker(arch, ram);
     this.layout = arch.layout(config);
     const format = arch.pteFormat(config);
@@ -132,7 +137,9 @@ export class Kernel {
       vmalloc: this.vmalloc,
       stackWalk: () => {
         const cpu = this.cpus[this.context.cpu];
-        return this.stackWalker.walk(cpu.faultContext, cpu.regs);
+        const found = this.stackWalker.walk(cpu.faultContext, cpu.regs);
+        this.context.work.frames += found.length;
+        return found;
       },
       formatSymbol: (ip) => this.symbols.format(ip),
       current: () => this.task,
@@ -259,6 +266,7 @@ export class Kernel {
    * @kernel search_exception_tables kernel/extable.c read - no modules
    */
   searchExceptionTables(ip: VirtAddr): ExtableEntry | null {
+    this.context.work.searches++;
     for (const { at, table } of this.extable) {
       const entry = this.arch.searchExtable(table, at, ip);
       if (entry !== null) return entry;
@@ -331,10 +339,16 @@ export class Kernel {
     });
   }
 
+  /** A shootdown by the CPU that the kernel runs on. */
+  private charge(pages: number | null): void {
+    this.cpus[this.context.cpu]?.costs?.shootdown(pages, this.cpus.length);
+  }
+
   private tlbControl(): TlbControl {
     return {
       flushKernelRange: (start, end) => {
         const pages = (end - start) / BigInt(this.pageSize);
+        this.charge(pages > FLUSH_CEILING ? null : Number(pages));
         for (const { mmu, paging } of this.cpus) {
           if (pages > FLUSH_CEILING) mmu.invalidateAll();
           else {
@@ -347,6 +361,7 @@ export class Kernel {
       flushBeforeSet: (addr) => {
         // x86: flush_tlb_before_set() is the generic no-op.
         if (this.arch.linkRegister === null) return;
+        this.charge(1);
         for (const { mmu, paging } of this.cpus) mmu.invalidatePage(addr, paging.space, true);
       },
     };

@@ -2,10 +2,11 @@
 // given back has its RAM zeroed where it was written, its vCPUs' registers restored and their caches dropped; translated
 // code goes when the next code is loaded.
 import { type Condemned, condemn } from '../emulator/condemn.ts';
-import type { CpuDescription, CpuOptions } from '../emulator/engine.ts';
+import type { CpuDescription } from '../emulator/engine.ts';
 import {
   type AccessKind,
   type Cpu,
+  type CpuOptions,
   type Engine,
   PERM_W,
   type Translator,
@@ -13,6 +14,9 @@ import {
 } from '../emulator/engine.ts';
 import { Ram } from '../emulator/ram.ts';
 import { type Restore, SAVE, type Saveable } from '../emulator/snapshot.ts';
+
+/** What the vCPUs of a machine count, see CpuOptions. */
+export type MachineOptions = Required<Pick<CpuOptions, 'counting' | 'metering'>>;
 
 /** Machines kept idle. A run of one scenario after another needs one of each kind. */
 const IDLE_KEPT = 4;
@@ -52,11 +56,10 @@ interface Slot {
 /** One RAM and the vCPUs on it. */
 export class Machine implements Saveable {
   readonly ram: Ram;
-  readonly counting: boolean;
   /** As it was asked for. */
   readonly description: CpuDescription;
   private readonly refusing: CpuDescription;
-  private readonly options: CpuOptions;
+  readonly options: CpuOptions;
   private readonly engine: Engine;
   private readonly slots: Slot[] = [];
   private used = 0;
@@ -74,7 +77,6 @@ export class Machine implements Saveable {
     this.refusing = refusing;
     this.ram = new Ram(0, size);
     this.options = options;
-    this.counting = options.counting !== false;
   }
 
   /** The next vCPU, in its first state. @param translator answers until the machine is given back */
@@ -192,16 +194,19 @@ export class Machines {
 
   /**
    * A machine in its first state: RAM zeroed, no vCPU taken.
-   * @param size bytes of RAM. @param counting see CpuOptions
+   * @param size bytes of RAM
    */
-  take(description: CpuDescription, size: number, counting: boolean): Machine {
+  take(description: CpuDescription, size: number, wanted: MachineOptions): Machine {
     const fits = ({ machine: m }: Idle) =>
-      m.ram.size === size && m.counting === counting && m.description === description;
+      m.ram.size === size &&
+      m.options.counting === wanted.counting &&
+      m.options.metering === wanted.metering &&
+      m.description === description;
     const blank = this.idle.findIndex((idle) => idle.setUp === null && fits(idle));
     const at = blank >= 0 || this.idle.length < IDLE_KEPT ? blank : this.idle.findLastIndex(fits);
     if (at < 0) {
       const known = condemn(description, this.condemned);
-      const options = { counting, witness: this.witness };
+      const options = { ...wanted, witness: this.witness };
       return new Machine(this.engine, description, known, size, options);
     }
     const { machine, setUp } = this.idle.splice(at, 1)[0];

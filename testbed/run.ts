@@ -17,6 +17,7 @@ import { EventSink } from '../emulator/events.ts';
 import { SAVE, saveObjects } from '../emulator/snapshot.ts';
 import { ERRNO, finish } from '../mm/context.ts';
 import { Call, CallError, type CallSeen } from './call.ts';
+import type { Costing } from './costing.ts';
 import { formatErrno } from './errno.ts';
 import { checkStep, type Failure } from './expect.ts';
 import { Images } from './images.ts';
@@ -39,6 +40,13 @@ export interface RunHost {
 }
 
 export const ARCHITECTURES: Readonly<Record<ArchName, Architecture>> = { x86_64: x86, arm64 };
+
+/** How a world is run. */
+export interface RunOptions {
+  readonly events?: EventSink;
+  /** What its calls cost is found with this, of its architecture; by default it is not. */
+  readonly costing?: Costing | null;
+}
 
 /** A step that was done. */
 export interface StepRun {
@@ -89,7 +97,7 @@ export class WorldRun {
   private innermost: BpfProg | null = null;
 
   /** Sets the kernel and the arenas up. @throws CallError for a world that cannot be */
-  constructor(host: RunHost, world: World, events?: EventSink) {
+  constructor(host: RunHost, world: World, { events, costing = null }: RunOptions = {}) {
     if (world.cpus.length !== 1) {
       throw new CallError(
         `${world.name}: scenarios with several CPUs cannot be run yet`,
@@ -100,13 +108,15 @@ export class WorldRun {
     this.world = world;
     this.steps = world.cpus[0];
     // Whoever brings a sink of its own wants to hear of the set-up too.
-    const key = events === undefined ? bootKey(world) : null;
+    const key = events === undefined ? `${bootKey(world)} ${costing?.key ?? ''}` : null;
     const kept = key === null ? null : (host.machines.takeSetUp(key) as Boot | null);
     const { description } = ARCHITECTURES[world.arch];
-    const counting = world.limits.instructions !== null;
-    this.machine = kept?.machine ?? host.machines.take(description, ramSizeFor(world), counting);
+    const metering = costing !== null;
+    const counting = world.limits.instructions !== null || metering;
+    this.machine =
+      kept?.machine ?? host.machines.take(description, ramSizeFor(world), { counting, metering });
     try {
-      this.kernel = kept?.kernel ?? this.createKernel(events ?? new EventSink());
+      this.kernel = kept?.kernel ?? this.createKernel(events ?? new EventSink(), costing);
       this.images = kept?.images ?? new Images(this.kernel);
       this.places = kept?.places ?? this.setUp();
       this.boot = kept ?? (key !== null && host.machines.comesBack(key) ? this.keep(key) : null);
@@ -143,10 +153,11 @@ export class WorldRun {
   private outside(): object[] {
     const { host, world, kernel, machine } = this;
     const fixed = [host, world, ...world.cpus.flat(), kernel.arch, kernel.events];
-    return [...fixed, machine, machine.ram, host.disassembler, host.assembler];
+    const costing = kernel.costing === null ? [] : [kernel.costing];
+    return [...fixed, ...costing, machine, machine.ram, host.disassembler, host.assembler];
   }
 
-  private createKernel(events: EventSink): Kernel {
+  private createKernel(events: EventSink, costing: Costing | null): Kernel {
     const { vmStart, scratchPfn, kfence, erms, stack, ...config } = this.world.kernel;
     const kernel = new Kernel({
       arch: ARCHITECTURES[this.world.arch],
@@ -156,6 +167,7 @@ export class WorldRun {
       events,
       stackSize: stack,
       stackAt: this.stackPlace(),
+      costing,
     });
     kernel.addCpu();
     return kernel;

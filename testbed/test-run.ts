@@ -47,7 +47,7 @@ export function runYaml(
 ): TestRun {
   const scenario = parseScenario(text, 'test.yaml', fixture);
   const sink = new EventSink();
-  const run = new WorldRun(host, scenario.worlds[arch]!, sink);
+  const run = new WorldRun(host, scenario.worlds[arch]!, { events: sink });
   try {
     const events: Event[][] = [];
     const steps = run.steps.map((step) => {

@@ -54,7 +54,7 @@ class TwoCpus {
     const sink = new EventSink();
     sink.read((event) => void this.events.push(event));
     const world = scenario(series).worlds[arch]!;
-    this.run = new WorldRun(host, world, sink);
+    this.run = new WorldRun(host, world, { events: sink });
     const { kernel, images, places, steps } = this.run;
     kernel.addCpu();
     const parts = { kernel, images, places, world, assembler: host.assembler };

@@ -9,6 +9,8 @@ import type { AccessName } from '../emulator/events.ts';
 import { finish } from '../mm/context.ts';
 import { Mmu } from '../mm/mmu.ts';
 import type { Paging } from '../mm/paging.ts';
+import type { Costing } from './costing.ts';
+import { EventCosts } from './event-costs.ts';
 import { FaultLog } from './fault-log.ts';
 import type { Kernel } from './kernel.ts';
 import type { Machine } from './machines.ts';
@@ -46,6 +48,8 @@ export class Vcpu {
   traceInstructions = false;
   /** Runs the CPU in the place of {@link Cpu.run}, if set. */
   drive: ((cpu: Cpu, limit: number) => Stop) | null = null;
+  /** Charges what happens beside instructions; null if nobody asks what a call costs. */
+  readonly costs: EventCosts | null;
   private readonly processor: Processor;
   private readonly kernel: Kernel;
   private readonly ipName: string;
@@ -82,6 +86,16 @@ export class Vcpu {
     this.cpu = machine.takeCpu(this.processor.translator);
     this.processor.attach(this.cpu);
     this.faultContext = kernel.createFaultContext(this.paging);
+    this.costs = kernel.costing === null ? null : this.observe(kernel.costing);
+  }
+
+  private observe(costing: Costing): EventCosts {
+    const costs = new EventCosts(costing.values, this.kernel.context.work);
+    this.mmu.observer = {
+      walked: (hi, lo) => costs.walk(hi, lo, this.paging.record),
+      invalidated: () => costs.invalidated(),
+    };
+    return costs;
   }
 
   /** Runs until the code returns to an exit or cannot go on. @param limit instructions to retire at most */
@@ -212,6 +226,7 @@ export class Vcpu {
     const { arch, events } = this.kernel;
     const { ip, va: addr, code, kind } = fault;
     const { resolution } = outcome;
+    this.costs?.fault({ resolution, userAddress: addr >> 63n === 0n });
     if (arch.isTranslationAbort(fault.vector)) {
       this.faults.push({ cpu: this.id, ip, addr, access: KIND_NAME[kind], code, resolution });
     }

@@ -1,7 +1,7 @@
 // The face of AArch64: what the testbed puts together with a machine.
 import { hex } from '../../emulator/bits.ts';
 import type { Architecture, ExtableLine, PtRegs } from '../arch.ts';
-import { arm64EventCosts } from './costs.ts';
+import { arm64Costs } from '../cost-models.ts';
 import {
   type Arm64ExTypeName,
   type Arm64ExtableSource,
@@ -43,7 +43,7 @@ const own = (regs: PtRegs) => regs as Arm64PtRegs;
 export const arm64: Architecture = {
   name: 'arm64',
   description: arm64Description,
-  costs: arm64EventCosts,
+  costs: arm64Costs,
   argumentRegisters: ['x0', 'x1', 'x2', 'x3', 'x4', 'x5', 'x6', 'x7'],
   returnRegister: 'x0',
   framePointer: 'x29',

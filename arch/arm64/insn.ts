@@ -203,5 +203,11 @@ export const arm64Instructions: InstructionSet = {
   trap: trapOf,
   length: (code) => (code.length < 4 ? 0 : 4),
   repeats: () => false,
+  // C4.1.66, "Branches, Exception Generating and System instructions": all but hints, barriers and register moves.
+  jumps(code) {
+    const w = word(code);
+    if (bits(w, 28, 26) !== 0b101) return false;
+    return bits(w, 31, 24) !== 0b1101_0101;
+  },
   accesses: (code) => (code.length < 4 ? [] : accessesOf(word(code))),
 };

@@ -1,7 +1,7 @@
 // The face of x86-64: what the testbed puts together with a machine.
 import { hex } from '../../emulator/bits.ts';
 import type { Architecture, ExtableLine, PtRegs } from '../arch.ts';
-import { x86EventCosts } from './costs.ts';
+import { x86Costs } from '../cost-models.ts';
 import {
   buildX86Extable,
   fixupException,
@@ -46,7 +46,7 @@ const own = (regs: PtRegs) => regs as X86PtRegs;
 export const x86: Architecture = {
   name: 'x86_64',
   description: x86Description,
-  costs: x86EventCosts,
+  costs: x86Costs,
   argumentRegisters: ['rdi', 'rsi', 'rdx', 'rcx', 'r8', 'r9'],
   returnRegister: 'rax',
   framePointer: 'rbp',

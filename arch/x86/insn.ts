@@ -84,6 +84,12 @@ function formOf(d: Decoded, one: Operand): AccessForm {
 const isString = (op: number): boolean =>
   (op >= 0x6c && op <= 0x6f) || (op >= 0xa4 && op <= 0xa7) || (op >= 0xaa && op <= 0xaf);
 
+/** One-byte opcodes that jump: jcc, loops and jrcxz, calls, jumps, returns, int, int3, int1, iret. */
+const isJump = (op: number): boolean =>
+  (op & 0xf0) === 0x70 ||
+  (op >= 0xe0 && op <= 0xe3) ||
+  [0xc2, 0xc3, 0xca, 0xcb, 0xcc, 0xcd, 0xcf, 0xe8, 0xe9, 0xeb, 0xf1].includes(op);
+
 export const x86Instructions: InstructionSet = {
   fatal: fatalIn,
   trap: trapOf,
@@ -91,6 +97,12 @@ export const x86Instructions: InstructionSet = {
   repeats(code) {
     const d = decode(code);
     return d.map === 0 && d.repeat !== 0 && isString(d.opcode);
+  },
+  jumps(code) {
+    const d = decode(code);
+    if (d.map === 0) return isJump(d.opcode) || (d.opcode === 0xff && d.reg >= 2 && d.reg <= 5);
+    // jcc; ud2 and the system calls leave the code too.
+    return d.map === 0x0f && ((d.opcode & 0xf0) === 0x80 || [0x05, 0x0b, 0x34].includes(d.opcode));
   },
   accesses(code) {
     const d = decode(code);

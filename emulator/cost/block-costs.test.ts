@@ -3,9 +3,9 @@ import { BlockCosts } from './block-costs.ts';
 import { op, testModel } from './test-core.ts';
 import { cycles } from './units.ts';
 
-const chain = { address: 0x1000, insns: [op([0], [0], 6)] };
-const more = { address: 0x2000, insns: [op([0], [0], 6)] };
-const apart = { address: 0x3000, insns: [op([8], [1]), op([8], [2])] };
+const chain = { key: '0x1000', insns: [op([0], [0], 6)] };
+const more = { key: '0x2000', insns: [op([0], [0], 6)] };
+const apart = { key: '0x3000', insns: [op([8], [1]), op([8], [2])] };
 
 describe('block costs', () => {
   it('add a chain that goes through both blocks', () => {
@@ -27,8 +27,15 @@ describe('block costs', () => {
   it('are found once for an edge', () => {
     const costs = new BlockCosts(testModel);
     const first = costs.ticks(chain, more);
-    expect(costs.ticks(chain, { address: 0x2000, insns: [] })).toBe(first);
-    costs.clear();
-    expect(costs.ticks(chain, { address: 0x2000, insns: [] })).not.toBe(first);
+    expect(costs.ticks(chain, { key: more.key, insns: [] })).toBe(first);
+    expect(costs.ticks(chain, { key: 'other', insns: [] })).not.toBe(first);
+  });
+
+  it('by instruction sum up to the block', () => {
+    const costs = new BlockCosts(testModel);
+    const both = { key: 'both', insns: [...chain.insns, ...apart.insns] };
+    const parts = costs.byInstruction(both);
+    expect(parts[0]).toBe(costs.ticks(null, chain));
+    expect(parts.reduce((sum, part) => sum + part)).toBe(costs.ticks(null, both));
   });
 });

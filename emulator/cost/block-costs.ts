@@ -11,17 +11,19 @@ import { TICKS_PER_CYCLE } from './units.ts';
 /** Times the two blocks are gone through before the figure is taken, so that the core is full. */
 const SETTLE = 8;
 const MEASURED = 8;
+/** Blocks and edges that are remembered; beyond it all are forgotten. */
+const REMEMBERED = 10_000;
 
 /** A straight piece of code that is entered at its start and left at its end. */
 export interface CostBlock {
-  /** Address of the first instruction, which names the block. */
-  readonly address: number;
+  /** Blocks of one key are the same code. */
+  readonly key: string;
   readonly insns: readonly CostedInstruction[];
 }
 
 export class BlockCosts {
   private readonly model: CoreModel;
-  private readonly blocks = new Map<number, number>();
+  private readonly blocks = new Map<string, number>();
   private readonly edges = new Map<string, number>();
 
   constructor(model: CoreModel) {
@@ -34,21 +36,28 @@ export class BlockCosts {
    */
   ticks(previous: CostBlock | null, block: CostBlock): number {
     if (previous === null) return this.alone(block);
-    const key = `${previous.address} ${block.address}`;
-    const known = this.edges.get(key) ?? this.edge(previous, block);
-    this.edges.set(key, known);
-    return known;
+    const key = `${previous.key} ${block.key}`;
+    return remember(this.edges, key, () => this.edge(previous, block));
   }
 
-  /** Forgets everything: the code has changed. */
-  clear(): void {
-    this.blocks.clear();
-    this.edges.clear();
+  /**
+   * Ticks of a block by instruction: what each adds to those before it. They sum up to what the block takes when it
+   * follows itself.
+   */
+  byInstruction(block: CostBlock): number[] {
+    const { insns } = block;
+    let before = 0;
+    return insns.map((_, i) => {
+      const upTo = Math.max(before, this.steady(insns.slice(0, i + 1)));
+      const own = upTo - before;
+      before = upTo;
+      return own;
+    });
   }
 
   private edge(previous: CostBlock, block: CostBlock): number {
     const own = this.alone(block);
-    if (previous.address === block.address) return own;
+    if (previous.key === block.key) return own;
     const pair = this.steady([...previous.insns, ...block.insns]);
     const rest = pair - this.alone(previous);
     // Blocks that overlap whole cost what they take of the width; those that wait for each other no more than a chain.
@@ -56,9 +65,7 @@ export class BlockCosts {
   }
 
   private alone(block: CostBlock): number {
-    const known = this.blocks.get(block.address) ?? this.steady(block.insns);
-    this.blocks.set(block.address, known);
-    return known;
+    return remember(this.blocks, block.key, () => this.steady(block.insns));
   }
 
   private slotTicks({ insns }: CostBlock): number {
@@ -79,4 +86,13 @@ export class BlockCosts {
     const before = pass(SETTLE);
     return Math.round(((pass(MEASURED) - before) * TICKS_PER_CYCLE) / MEASURED);
   }
+}
+
+function remember(known: Map<string, number>, key: string, find: () => number): number {
+  const found = known.get(key);
+  if (found !== undefined) return found;
+  const value = find();
+  if (known.size >= REMEMBERED) known.clear();
+  known.set(key, value);
+  return value;
 }

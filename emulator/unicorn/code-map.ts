@@ -170,6 +170,18 @@ export class CodeMap {
     return lengths;
   }
 
+  /** True if the last of these instructions may go on elsewhere than behind itself. */
+  endsInJump(code: Uint8Array): boolean {
+    for (let at = 0; at < code.length; ) {
+      const length = this.instructions.length(code.subarray(at));
+      if (length === 0 || at + length >= code.length) {
+        return this.instructions.jumps(code.subarray(at));
+      }
+      at += length;
+    }
+    return false;
+  }
+
   /** Index of the first of these instructions at which a run has to stop; -1 if there is none. */
   barrier(va: number | bigint, lengths: readonly number[]): number {
     let at = unsigned(va);

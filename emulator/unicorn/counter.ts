@@ -9,6 +9,7 @@ import { addressOf, dropCallback, makeCallback, readBlock } from './binding.ts';
 import type { CodeMap } from './code-map.ts';
 import { UC_HOOK_BLOCK, UC_HOOK_EDGE_GENERATED } from './constants.ts';
 import type { Journal } from './journal.ts';
+import { EDGE_CALLBACK, Meter } from './meter.ts';
 import type { NativeCode } from './native-code.ts';
 
 // The layout that the native code knows.
@@ -70,6 +71,8 @@ export class Counter {
   private readonly repeatCounter: () => bigint;
   private readonly nativeRepeats: boolean;
   private readonly blocks = new Map<number | bigint, Map<number, BlockFacts>>();
+  /** Counts edges too, if that was wanted. */
+  readonly meter: Meter | null;
   private granted = 0;
   /** Index of the instruction in the block that was not begun at which the run has to stop; -1 for a limit. */
   barrier = -1;
@@ -78,12 +81,14 @@ export class Counter {
    * Adds the hooks; to be called before the engine runs anything.
    * @param repeatCounter reads the general register that counts repetitions
    * @param repeatAddress its native address, or null where that is not known
+   * @param metering edges are counted
    */
   constructor(
     core: CounterCore,
     repeatCounter: () => bigint,
     repeatAddress: Pointer | null,
     native: NativeCode | null,
+    metering: boolean,
   ) {
     const { binding, handle } = core;
     const piece = core.memory.take(TABLE + ENTRIES * 16);
@@ -105,8 +110,19 @@ export class Counter {
     // Where the switch is not known, a word of no meaning is written.
     this.words[STORE_SWITCH / 8] =
       this.journal.switchAddress ?? addressOf(this.data) + BigInt(NO_SWITCH);
-    binding.addHook(handle, UC_HOOK_BLOCK, native?.block ?? block, this.data);
+    this.meter = metering ? new Meter(piece, core.code, repeatCounter) : null;
+    if (this.meter !== null) this.words[EDGE_CALLBACK / 8] = this.edgeCallback(this.meter);
+    const entry = metering ? native?.metered : native?.block;
+    binding.addHook(handle, UC_HOOK_BLOCK, entry ?? block, this.data);
     binding.addHook(handle, UC_HOOK_EDGE_GENERATED, edge);
+  }
+
+  private edgeCallback(meter: Meter): Pointer {
+    const callback = makeCallback('block', (_uc, va: number | bigint, size: number) =>
+      meter.enter(va, size, this.factsOf(va, size).repeated),
+    );
+    this.callbacks.push(callback);
+    return callback;
   }
 
   /** Instructions that may still run. */
@@ -134,9 +150,10 @@ export class Counter {
     this.granted = value + this.remaining;
   }
 
-  /** Charges instructions that ran without a hook's knowledge. */
-  charge(count: number): void {
-    this.words[REMAINING / 8] -= BigInt(count);
+  /** Charges an instruction that ran without a hook's knowledge. @param size bytes */
+  charge(ip: bigint, size: number): void {
+    this.words[REMAINING / 8] -= 1n;
+    this.meter?.ran(ip, size);
   }
 
   /** True if a block was not begun, see {@link barrier}; reading it resets it. */
@@ -159,6 +176,11 @@ export class Counter {
     this.words32[LAST_SIZE / 4] = 0;
   }
 
+  /** The core is about to be entered. */
+  beforeEntry(): void {
+    this.meter?.suspend();
+  }
+
   /** Instructions of the last block from `ip` to its end: those that have not run if it was left there. */
   unexecutedFrom(ip: bigint): number {
     const { words32 } = this;
@@ -177,6 +199,7 @@ export class Counter {
   /** The last block was left at `ip`: gives back what did not run. */
   leftAt(ip: bigint): void {
     this.words[REMAINING / 8] += BigInt(this.unexecutedFrom(ip));
+    this.meter?.leftAt(ip);
   }
 
   /** Forgets what blocks hold: the code, or where to stop in it, may have changed. */
@@ -215,6 +238,7 @@ export class Counter {
   private learn(current: Pointer): void {
     const { pc, size } = readBlock(current);
     this.code.translated(pc);
+    this.meter?.translated(pc, size);
     this.blocks.delete(pc);
     this.words32[this.entry(pc, size) + 2] = 0;
   }
@@ -256,6 +280,7 @@ export class Counter {
     this.words[REMAINING / 8] = left;
     this.words[LAST / 8] = at;
     this.words32[LAST_SIZE / 4] = size;
+    this.meter?.enter(va, size, facts.repeated);
   }
 
   /** The last block's address as the library's callbacks give it: a Number where that is exact. */

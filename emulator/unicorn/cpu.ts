@@ -1,6 +1,7 @@
 // One vCPU, as the rest of the project sees it: registers, runs, caches, saved state.
 import type { VirtAddr } from '../address.ts';
 import type {
+  BlockEdge,
   Cpu,
   CpuDescription,
   CpuOptions,
@@ -54,7 +55,7 @@ export class UnicornCpu implements Cpu {
     this.ipIndex = description.general.indexOf(description.instructionPointer);
     this.before = new BigUint64Array(description.general.length);
     const counting = options.counting !== false;
-    this.counter = counting ? makeCounter(core, means) : null;
+    this.counter = counting ? makeCounter(core, means, options.metering === true) : null;
     this.watcher = counting ? null : new Watcher(binding, core.handle, core.code, core.journal);
     this.judgedBy = core.code.exits;
     this.runner = new Runner(core, this.counter, this.watcher);
@@ -200,6 +201,10 @@ export class UnicornCpu implements Cpu {
     return this.core.code.bytes(va, 16);
   }
 
+  takeEdges(): readonly BlockEdge[] {
+    return this.counter?.meter?.take() ?? [];
+  }
+
   save(): unknown {
     this.check();
     const { binding, handle, context } = this.core;
@@ -218,6 +223,7 @@ export class UnicornCpu implements Cpu {
     binding.check(binding.contextRestore(handle, context.context), 'uc_context_restore');
     this.retired = saved.retired;
     this.counter?.forgetLast();
+    this.counter?.meter?.forgetLast();
     this.exitsAre(saved.exits);
   }
 
@@ -247,10 +253,10 @@ export class UnicornCpu implements Cpu {
   }
 }
 
-function makeCounter(core: Core, means: Means): Counter {
+function makeCounter(core: Core, means: Means, metering: boolean): Counter {
   const name = core.recipe.repeatCounter;
   const index = name === null ? -1 : core.description.general.indexOf(name);
   const at = index < 0 || !core.window ? null : core.window.address(index);
   const count = () => core.repeatCount();
-  return new Counter(core, count, at, means.native);
+  return new Counter(core, count, at, means.native, metering);
 }

@@ -2,65 +2,69 @@
 //   aarch64-linux-gnu-as host-arm64.S -o a.o && aarch64-linux-gnu-objcopy -O binary -j .text a.o /dev/stdout | xxd -p
 
 // x0 = uc, x1 = address, w2 = size, x3 = the counter's data
-block:
+.macro counted name, end
+\name:
     add w9, w1, w2, lsl #3
     ubfiz x9, x9, #4, #12
     add x9, x9, x3
     add x9, x9, #0x1000
     ldr x10, [x9]
     cmp x10, x1
-    b.ne slow
+    b.ne \name\()_slow
     ldr w10, [x9, #8]
     ldr w11, [x9, #12]
     eor w10, w10, w2
-    cbnz w10, flagged
-plain:
+    cbnz w10, \name\()_flagged
+\name\()_plain:
     ldr w12, [x3, #76]
-    cbnz w12, unhook
-count:
+    cbnz w12, \name\()_unhook
+\name\()_count:
     ldr x12, [x3]
     subs x12, x12, x11
-    b.mi stop
+    b.mi \name\()_stop
     str x12, [x3]
     str x1, [x3, #8]
     str w2, [x3, #16]
-    ret
-stop:
+    \end
+\name\()_stop:
     mov w12, #1
     str w12, [x3, #20]
     ldr x12, [x3, #40]
     br x12
-unhook:
+\name\()_unhook:
     ldr x12, [x3, #48]
     str xzr, [x12]
     str wzr, [x3, #76]
-    b count
-flagged:
+    b \name\()_count
+\name\()_flagged:
     cmp w10, #0x20, lsl #12
-    b.eq wide
+    b.eq \name\()_wide
     cmp w10, #0x10, lsl #12
-    b.ne slow
+    b.ne \name\()_slow
     mov w11, #1
     ldr x12, [x3, #24]
     ldr x12, [x12]
-    cbnz x12, plain
+    cbnz x12, \name\()_plain
     ldr x12, [x3, #8]
     ldr w13, [x3, #16]
     add x12, x12, x13
     add x13, x1, w2, uxtw
     cmp x12, x13
-    b.ne plain
+    b.ne \name\()_plain
     ret
-wide:
+\name\()_wide:
     ldr x12, [x3, #48]
     ldr x13, [x3, #64]
     str x13, [x12]
     mov w13, #1
     str w13, [x3, #76]
-    b count
-slow:
+    b \name\()_count
+\name\()_slow:
     ldr x12, [x3, #32]
     br x12
+.endm
+
+    counted block, ret
 
 // x2 = physical address, w3 = size, x5 = the journal's data
 store:
@@ -121,3 +125,51 @@ flush:
     cbnz w9, 1b
     ldr x0, [sp], #16
     b answered
+
+    counted metered, "b edge"
+edge:
+    ldr x9, [x3, #88]
+    ldr w10, [x3, #96]
+    movz w11, #0x79b1
+    movk w11, #0x9e37, lsl #16
+    mul w11, w9, w11
+    lsr w11, w11, #17
+    add w12, w1, w2, lsl #3
+    add w12, w12, w11
+    ubfiz x12, x12, #5, #12
+    ldr x11, [x3, #80]
+    add x12, x12, x11
+    ldp x13, x14, [x12]
+    cmp x13, x9
+    b.ne unknown
+    cmp x14, x1
+    b.ne unknown
+    ldp w13, w14, [x12, #16]
+    cmp w13, w10
+    b.ne unknown
+    cmp w14, w2
+    b.ne unknown
+    ldr x13, [x12, #24]
+    add x13, x13, #1
+    str x13, [x12, #24]
+    str x1, [x3, #88]
+    str w2, [x3, #96]
+    str x12, [x3, #104]
+    ret
+unknown:
+    ldr x12, [x3, #112]
+    br x12
+
+// w1 = kind, x2 = physical address, w3 = size, x5 = data of accesses.ts
+access:
+    ldp w9, w10, [x5]
+    cmp w9, w10
+    b.hs 1f
+    add w10, w9, #1
+    str w10, [x5]
+    add x9, x5, x9, lsl #4
+    str x2, [x9, #64]
+    stp w3, w1, [x9, #72]
+    ret
+1:  ldr x9, [x5, #8]
+    br x9

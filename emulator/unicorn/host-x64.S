@@ -1,66 +1,71 @@
 # The library's hooks on x86-64 hosts (System V calls), made into native-code.ts by
 #   as host-x64.S -o x.o && objcopy -O binary -j .text x.o /dev/stdout | xxd -p
-# The layouts behind rcx, r9 and r8 are those of counter.ts, journal.ts and core.ts.
+# The layouts behind rcx, r9 and r8 are those of counter.ts, journal.ts, accesses.ts and fills.ts.
 .intel_syntax noprefix
 
-# UC_HOOK_BLOCK: rdi = uc, rsi = address, edx = size, rcx = the counter's data.
-block:
+# UC_HOOK_BLOCK: rdi = uc, rsi = address, edx = size, rcx = the counter's data. `end` is what a block that was begun
+# ends with.
+.macro counted name, end
+\name:
     lea eax, [rsi + rdx*8]              # entry of the table: address, size with flags, instructions
     shl eax, 4
     and eax, 0xfff0
     cmp [rcx + rax + 0x1000], rsi
-    jne slow
+    jne \name\()_slow
     cmp [rcx + rax + 0x1008], edx
-    jne flagged
+    jne \name\()_flagged
     mov eax, [rcx + rax + 0x100c]
-plain:
+\name\()_plain:
     cmp dword ptr [rcx + 76], 0         # stores are hooked from the last block with wide stores on
-    jne unhook
-count:
+    jne \name\()_unhook
+\name\()_count:
     sub [rcx], rax                      # remaining
-    js stop
+    js \name\()_stop
     mov [rcx + 8], rsi                  # this block is the last one
     mov [rcx + 16], edx
-    ret
-stop:
+    \end
+\name\()_stop:
     add [rcx], rax
     mov dword ptr [rcx + 20], 1
     jmp [rcx + 40]                      # uc_emu_stop(uc)
-unhook:
+\name\()_unhook:
     mov r10, [rcx + 48]
     mov qword ptr [r10], 0
     mov dword ptr [rcx + 76], 0
-    jmp count
-flagged:
+    jmp \name\()_count
+\name\()_flagged:
     mov r8d, [rcx + rax + 0x1008]
     mov edx, edx
     xor r8d, edx
     cmp r8d, 0x20000
-    je wide
+    je \name\()_wide
     cmp r8d, 0x10000
-    jne slow
+    jne \name\()_slow
     # A string instruction alone. When its counter is 0 and the last block ended with this very instruction, the pass
     # only finds that no repetition is left.
     mov eax, 1
     mov r9, [rcx + 24]
     cmp qword ptr [r9], 0
-    jne plain
+    jne \name\()_plain
     mov r8, [rcx + 8]
     mov r10d, [rcx + 16]
     add r8, r10
     lea r10, [rsi + rdx]
     cmp r8, r10
-    jne plain
+    jne \name\()_plain
     ret
-wide:
+\name\()_wide:
     mov eax, [rcx + rax + 0x100c]
     mov r10, [rcx + 48]
     mov r9, [rcx + 64]
     mov [r10], r9
     mov dword ptr [rcx + 76], 1
-    jmp count
-slow:
+    jmp \name\()_count
+\name\()_slow:
     jmp [rcx + 32]                      # the JavaScript callback
+.endm
+
+    counted block, ret
 
 # UC_HOOK_MEM_WRITE: rdx = physical address, ecx = size, r9 = the journal's data.
 .balign 16
@@ -125,3 +130,46 @@ flush:                                  # pages that the callback wants forgotte
     jne 1b
     mov rax, [rsp]
     jmp answered
+
+# UC_HOOK_BLOCK that also counts edges: how often this block ran behind that one. The layout is meter.ts's.
+.balign 16
+    counted metered, "jmp edge"
+edge:
+    mov r9, [rcx + 88]                  # the block before: address and size
+    mov r10d, [rcx + 96]
+    imul r11d, r9d, 0x9e3779b1
+    shr r11d, 17
+    lea eax, [rsi + rdx*8]
+    add eax, r11d
+    and eax, 0xfff
+    shl eax, 5
+    add rax, [rcx + 80]                 # entry of the edges: both addresses, both sizes, count
+    cmp [rax], r9
+    jne unknown
+    cmp [rax + 8], rsi
+    jne unknown
+    cmp [rax + 16], r10d
+    jne unknown
+    cmp [rax + 20], edx
+    jne unknown
+    inc qword ptr [rax + 24]
+    mov [rcx + 88], rsi
+    mov [rcx + 96], edx
+    mov [rcx + 104], rax                # the edge taken last
+    ret
+unknown:
+    jmp [rcx + 112]                     # the JavaScript callback for edges
+
+# UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE: esi = kind, rdx = physical address, ecx = size, r9 = data of accesses.ts.
+.balign 16
+access:
+    mov eax, [r9]
+    cmp eax, [r9 + 4]
+    jae 1f
+    inc dword ptr [r9]
+    shl eax, 4
+    mov [r9 + rax + 64], rdx
+    mov [r9 + rax + 72], ecx
+    mov [r9 + rax + 76], esi
+    ret
+1:  jmp [r9 + 8]                        # the JavaScript callback, which takes this one too

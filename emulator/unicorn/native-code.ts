@@ -19,6 +19,10 @@ export interface HostCode {
   readonly store: number;
   /** UC_HOOK_TLB_FILL; user is the fill's data. */
   readonly fill: number;
+  /** UC_HOOK_BLOCK that counts edges too; user is the counter's data. */
+  readonly metered: number;
+  /** UC_HOOK_MEM_READ and UC_HOOK_MEM_WRITE; user is the data of accesses.ts. */
+  readonly access: number;
 }
 
 // host-x64.S
@@ -32,10 +36,19 @@ const X64: HostCode = {
     'c9488910894808488d4c0aff4883e1f84883e2f84d8b4108498b1410498b0c084889501048894818c30f1f8000000000' +
     '5141504883ec084889f748c1ef2089f641ff104c8b4424084183781400751a4883c40841585984c0740e498b50084889' +
     '11418b5010895108c34889042441ff4814418b4014498b7820498b74c030418b502841ff50184c8b4424084183781400' +
-    '75db488b0424ebb7',
+    '75db488b0424ebb70f1f8400000000008d04d6c1e00425f0ff00004839b401001000000f85a900000039940108100000' +
+    '753f8b84010c10000083794c00751e482901780c48897108895110e985000000480101c7411401000000ff61284c8b51' +
+    '3049c70200000000c7414c00000000ebce448b84010810000089d24131d04181f800000200742d4181f8000001007542' +
+    'b8010000004c8b491849833900759a4c8b4108448b51104d01d04c8d14164d39d07586c38b84010c1000004c8b51304c' +
+    '8b49404d890ac7414c01000000e96dffffffff61204c8b4958448b51604569d9b179379e41c1eb118d04d64401d825ff' +
+    '0f0000c1e005480341504c3908752148397008751b443950107515395014751048ff40184889715889516048894168c3' +
+    'ff617066662e0f1f8400000000006690418b01413b4104731641ff01c1e004498954014041894c0148418974014cc341' +
+    'ff6108',
   block: 0,
   store: 0xd0,
   fill: 0x120,
+  metered: 0x190,
+  access: 0x2b0,
 };
 
 // host-arm64.S; tried in emulation only.
@@ -49,10 +62,20 @@ const ARM64: HostCode = {
     '234900b94a40238b4a0500d14af17d924bf07d92ac0440f98b696bf88a696af82b2900f92a2d00f9c0035fd6fd7bbea9' +
     'e31301a920fc60d3e103012a890040f920013fd6e40f40f9891440b949010035e31341a9fd7bc2a81f1c0072a0000054' +
     '890440f9690000f9891040b9690800b9c0035fd6e00f1ff829050051891400b9801040f98a4c298b411940f9822840b9' +
-    '890c40f920013fd6e41740f9891440b9c9feff35e00741f8eaffff17',
+    '890c40f920013fd6e41740f9891440b9c9feff35e00741f8eaffff17290c020b292d7cd32901038b290540912a0140f9' +
+    '5f0101eb610500542a0940b92b0d40b94a01024a4a0200356c4c40b98c0100356c0040f98c010beba40000546c0000f9' +
+    '610400f9621000b9200000142c0080526c1400b96c1440f980011fd66c1840f99f0100f97f4c00b9f2ffff175f814071' +
+    'c00100545f414071410200542b0080526c0c40f98c0140f90cfdffb56c0440f96d1040b98c010d8b2d40228b9f010deb' +
+    '41fcff54c0035fd66c1840f96d2040f98d0100f92d0080526d4c00b9ddffff176c1040f980011fd6692c40f96a6040b9' +
+    '2b368f52ebc6b3722b7d0b1b6b7d11532c0c020b8c010b0b8c2d7bd36b2840f98c010b8b8d3940a9bf0109ebe1010054' +
+    'df0101eba10100548d394229bf010a6b41010054df01026b010100548d0d40f9ad0500918d0d00f9612c00f9626000b9' +
+    '6c3400f9c0035fd66c3840f980011fd6a92840293f010a6be20000542a050011aa0000b9a910098b222100f923050929' +
+    'c0035fd6a90440f920011fd6',
   block: 0,
   store: 0xcc,
   fill: 0x11c,
+  metered: 0x19c,
+  access: 0x2e0,
 };
 
 /** For tests: both hosts' code. */
@@ -63,6 +86,8 @@ export interface NativeCode {
   readonly block: Pointer;
   readonly store: Pointer;
   readonly fill: Pointer;
+  readonly metered: Pointer;
+  readonly access: Pointer;
 }
 
 let made: NativeCode | null | undefined;
@@ -87,7 +112,13 @@ function make(): NativeCode | null {
     new Uint8Array(viewNative(at, PAGE)).set(Buffer.from(code.hex, 'hex'));
     if (mprotect(at, PAGE, PROT_READ_EXEC) !== 0) return null;
     const entry = (offset: number): Pointer => at + BigInt(offset);
-    return { block: entry(code.block), store: entry(code.store), fill: entry(code.fill) };
+    return {
+      block: entry(code.block),
+      store: entry(code.store),
+      fill: entry(code.fill),
+      metered: entry(code.metered),
+      access: entry(code.access),
+    };
   } catch {
     return null;
   }

@@ -158,7 +158,7 @@ export class Runner {
     if (core.ip() === ip && core.code.repeats(ip) && core.repeatCount() === 0n)
       this.enterPaused(ip);
     this.stepped++;
-    counter?.charge(1);
+    counter?.charge(ip, core.code.instruction(ip).length);
     return null;
   }
 
@@ -203,6 +203,7 @@ export class Runner {
   private enter(count: number): number {
     this.declined = null;
     this.slow = count > 0;
+    this.counter?.beforeEntry();
     this.running = true;
     try {
       return this.core.enter(this.core.ip(), count);

@@ -177,8 +177,9 @@ export class StopReader {
 
   private pass(ip: bigint): null {
     const { core } = this;
-    core.setIp(ip + BigInt(core.code.instruction(ip).length));
-    this.counter?.charge(1);
+    const { length } = core.code.instruction(ip);
+    core.setIp(ip + BigInt(length));
+    this.counter?.charge(ip, length);
     return null;
   }
 
