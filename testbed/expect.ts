@@ -53,7 +53,6 @@ export function checkStep(
   return failures.list;
 }
 
-const orNull = (value: number | null): string => (value === null ? 'null' : String(value));
 const orNothing = (value: bigint | null): string => (value === null ? 'nothing' : hex(value));
 
 function compareStep(

@@ -126,6 +126,17 @@ describe.each(engines)('string instructions %s', (_name, engine) => {
   });
 });
 
+describe('counts that were taken', () => {
+  it('begin again at nothing and miss nothing', () => {
+    const m = new TestMachine(x86Description, 'ffc0 ebfc', { metering: true });
+    for (const rounds of [5, 7, 7]) {
+      m.cpu.run(2 * rounds);
+      const counts = m.cpu.takeEdges().map(({ count }) => count);
+      expect(counts.reduce((sum, count) => sum + count)).toBe(rounds);
+    }
+  });
+});
+
 describe('code that changes', () => {
   it('keeps its counts under what it was', () => {
     const m = new TestMachine(x86Description, 'ffc0 ebfc', { metering: true });

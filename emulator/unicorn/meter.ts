@@ -25,6 +25,7 @@ const NOWHERE = 1n;
 const SUSPENDED = 3n;
 const PAGE_SHIFT = 12n;
 
+/** A block as it ran: its address, signed, and bytes. */
 interface Ran {
   readonly address: bigint;
   readonly size: number;
@@ -64,10 +65,13 @@ export class Meter {
 
   /** Counts so far; they begin again at 0. */
   take(): BlockEdge[] {
+    this.suspend();
     this.spill();
     const edges = [...this.spilled.values()];
     this.spilled.clear();
     this.blocks.clear();
+    // What is in the table is counted without a look at it: nothing may be left there that is not known to be used.
+    for (const at of this.used) this.table.fill(0, at, at + ENTRY);
     this.used.clear();
     return edges.filter(({ count }) => count > 0);
   }
@@ -182,7 +186,7 @@ export class Meter {
   private install(from: Ran | null, block: Ran, count: number): void {
     const fromAddress = from?.address ?? NOWHERE;
     const fromSize = from?.size ?? 0;
-    const at = entryOf(fromAddress, block);
+    const at = edgeEntry(fromAddress, block);
     const { words, words32 } = this;
     const known =
       words[at / 8] === fromAddress &&
@@ -253,8 +257,8 @@ export class Meter {
   }
 }
 
-/** Offset of an edge's entry in the table. */
-function entryOf(from: bigint, { address, size }: Ran): number {
+/** Offset of an edge's entry in the table. @param from address of the block before */
+export function edgeEntry(from: bigint, { address, size }: Ran): number {
   const hash = Math.imul(Number(BigInt.asIntN(32, from)), GOLDEN) >>> 17;
   const lo = Number(BigInt.asIntN(32, address)) + size * 8;
   return ((lo + hash) & (ENTRIES - 1)) * ENTRY;

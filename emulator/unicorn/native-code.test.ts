@@ -8,6 +8,7 @@ import { describe, expect, it } from 'vitest';
 import { arm64Description } from '../../arch/arm64/registers.ts';
 import { x86Description } from '../../arch/x86/registers.ts';
 import { virtAddr } from '../address.ts';
+import { edgeEntry } from './meter.ts';
 import { HOST_CODE } from './native-code.ts';
 import { CODE, CODE_PA, DATA, DATA_PA, TestMachine } from './test-machine.ts';
 
@@ -60,7 +61,7 @@ describe.each(HOSTS)('$host', ({ host, description, parameters, ip, stack }) => 
   const code = HOST_CODE[host];
   const m = new TestMachine(description, '');
   m.load(CODE_PA, code.hex);
-  for (let page = 0; page < 0x40; page++) m.mapData(page);
+  for (let page = 0; page < 0x50; page++) m.mapData(page);
   m.cpu.setExits([RETURN, CALLBACK, EMU_STOP]);
 
   /** @returns where it left to */
@@ -135,6 +136,65 @@ describe.each(HOSTS)('$host', ({ host, description, parameters, ip, stack }) => 
       }),
       { numRuns: 300 },
     );
+  });
+
+  it('counts edges as meter.ts does', () => {
+    const table = DATA_PA + 0x24_000;
+    const edge = fc.record({
+      from: fc.constantFrom(1n, 0x40_0010n, 0xffff_ffff_8100_0ff8n),
+      address: fc.constantFrom(0x40_0010n, 0xffff_ffff_8100_0ff8n),
+      fromSize: fc.constantFrom(0, 3, 11),
+      size: fc.constantFrom(3, 11),
+      differs: fc.constantFrom('', 'from', 'address', 'fromSize', 'size'),
+      count: fc.constantFrom(0n, 7n, 0xffff_ffffn),
+      remaining: fc.constantFrom(1n, 100n),
+    });
+    fc.assert(
+      fc.property(edge, ({ from, address, fromSize, size, differs, count, remaining }) => {
+        m.ram.bytes.fill(0, COUNTER_PA, COUNTER_PA + 0x11_000);
+        m.ram.bytes.fill(0, table, table + 0x2_0000);
+        m.ram.write64(COUNTER_PA, remaining);
+        m.ram.write64(COUNTER_PA + 40, EMU_STOP);
+        m.ram.write64(COUNTER_PA + 80, DATA + 0x24_000n);
+        m.ram.write64(COUNTER_PA + 88, from);
+        m.ram.write64(COUNTER_PA + 96, BigInt(fromSize));
+        m.ram.write64(COUNTER_PA + 112, CALLBACK);
+        const known = 0x1000 + ((Number(address & 0xfffn) + size * 8) & 0xfff) * 16;
+        m.ram.write64(COUNTER_PA + known, address);
+        m.ram.write64(COUNTER_PA + known + 8, (2n << 32n) | BigInt(size));
+        const entry = table + edgeEntry(from, { address, size });
+        const other = (name: string) => (differs === name ? 1 : 0);
+        m.ram.write64(entry, from + BigInt(other('from')));
+        m.ram.write64(entry + 8, address + BigInt(other('address')));
+        const sizes = (BigInt(size + other('size')) << 32n) | BigInt(fromSize + other('fromSize'));
+        m.ram.write64(entry + 16, sizes);
+        m.ram.write64(entry + 24, count);
+        const left = call(code.metered, 0x99n, address, GARBAGE | BigInt(size), COUNTER);
+
+        const begun = remaining >= 2n;
+        const counted = begun && differs === '';
+        expect(left).toBe(!begun ? EMU_STOP : counted ? RETURN : CALLBACK);
+        expect(m.ram.read64(COUNTER_PA)).toBe(begun ? remaining - 2n : remaining);
+        expect(m.ram.read64(entry + 24)).toBe(count + (counted ? 1n : 0n));
+        expect(m.ram.read64(COUNTER_PA + 88)).toBe(counted ? address : from);
+        if (!counted) return;
+        expect(m.ram.read64(COUNTER_PA + 96)).toBe(BigInt(size));
+        expect(m.ram.read64(COUNTER_PA + 104)).toBe(DATA + 0x24_000n + BigInt(entry - table));
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it.each([0, 5, 6])('logs accesses as accesses.ts reads them, %d of 6 before', (count) => {
+    m.ram.bytes.fill(0, COUNTER_PA, COUNTER_PA + 0x1000);
+    m.ram.write64(COUNTER_PA, (6n << 32n) | BigInt(count));
+    m.ram.write64(COUNTER_PA + 8, CALLBACK);
+    const left = call(code.access, 0n, GARBAGE | 17n, 0x1234_5678n, GARBAGE | 8n, 0x55n, COUNTER);
+    expect(left).toBe(count < 6 ? RETURN : CALLBACK);
+    const entry = COUNTER_PA + 64 + 16 * count;
+    expect(m.ram.read64(entry)).toBe(count < 6 ? 0x1234_5678n : 0n);
+    expect(m.ram.read64(entry + 8)).toBe(count < 6 ? (17n << 32n) | 8n : 0n);
+    expect(m.ram.read64(COUNTER_PA) & 0xffn).toBe(BigInt(Math.min(count + 1, 6)));
   });
 
   it('notes stores as journal.ts does', () => {

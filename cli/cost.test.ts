@@ -1,0 +1,83 @@
+// `--cost` and `--cost-preset`: what a user gets, and what is said of bad files.
+import { describe, expect, it } from 'vitest';
+import { readPreset } from './cost.ts';
+import { faultline } from './test-cli.ts';
+
+const FAULT = 'fixtures/first-fault.yaml';
+
+describe('--cost', () => {
+  it('names grain and preset, or costs nothing', async () => {
+    const cost = async (...more: string[]) => {
+      const { stdout } = await faultline(['run', FAULT, '--arch', 'x86_64', '--json', ...more]);
+      const { cycles, cost } = JSON.parse(stdout);
+      return [cost, typeof cycles];
+    };
+    expect(await cost()).toEqual(['fast golden-cove', 'number']);
+    expect(await cost('--cost-preset', 'virtual')).toEqual(['fast virtual', 'number']);
+    expect(await cost('--cost', 'off')).toEqual(['off', 'object']);
+  });
+
+  it('is part of the line that runs a scenario again', async () => {
+    const { stdout } = await faultline([
+      ...['run', FAULT, '--arch', 'x86_64', '--json'],
+      ...['--cost', 'off', '--cost-preset', 'virtual'],
+    ]);
+    expect(JSON.parse(stdout).replay).toMatch(/ --cost off --cost-preset virtual$/);
+  });
+
+  it('refuses presets that are not there or not for the run', async () => {
+    const bad = async (preset: string) =>
+      (await faultline(['run', FAULT, '--arch', 'arm64', '--cost-preset', preset])).stderr;
+    expect(await bad('skylake')).toContain('unknown preset skylake\n  give one of golden-cove');
+    expect(await bad('golden-cove')).toContain('is for x86_64, and the run is for arm64');
+    expect(await bad('missing.yaml')).toContain('missing.yaml: no such file');
+  });
+});
+
+/** What an action throws. */
+function errorOf(action: () => void): { message: string; remedy: string } {
+  try {
+    action();
+  } catch (error) {
+    return error as { message: string; remedy: string };
+  }
+  throw new Error('nothing was thrown');
+}
+
+describe('a preset file', () => {
+  it('changes knobs of the preset that it starts from', () => {
+    const preset = readPreset(
+      'mine.yaml',
+      'base: golden-cove\nname: mine\nknobs:\n  exceptionEntry: 700\n  memory: {value: 400, source: own measurement}\n',
+    );
+    expect(preset).toMatchObject({ name: 'mine', arch: 'x86_64' });
+    expect(preset.knobs.exceptionEntry).toEqual({ value: 700, source: 'mine.yaml' });
+    expect(preset.knobs.memory).toEqual({ value: 400, source: 'own measurement' });
+    expect(preset.knobs.stlbHit.value).toBe(7);
+  });
+
+  it.each([
+    ['knobs: {exceptionEntry: 1}', '1: base: no preset', 'give one of'],
+    ['base: virtual', '1: base: virtual is for several architectures', 'arch: x86_64'],
+    ['base: virtual\narch: mips', '1: base: no preset virtual for mips', 'give one of'],
+    [
+      'base: golden-cove\nknobs:\n  pfDelivery: 1',
+      '3: knobs.pfDelivery: unknown knob',
+      'exceptionEntry',
+    ],
+    ['base: golden-cove\nknobs:\n  memory: -1', '3: knobs.memory: -1 is no whole number', 'cycles'],
+    ['base: golden-cove\nknobs:\n  memory: 1.5', '3: knobs.memory: 1.5 is no whole', 'cycles'],
+    ['base: golden-cove\nknobs:\n  memory: fast', '3: knobs.memory: "fast" is no whole', 'cycles'],
+    ['base: golden-cove\nknobs:\n  l1Ways: 0', '3: knobs.l1Ways: 0 is no whole number', 'ways'],
+    ['base: golden-cove\nknobs:\n  memory: {value: 1, unit: ns}', 'unknown key unit', 'value and'],
+    ['base: golden-cove\nknobs: 3', '2: knobs: is no mapping', 'KNOB: value'],
+    ['base: golden-cove\nbase2: 3', '2: base2: unknown key', 'base, arch'],
+    ['- 3', '1: is no mapping', 'base: and knobs:'],
+    ['base: [', '1: ', 'YAML'],
+  ])('that is wrong is told with its place: %s', (text, message, remedy) => {
+    const error = errorOf(() => readPreset('bad.yaml', text));
+    expect(error.message).toContain('bad.yaml:');
+    expect(error.message).toContain(message);
+    expect(error.remedy).toContain(remedy);
+  });
+});
