@@ -50,7 +50,7 @@ class Journey {
 
   constructor(world: World) {
     this.sink.read((event) => void this.events.push(event));
-    this.run = new WorldRun(host, world, this.sink);
+    this.run = new WorldRun(host, world, { events: this.sink });
     this.events = [];
   }
 
