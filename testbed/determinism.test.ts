@@ -41,7 +41,7 @@ function eventsOf(on: RunHost, world: World): string {
       JSON.stringify(event, (_key, value) => (typeof value === 'bigint' ? `${value}n` : value)),
     );
   });
-  const run = new WorldRun(on, world, sink);
+  const run = new WorldRun(on, world, { events: sink });
   try {
     for (const step of run.steps) run.runStep(step);
   } finally {
