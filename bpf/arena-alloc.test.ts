@@ -1,11 +1,10 @@
 // Allocation and reservation: T24 to T27 and T35 of the kernel reference.
 import { describe, expect, it } from 'vitest';
 import { virtAddr } from '../emulator/address.ts';
-import { ERRNO, finish, type InjectionPoint } from '../mm/context.ts';
+import { ERRNO, finish, type InjectionPoint, KernelStuck } from '../mm/context.ts';
 import { arenaAllocPages, arenaReservePages, batchSize } from './arena-alloc.ts';
 import { arenaFreePages, arenaFreeWorker } from './arena-free.ts';
 import { arenaMmap, userAccess } from './arena-mmap.ts';
-import { KernelStuck } from './arena-pte.ts';
 import { dataPages, freeSlots, PAGE0, setUp, U } from './test-arena.ts';
 import {
   A,

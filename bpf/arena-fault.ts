@@ -4,10 +4,12 @@
 import type { PtRegs, Recoverer } from '../arch/arch.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex, u64 } from '../emulator/bits.ts';
-import type { Activity } from '../mm/context.ts';
-import { type Ptep, ptepTrySet } from '../mm/pte.ts';
+import { type Activity, ADDED, CHANGED, LOOKED } from '../mm/context.ts';
+import { type Ptep, ptepTrySet, setPteAt } from '../mm/pte.ts';
+import { type BpfArena, guardSize, SZ_4G } from './arena.ts';
 import type { BpfContext } from './context.ts';
 import type { BpfProg } from './prog.ts';
+import { rawResSpinLock, unlock } from './rqspinlock.ts';
 import { BPF_STDERR, BpfStreamStage, bpfStreamGet, bpfStreamStageCommit } from './stream.ts';
 
 const FN = 'bpf_arena_handle_page_fault';
@@ -60,17 +62,19 @@ export function* bpfArenaHandlePageFault(
     if (told) kernel.decide(FN, `program ${prog.name} uses no arena`);
     return false;
   }
-  // Both bounds are page boundaries, so the byte's address answers for its page.
-  if (addr < arena.kernVmStart || addr >= arena.recoveryEnd) {
+  if (!inRecoveryRange(arena, addr)) {
     if (told) kernel.decide(FN, `not in the recovery range of ${prog.name}'s ${arena.name}`);
     return false;
   }
+
+  if (kernel.replacements !== null) return yield* mutated(bpf, arena, prog, addr, isWrite);
 
   // apply_to_page_range(page, PAGE_SIZE, apply_range_set_scratch_cb); its result is ignored, as in the kernel.
   const ptep = mm.ptepAlloc(addr);
   const pageAddr = mm.pageStart(addr);
   if (ptep > 0) {
     if (kernel.stepping) yield { kind: 'pte', what: `ptep_get ${hex(pageAddr)}` };
+    kernel.access?.word(ptep, LOOKED);
     if (mm.pteNone(ptep)) {
       if (kernel.stepping) yield { kind: 'pte', what: `ptep_try_set ${hex(pageAddr)}` };
       // Lost only to another installer, whose entry is valid: the retry succeeds.
@@ -86,6 +90,71 @@ export function* bpfArenaHandlePageFault(
   }
   reportArenaViolation(bpf, prog, isWrite, pageAddr, arena.kernVmStart);
   return true;
+}
+
+/** The range test; a mutant may move its ends. Both are page boundaries, so the byte's address answers for its page. */
+function inRecoveryRange(arena: BpfArena, addr: VirtAddr): boolean {
+  const { kernel } = arena.bpf;
+  let start: bigint = arena.kernVmStart;
+  let end: bigint = arena.recoveryEnd;
+  const range = kernel.replaced(`${FN}/range`);
+  if (range === 'with_lower_guard') start -= BigInt(guardSize(kernel.config.pageSize) / 2);
+  if (range === 'without_upper_guard') end = start + BigInt(SZ_4G);
+  return addr >= start && addr < end;
+}
+
+/** The rest of the handler with a mutant's steps in it (bpf/named-steps.ts). */
+function* mutated(
+  bpf: BpfContext,
+  arena: BpfArena,
+  prog: BpfProg,
+  addr: VirtAddr,
+  isWrite: boolean,
+): Activity<boolean> {
+  const { kernel, mm, trace } = bpf;
+  const pageAddr = mm.pageStart(addr);
+  const how = kernel.replaced(`${FN}/report`);
+  const report = function* (): Activity<void> {
+    yield { kind: 'report', what: `arena violation at ${hex(pageAddr)}` };
+    trace.walk();
+    reportArenaViolation(bpf, prog, isWrite, pageAddr, arena.kernVmStart);
+  };
+  const locks = kernel.replaced(`${FN}/lock`) === 'take';
+  if (locks && (yield* rawResSpinLock(kernel, arena.spinlock))) return false;
+  if (how === 'before_install') yield* report();
+  const ptep = mm.ptepAlloc(addr);
+  if (ptep > 0) yield* setScratch(arena, pageAddr, ptep as Ptep);
+  if (locks) {
+    yield { kind: 'lock', what: `release ${arena.spinlock.name}` };
+    unlock(kernel, arena.spinlock);
+  }
+  if (how !== 'before_install' && how !== 'skip') yield* report();
+  if (how === 'twice') yield* report();
+  return true;
+}
+
+/** Installs the scratch page, with a mutant's steps in the callback. */
+function* setScratch(arena: BpfArena, pageAddr: VirtAddr, ptep: Ptep): Activity<void> {
+  const { kernel, mm } = arena.bpf;
+  const CB = 'apply_range_set_scratch_cb';
+  yield { kind: 'pte', what: `ptep_get ${hex(pageAddr)}` };
+  kernel.access?.word(ptep, LOOKED);
+  const isNone = mm.pteNone(ptep) || kernel.replaced(`${CB}/pte_none`) === 'always';
+  const set = kernel.replaced(`${CB}/ptep_try_set`);
+  const told = kernel.events.on;
+  if (!isNone || set === 'skip') {
+    if (told) kernel.decide(FN, isNone ? 'nothing is installed' : 'the page is mapped by now');
+    return;
+  }
+  if (set === 'set_pte_at') {
+    yield { kind: 'pte', what: `set_pte_at ${hex(pageAddr)}` };
+    setPteAt(kernel, mm.ram, pageAddr, ptep, arena.scratchPte);
+    if (told) kernel.decide(FN, 'scratch page installed');
+    return;
+  }
+  yield { kind: 'pte', what: `ptep_try_set ${hex(pageAddr)}` };
+  const won = ptepTrySet(kernel, mm.ram, mm.format, pageAddr, ptep, arena.scratchPte);
+  if (told) kernel.decide(FN, won ? 'scratch page installed' : 'lost the race to install');
 }
 
 /**
@@ -131,6 +200,7 @@ function reportArenaViolation(
   kernel.work.reports++;
   kernel.work.reportBytes += head.length + USUAL_DIGITS + 1 + dump.len;
   const stream = bpfStreamGet(prog, BPF_STDERR)!;
+  kernel.access?.object(stream, stream.isRoomy ? ADDED : LOOKED | CHANGED);
   // One digit at least.
   if (!kernel.events.on && !stream.hasRoom(head.length + 1 + 1 + dump.len)) return;
 

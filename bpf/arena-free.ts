@@ -2,7 +2,7 @@
 // the point: slots free, PTEs cleared, lock released, TLBs flushed, user mappings zapped, pages given back.
 import type { Pfn, VirtAddr } from '../emulator/address.ts';
 import { hex, lo32, u64 } from '../emulator/bits.ts';
-import type { Activity } from '../mm/context.ts';
+import { type Activity, CHANGED, LOOKED } from '../mm/context.ts';
 import { flushTlbKernelRange } from '../mm/tlb-control.ts';
 import type { ArenaFreeSpan, BpfArena, VmaListEntry } from './arena.ts';
 import { applyRangeClear } from './arena-pte.ts';
@@ -32,26 +32,44 @@ export function* arenaFreePages(
   const span = { uaddr: offset, pageCnt: Number(end - full) / pageSize };
 
   arena.memcgEnter();
-  if (!sleepable || (yield* rawResSpinLock(kernel, arena.spinlock))) {
+  const locks = kernel.replaced('arena_free_pages/lock') !== 'skip';
+  if (!sleepable || (locks && (yield* rawResSpinLock(kernel, arena.spinlock)))) {
     yield* defer(arena, span);
     return;
   }
   arena.rt.set(arena.pgoff(offset), span.pageCnt);
   const freePages: Pfn[] = [];
   yield* applyRangeClear(arena, arena.kaddr(offset), span.pageCnt * pageSize, freePages);
-  if (kernel.stepping) yield { kind: 'lock', what: 'release arena->spinlock' };
-  unlock(kernel, arena.spinlock);
+  if (locks) {
+    if (kernel.stepping) yield { kind: 'lock', what: 'release arena->spinlock' };
+    unlock(kernel, arena.spinlock);
+  }
 
-  yield* flushSpan(arena, span);
-  if (span.pageCnt > 1) yield* zapPages(arena, full, span.pageCnt);
   // llist_add() pushes to the front, so the last page of the range goes first.
-  for (const pfn of freePages.reverse()) {
+  freePages.reverse();
+  const freesFirst = kernel.replaced('arena_free_pages/free_page') === 'before_flush';
+  if (freesFirst) yield* freeCollected(arena, span, full, freePages);
+  if (kernel.replaced('arena_free_pages/flush_tlb_kernel_range') !== 'skip') {
+    yield* flushSpan(arena, span);
+  }
+  if (span.pageCnt > 1) yield* zapPages(arena, full, span.pageCnt);
+  if (!freesFirst) yield* freeCollected(arena, span, full, freePages);
+  arena.memcgExit();
+}
+
+function* freeCollected(
+  arena: BpfArena,
+  span: ArenaFreeSpan,
+  full: bigint,
+  freePages: readonly Pfn[],
+): Activity<void> {
+  const { kernel, pages } = arena.bpf;
+  for (const pfn of freePages) {
     // One page is rarely mapped by user space, and zapping is slow.
     if (span.pageCnt === 1 && maybeUserMapped(arena, pfn)) yield* zapPages(arena, full, 1);
     if (kernel.stepping) yield { kind: 'page', what: `free page ${hex(pfn)}` };
-    arena.bpf.pages.freePage(pfn);
+    pages.freePage(pfn);
   }
-  arena.memcgExit();
 }
 
 /** Without memory for a span the pages stay, mapped and not free, until the arena dies. */
@@ -61,6 +79,7 @@ function* defer(arena: BpfArena, span: ArenaFreeSpan): Activity<void> {
   arena.memcgExit();
   if (failed) return;
   if (kernel.stepping) yield { kind: 'call', what: 'queue the span and free_irq' };
+  kernel.access?.object(arena.deferred, LOOKED | CHANGED);
   arena.freeSpans.unshift(span);
   // irq_work_queue(&arena->free_irq), whose handler schedules free_work.
   arena.freeWorkQueued = true;
@@ -90,12 +109,16 @@ function maybeUserMapped(arena: BpfArena, pfn: Pfn): boolean {
  */
 export function* arenaFreeWorker(arena: BpfArena): Activity<void> {
   const { kernel, pages } = arena.bpf;
+  kernel.access?.object(arena.deferred, LOOKED | CHANGED);
   arena.freeWorkQueued = false;
-  if (yield* rawResSpinLock(kernel, arena.spinlock)) {
+  const locks = kernel.replaced('arena_free_worker/lock') !== 'skip';
+  if (locks && (yield* rawResSpinLock(kernel, arena.spinlock))) {
+    kernel.access?.object(arena.deferred, LOOKED | CHANGED);
     arena.freeWorkQueued = true;
     return;
   }
   arena.memcgEnter();
+  kernel.access?.object(arena.deferred, LOOKED | CHANGED);
   const spans = arena.freeSpans;
   arena.freeSpans = [];
   const freePages: Pfn[] = [];
@@ -104,11 +127,15 @@ export function* arenaFreeWorker(arena: BpfArena): Activity<void> {
     yield* applyRangeClear(arena, arena.kaddr(uaddr), size, freePages);
     arena.rt.set(arena.pgoff(uaddr), pageCnt);
   }
-  if (kernel.stepping) yield { kind: 'lock', what: 'release arena->spinlock' };
-  unlock(kernel, arena.spinlock);
+  if (locks) {
+    if (kernel.stepping) yield { kind: 'lock', what: 'release arena->spinlock' };
+    unlock(kernel, arena.spinlock);
+  }
 
   for (const span of spans) {
-    yield* flushSpan(arena, span);
+    if (kernel.replaced('arena_free_worker/flush_tlb_kernel_range') !== 'skip') {
+      yield* flushSpan(arena, span);
+    }
     yield* zapPages(arena, arena.fullUaddr(span.uaddr), span.pageCnt);
   }
   for (const pfn of freePages.reverse()) {
@@ -124,6 +151,9 @@ export function* arenaFreeWorker(arena: BpfArena): Activity<void> {
  * @kernel flush_work kernel/workqueue.c unverified - for the arena's own work
  */
 export function* flushFreeWork(arena: BpfArena): Activity<void> {
+  const { kernel } = arena.bpf;
+  if (kernel.stepping) yield { kind: 'call', what: 'run free_work if it is queued' };
+  kernel.access?.object(arena.deferred, LOOKED);
   if (arena.freeWorkQueued) yield* arenaFreeWorker(arena);
 }
 
@@ -139,6 +169,7 @@ function zapPages(arena: BpfArena, uaddr: bigint, pageCnt: number): Activity<voi
 function* zapUnderLock(arena: BpfArena, uaddr: bigint, pageCnt: number): Activity<void> {
   const { kernel, pages } = arena.bpf;
   yield* mutexLock(kernel, arena.lock);
+  kernel.access?.object(arena.mappings, LOOKED);
   for (const { vma } of arena.vmaList) {
     if (kernel.stepping) yield { kind: 'pte', what: `zap user pages from ${hex(uaddr)}` };
     zapVmaRange(kernel, pages, vma, uaddr, pageCnt);
@@ -154,11 +185,13 @@ function* zapByGeneration(arena: BpfArena, uaddr: bigint, pageCnt: number): Acti
   const { kernel, pages } = arena.bpf;
   yield* mutexLock(kernel, arena.zapMutex);
   yield* mutexLock(kernel, arena.lock);
+  kernel.access?.object(arena.mappings, LOOKED | CHANGED);
   const myGen = ++arena.zapGen;
   for (let vml = nextToZap(arena, myGen); vml; vml = nextToZap(arena, myGen)) {
     const { mm, start } = vml.vma;
     unlock(kernel, arena.lock);
     yield* mutexLock(kernel, mm.mmapLock);
+    kernel.access?.object(mm, LOOKED);
     // While the lock was dropped the mapping may have gone, and another come in its place.
     const vma = mm.findVma(start);
     if (vma?.start === start && vma.arena === arena) {
@@ -167,7 +200,10 @@ function* zapByGeneration(arena: BpfArena, uaddr: bigint, pageCnt: number): Acti
     }
     unlock(kernel, mm.mmapLock);
     yield* mutexLock(kernel, arena.lock);
+    kernel.access?.object(arena.mappings, LOOKED | CHANGED);
   }
+  // Both are given back in one step: nothing lies between them.
+  if (kernel.stepping) yield { kind: 'lock', what: 'release arena->lock and zap_mutex' };
   unlock(kernel, arena.lock);
   unlock(kernel, arena.zapMutex);
 }

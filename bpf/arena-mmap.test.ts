@@ -30,7 +30,7 @@ import {
   pteAt,
   type World,
 } from './test-world.ts';
-import { UserMm, type Vma } from './user-mm.ts';
+import { UserMm, UserPtes, type Vma } from './user-mm.ts';
 
 const U = 0x7f7d26200000n;
 const LEN = 0x3e8000n;
@@ -126,7 +126,7 @@ describe.each(BOTH)('mmap on $arch, $series', ({ arch, series }) => {
   it('arena_map_mmap refuses another place or size, and a lack of memory', () => {
     const { world, arena, mm } = setUp();
     const vma = (start: bigint, end: bigint): Vma => {
-      return { mm, start, end, write: true, arena, vml: null, ptes: new Map() };
+      return { mm, start, end, write: true, arena, vml: null, ptes: new UserPtes() };
     };
     expect(finish(arenaMapMmap(arena, vma(U + 4096n, U + LEN)))).toBe(ERRNO.EBUSY);
     expect(finish(arenaMapMmap(arena, vma(U, U + LEN + 4096n)))).toBe(ERRNO.EBUSY);

@@ -2,12 +2,12 @@
 // page, and an access of user space as a scenario asks for it.
 import type { Pfn, VirtAddr } from '../emulator/address.ts';
 import { hex, lo32 } from '../emulator/bits.ts';
-import { type Activity, ERRNO } from '../mm/context.ts';
+import { type Activity, CHANGED, ERRNO, LOOKED } from '../mm/context.ts';
 import { warnOnce } from '../mm/warn.ts';
 import { BPF_F_SEGV_ON_FAULT, type BpfArena, bpfMapAllocPage, SZ_4G } from './arena.ts';
 import { applyRangeSet } from './arena-pte.ts';
 import { mutexLock, rawResSpinLock, unlock } from './rqspinlock.ts';
-import { type UserMm, userPhys, type Vma, zapVmaRange } from './user-mm.ts';
+import { type UserMm, UserPtes, userPhys, type Vma, zapVmaRange } from './user-mm.ts';
 
 /** What mmap() of an arena's descriptor asks for. */
 export interface MmapRequest {
@@ -77,8 +77,9 @@ export function* arenaMmap(
     result = -17; // EEXIST of MAP_FIXED_NOREPLACE
   else if (start >= 0n) result = bpfMapMmap(shared, write && (request.frozen ?? false));
   if (result === 0) {
-    const vma: Vma = { mm, start, end: start + len, write, arena, vml: null, ptes: new Map() };
+    const vma: Vma = { mm, start, end: start + len, write, arena, vml: null, ptes: new UserPtes() };
     const err = yield* arenaMapMmap(arena, vma, pgoff);
+    kernel.access?.object(mm, LOOKED | CHANGED);
     if (!err) mm.vmas.push(vma);
     result = err || vma;
   }
@@ -107,6 +108,7 @@ export function* arenaMapMmap(arena: BpfArena, vma: Vma, pgoff = 0): Activity<nu
     warnOnce(kernel, 'arena_map_mmap', 'size or offset');
     err = ERRNO.EFAULT;
   } else if (kernel.failure('vma')) err = ERRNO.ENOMEM;
+  kernel.access?.object(arena.mappings, LOOKED | CHANGED);
   if (!err) {
     vma.vml = { vma, mmapCount: 1, zapGen: 0 };
     arena.vmaList.unshift(vma.vml);
@@ -138,6 +140,7 @@ export function* arenaVmClose(vma: Vma): Activity<void> {
   const { kernel } = arena.bpf;
   if (!vml || --vml.mmapCount > 0) return;
   yield* mutexLock(kernel, arena.lock);
+  kernel.access?.object(arena.mappings, LOOKED | CHANGED);
   arena.vmaList = arena.vmaList.filter((entry) => entry !== vml);
   vma.vml = null;
   unlock(kernel, arena.lock);
@@ -151,6 +154,7 @@ export function* arenaMunmap(vma: Vma): Activity<void> {
   const pageCnt = Number(vma.end - vma.start) / kernel.config.pageSize;
   if (kernel.stepping) yield { kind: 'pte', what: `unmap user pages from ${hex(vma.start)}` };
   zapVmaRange(kernel, pages, vma, vma.start, pageCnt);
+  kernel.access?.object(mm, LOOKED | CHANGED);
   mm.vmas.splice(mm.vmas.indexOf(vma), 1);
   yield* arenaVmClose(vma);
   unlock(kernel, mm.mmapLock);
@@ -172,6 +176,8 @@ export function* arenaVmFault(vma: Vma, address: bigint): Activity<Pfn | VmFault
   const offset = lo32(address);
   const kaddr = arena.kaddr(offset - (offset % kernel.config.pageSize));
   if (yield* rawResSpinLock(kernel, arena.spinlock)) return 'RETRY';
+  const ptep = kernel.access && mm.ptepOffset(kaddr);
+  if (ptep) kernel.access!.word(ptep, LOOKED);
   const mapped = mm.vmallocToPage(kaddr);
   let result: Pfn | VmFault;
   // A program made the kernel scratch this slot: nothing is allocated over it.
@@ -231,6 +237,7 @@ export function* userAccess(
   const failed = (result: VmFault): UserAccess => ({ result, value: null });
   for (;;) {
     const vma = mm.findVma(addr);
+    if (vma) noteLookup(vma);
     if (!vma || addr + BigInt(length) > vma.end) return failed('SIGSEGV');
     if (value !== null && !vma.write) return failed('SIGSEGV');
     const missing = firstMissing(vma, addr, length);
@@ -240,7 +247,15 @@ export function* userAccess(
     const { kernel } = vma.arena.bpf;
     if (kernel.stepping) yield { kind: 'pte', what: `finish_fault ${hex(missing)}` };
     finishFault(vma, missing, page);
+    if (kernel.stepping) yield { kind: 'pte', what: `user access to ${hex(addr)} again` };
   }
+}
+
+/** Tells whoever asks that the mapping was looked up, and its user PTEs read. */
+function noteLookup({ arena, mm, ptes }: Vma): void {
+  const { access } = arena.bpf.kernel;
+  access?.object(mm, LOOKED);
+  access?.object(ptes, LOOKED);
 }
 
 /**
@@ -250,6 +265,8 @@ export function* userAccess(
 function finishFault(vma: Vma, addr: bigint, pfn: Pfn): void {
   const { kernel, pages } = vma.arena.bpf;
   const page = Math.floor(Number(addr - vma.start) / kernel.config.pageSize);
+  kernel.access?.object(vma.mm, LOOKED);
+  kernel.access?.object(vma.ptes, LOOKED | CHANGED);
   if (!vma.mm.vmas.includes(vma) || vma.ptes.has(page)) {
     pages.freePage(pfn);
     return;
@@ -273,6 +290,7 @@ function touch(vma: Vma, addr: bigint, length: number, value: bigint | null): bi
   for (let i = 0; i < length; i++) {
     const pa = userPhys(kernel.config.pageSize, vma, addr + BigInt(i))!;
     const shift = BigInt(8 * i);
+    kernel.access?.word(pa, value === null ? LOOKED : LOOKED | CHANGED);
     if (value === null) read |= ram.readUint(pa, 1) << shift;
     else ram.write(pa, Uint8Array.of(Number((value >> shift) & 0xffn)));
   }

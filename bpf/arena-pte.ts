@@ -4,7 +4,7 @@
 import type { Pfn, VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
 import { PteCursor } from '../mm/apply-range.ts';
-import { type Activity, ERRNO } from '../mm/context.ts';
+import { type Activity, ERRNO, KernelStuck } from '../mm/context.ts';
 import { type Ptep, ptepGet, ptepGetAndClear, ptepTrySet, setPteAt } from '../mm/pte.ts';
 import { flushTlbBeforeSet } from '../mm/tlb-control.ts';
 import { warnOnce } from '../mm/warn.ts';
@@ -15,12 +15,6 @@ export interface ApplyRangeData {
   readonly pages: readonly Pfn[];
   i: number;
 }
-
-/**
- * A kernel path that the real kernel would never leave: here the set callback on an x86 entry that holds nothing but
- * accessed or dirty bits, which pte_none() calls none and ptep_try_set() does not.
- */
-export class KernelStuck extends Error {}
 
 /** Rounds after which a loop that no other CPU can end counts as endless. */
 const ENDLESS = 64;
@@ -46,7 +40,10 @@ export function* applyRangeSet(
   data: ApplyRangeData,
 ): Activity<number> {
   const { kernel, mm, pages } = arena.bpf;
-  const mainline = kernel.config.series === 'mainline' && mm.format.hasPtepTrySet;
+  const mainline =
+    kernel.config.series === 'mainline' &&
+    mm.format.hasPtepTrySet &&
+    kernel.replaced('apply_range_set_cb/ptep_try_set') !== 'set_pte_at';
   const cursor = new PteCursor(mm, start, size, true);
   while (cursor.next()) {
     const pfn = data.pages[data.i];
@@ -71,7 +68,8 @@ export function* applyRangeSet(
 function* setIfNone(arena: BpfArena, addr: VirtAddr, ptep: Ptep, pte: bigint): Activity<number> {
   const { kernel, mm } = arena.bpf;
   if (kernel.stepping) yield { kind: 'pte', what: `ptep_get ${hex(addr)}` };
-  if (!mm.format.pteNone(ptepGet(mm.ram, ptep))) return ERRNO.EBUSY;
+  const blind = kernel.replaced('apply_range_set_cb/pte_none') === 'always';
+  if (!mm.format.pteNone(ptepGet(kernel, mm.ram, ptep)) && !blind) return ERRNO.EBUSY;
   // The patch's handler takes no lock: here it can install scratch, which the store below then overwrites.
   if (kernel.stepping) yield { kind: 'pte', what: `set_pte_at ${hex(addr)}` };
   setPteAt(kernel, mm.ram, addr, ptep, pte);
@@ -90,7 +88,7 @@ function* setOverScratch(
     if (kernel.stepping) yield { kind: 'pte', what: `ptep_try_set ${hex(addr)}` };
     if (ptepTrySet(kernel, mm.ram, mm.format, addr, ptep, pte)) return 0;
     if (kernel.stepping) yield { kind: 'pte', what: `ptep_get ${hex(addr)}` };
-    const old = ptepGet(mm.ram, ptep);
+    const old = ptepGet(kernel, mm.ram, ptep);
     if (mm.format.pteNone(old)) {
       if (round > ENDLESS && !kernel.stepping) {
         throw new KernelStuck(`apply_range_set_cb spins on entry ${hex(old)} of ${hex(addr)}`);
@@ -101,9 +99,15 @@ function* setOverScratch(
       warnOnce(kernel, 'apply_range_set_cb', 'a page in a free slot');
       return ERRNO.EBUSY;
     }
+    if (kernel.replaced('apply_range_set_cb/ptep_get_and_clear') === 'set_pte_at') {
+      yield { kind: 'pte', what: `set_pte_at ${hex(addr)}` };
+      setPteAt(kernel, mm.ram, addr, ptep, pte);
+      return 0;
+    }
     if (kernel.stepping) yield { kind: 'pte', what: `ptep_get_and_clear ${hex(addr)}` };
     ptepGetAndClear(kernel, mm.ram, addr, ptep);
     // arm64 forbids valid -> valid: the entry is broken and its translation gone before the new one is made.
+    if (kernel.replaced('apply_range_set_cb/flush_tlb_before_set') === 'skip') continue;
     if (kernel.stepping) yield { kind: 'tlb', what: `flush_tlb_before_set ${hex(addr)}` };
     flushTlbBeforeSet(kernel, tlb, addr);
   }
@@ -126,10 +130,16 @@ export function* applyRangeClear(
     const { addr, ptep } = cursor;
     if (kernel.stepping) yield { kind: 'pte', what: `ptep_get_and_clear ${hex(addr)}` };
     // Pairs with ptep_try_set() of the fault handler: neither may lose what the other wrote.
-    const old = ptepGetAndClear(kernel, mm.ram, addr, ptep);
+    let old: bigint;
+    if (kernel.replaced('apply_range_clear_cb/ptep_get_and_clear') === 'ptep_get_then_clear') {
+      old = ptepGet(kernel, mm.ram, ptep);
+      yield { kind: 'pte', what: `pte_clear ${hex(addr)}` };
+      ptepGetAndClear(kernel, mm.ram, addr, ptep);
+    } else old = ptepGetAndClear(kernel, mm.ram, addr, ptep);
     if (mm.format.pteNone(old) || !mm.format.ptePresent(old)) continue;
     const pfn = mm.format.ptePfn(old);
-    if (pfn === arena.scratchPage) continue;
+    const skips = kernel.replaced('apply_range_clear_cb/is_scratch') !== 'never';
+    if (pfn === arena.scratchPage && skips) continue;
     freePages.push(pfn);
     arena.nrPages--;
   }
@@ -145,10 +155,11 @@ export function* existingPages(arena: BpfArena): Activity<void> {
   const size = recoverySize(kernel.config.pageSize);
   const cursor = new PteCursor(mm, arena.kernVmStart, size, false);
   while (cursor.next()) {
-    const pte = ptepGet(mm.ram, cursor.ptep);
+    const pte = ptepGet(kernel, mm.ram, cursor.ptep);
     if (!mm.format.ptePresent(pte)) continue;
     const pfn = mm.format.ptePfn(pte);
-    if (pfn === arena.scratchPage) continue;
+    const skips = kernel.replaced('existing_page_cb/is_scratch') !== 'never';
+    if (pfn === arena.scratchPage && skips) continue;
     if (kernel.stepping) yield { kind: 'page', what: `free the page at ${hex(cursor.addr)}` };
     pages.freePage(pfn);
   }

@@ -42,7 +42,7 @@ export class BpfProg {
     this.name = name;
     this.arena = main ? main.arena : arena;
     this.mainProg = main ?? this;
-    this.streams = [new BpfStream(), new BpfStream()];
+    this.streams = [new BpfStream(`stdout of ${name}`), new BpfStream(`stderr of ${name}`)];
   }
 }
 

@@ -2,7 +2,7 @@
 // kernel keeps an interval tree by address and an rbtree by size; here they are two sorted lists with the same order,
 // ties included. Left out: the trees' balance, and locking, which is the caller's as in the kernel.
 import { type Restore, SAVE, type Saveable, SavedCopy } from '../emulator/snapshot.ts';
-import { ERRNO, type KernelContext } from '../mm/context.ts';
+import { CHANGED, ERRNO, type KernelContext, LOOKED, type Shared } from '../mm/context.ts';
 import { SortedList } from './sorted-list.ts';
 
 /** struct range_node: slots [start, last], both u32 and inclusive. */
@@ -16,7 +16,7 @@ export interface RangeNode {
 const rnSize = (rn: RangeNode): number => rn.last - rn.start + 1;
 
 /** struct range_tree. Slots are below 2^32 - 1, lengths at least 1; an arena has no slot near that bound. */
-export class RangeTree implements Saveable {
+export class RangeTree implements Saveable, Shared {
   private readonly kernel: KernelContext;
   /** it_root: by start, which is by last too, since the nodes are disjoint. */
   private readonly byStart = new SortedList<RangeNode>((a, b) => a.start < b.start);
@@ -28,6 +28,7 @@ export class RangeTree implements Saveable {
     (a, b) => rnSize(a) < rnSize(b) || (rnSize(a) === rnSize(b) && a.stamp < b.stamp),
   );
   private stamp = 0;
+  readonly label = 'arena->rt';
   private readonly saved = new SavedCopy();
 
   constructor(kernel: KernelContext) {
@@ -39,12 +40,21 @@ export class RangeTree implements Saveable {
     return this.byStart.items();
   }
 
+  /** The nodes, and in which order equal ones stand. */
+  fingerprint(): string {
+    return this.bySize
+      .items()
+      .map((rn) => `${rn.start}-${rn.last}`)
+      .join(' ');
+  }
+
   /**
    * range_tree_find(): the best fit; among nodes of equal size the one inserted last. Reserves nothing.
    * @returns its first slot, or -ENOENT
    * @kernel range_tree_find kernel/bpf/range_tree.c read
    */
   find(len: number): number {
+    this.kernel.access?.object(this, LOOKED);
     const fit = this.bySize.first((rn) => rnSize(rn) < len);
     if (!fit) return ERRNO.ENOENT;
     const size = rnSize(fit);
@@ -57,6 +67,7 @@ export class RangeTree implements Saveable {
    * @kernel range_tree_clear kernel/bpf/range_tree.c read
    */
   clear(start: number, len: number): number {
+    this.kernel.access?.object(this, LOOKED | CHANGED);
     const last = start + len - 1;
     for (;;) {
       const rn = this.iterFirst(start, last);
@@ -83,6 +94,7 @@ export class RangeTree implements Saveable {
    * @kernel is_range_tree_set kernel/bpf/range_tree.c read
    */
   isSet(start: number, len: number): number {
+    this.kernel.access?.object(this, LOOKED);
     return this.covers(start, start + len - 1) ? 0 : ERRNO.ESRCH;
   }
 
@@ -92,6 +104,7 @@ export class RangeTree implements Saveable {
    * @kernel range_tree_set kernel/bpf/range_tree.c read
    */
   set(start: number, len: number): number {
+    this.kernel.access?.object(this, LOOKED | CHANGED);
     const last = start + len - 1;
     if (this.covers(start, last)) return 0;
     const err = this.clear(start, len);

@@ -1,12 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { EventSink, type LockEvent } from '../emulator/events.ts';
+import { EventSink } from '../emulator/events.ts';
 import { finish, KernelContext } from '../mm/context.ts';
 import { Lock, mutexLock, rawResSpinLock, unlock } from './rqspinlock.ts';
 
 function setUp() {
   const kernel = new KernelContext(new EventSink(), {} as never);
   const events: string[] = [];
-  kernel.events.read((e) => events.push(`${(e as LockEvent).op} ${(e as LockEvent).cpu}`));
+  kernel.events.read((e) => {
+    if (e.type === 'lock') events.push(`${e.op} ${e.cpu}`);
+    if (e.type === 'decision') events.push(e.text);
+  });
   return { kernel, lock: new Lock('lock'), events };
 }
 
@@ -33,7 +36,8 @@ describe('locks', () => {
     expect(finish(rawResSpinLock(kernel, lock))).toBe(-110);
     expect(() => finish(mutexLock(kernel, lock))).toThrow(/cannot be had/);
     expect(lock.holder).toBe(0);
-    expect(events).toEqual(['fail 0', 'acquire 0', 'fail 0', 'fail 1', 'fail 1']);
+    const cycle = '-EDEADLK: CPU 0 waits for lock, which CPU 0 holds';
+    expect(events).toEqual(['fail 0', 'acquire 0', cycle, 'fail 0', 'fail 1', 'fail 1']);
   });
 
   it('are waited for while the kernel is stepped', () => {
@@ -49,5 +53,17 @@ describe('locks', () => {
     expect([step(), step(), step()]).toEqual(['acquire lock', 'wait for lock', 'wait for lock']);
     unlock(kernel, lock);
     expect([step(), lock.holder]).toEqual([0, 1]);
+  });
+
+  it('of the raw kind are waited for by their own holder', () => {
+    const { kernel, lock } = setUp();
+    lock.raw = true;
+    finish(rawResSpinLock(kernel, lock));
+    expect(() => finish(rawResSpinLock(kernel, lock))).toThrow(/taken twice by CPU 0/);
+    kernel.stepping = true;
+    const again = rawResSpinLock(kernel, lock);
+    const first = again.next();
+    expect(first.done ? null : first.value.ready?.()).toBe(false);
+    expect(again.next().done).toBe(false);
   });
 });

@@ -1,19 +1,37 @@
 // The locks of an arena: rqspinlock, whose acquisition can fail, and mutex. While a schedule steps the kernel a waiter
 // yields until the holder lets go; `what` of such a step begins with "wait". Left out: queues and fairness, and the
 // detection of a deadlock between several CPUs, which stays a failure that a scenario injects.
-import type { Activity, KernelContext } from '../mm/context.ts';
+import {
+  type Activity,
+  CHANGED,
+  type KernelContext,
+  KernelStuck,
+  LOOKED,
+  type Shared,
+  type Step,
+} from '../mm/context.ts';
 
 const EDEADLK = -35;
 const ETIMEDOUT = -110;
 
 /** rqspinlock_t, or struct mutex. */
-export class Lock {
+export class Lock implements Shared {
   readonly name: string;
   /** CPU that holds it, or -1. */
   holder = -1;
+  /** A raw_spinlock_t, which looks for no deadlock: taken twice by one CPU it spins for ever. */
+  raw = false;
 
   constructor(name: string) {
     this.name = name;
+  }
+
+  get label(): string {
+    return this.name;
+  }
+
+  fingerprint(): number {
+    return this.holder;
   }
 }
 
@@ -23,7 +41,7 @@ export class Lock {
  * @kernel raw_res_spin_lock_irqsave kernel/bpf/rqspinlock.c unverified
  */
 export function* rawResSpinLock(kernel: KernelContext, lock: Lock): Activity<number> {
-  if (kernel.stepping) yield { kind: 'lock', what: `acquire ${lock.name}` };
+  if (kernel.stepping) yield acquiring(kernel, lock);
   const injected = kernel.failure('spinlock');
   if (injected) return failed(kernel, lock, injected);
   return yield* acquire(kernel, lock);
@@ -34,7 +52,7 @@ export function* rawResSpinLock(kernel: KernelContext, lock: Lock): Activity<num
  * @kernel mutex_lock kernel/locking/mutex.c unverified
  */
 export function* mutexLock(kernel: KernelContext, lock: Lock): Activity<void> {
-  if (kernel.stepping) yield { kind: 'lock', what: `acquire ${lock.name}` };
+  if (kernel.stepping) yield acquiring(kernel, lock);
   const err = yield* acquire(kernel, lock);
   if (err) throw new Error(`mutex ${lock.name} is held and cannot be had`);
 }
@@ -45,15 +63,34 @@ export function* mutexLock(kernel: KernelContext, lock: Lock): Activity<void> {
  * @kernel mutex_unlock kernel/locking/mutex.c unverified
  */
 export function unlock(kernel: KernelContext, lock: Lock): void {
+  kernel.access?.object(lock, CHANGED);
   lock.holder = -1;
   tell(kernel, lock, 'release');
 }
 
+/** A CPU that would wait need not move; one that holds the lock itself moves on to see that it does. */
+function acquiring(kernel: KernelContext, lock: Lock): Step {
+  const { cpu } = kernel;
+  const ready = () => lock.holder < 0 || (lock.holder === cpu && !lock.raw);
+  return { kind: 'lock', what: `acquire ${lock.name}`, ready };
+}
+
 function* acquire(kernel: KernelContext, lock: Lock): Activity<number> {
-  if (lock.holder === kernel.cpu) return failed(kernel, lock, EDEADLK);
+  kernel.access?.object(lock, LOOKED | CHANGED);
+  if (lock.holder === kernel.cpu && !lock.raw) {
+    if (kernel.events.on) {
+      const cycle = `CPU ${kernel.cpu} waits for ${lock.name}, which CPU ${kernel.cpu} holds`;
+      kernel.decide('check_deadlock_AA', `-EDEADLK: ${cycle}`);
+    }
+    return failed(kernel, lock, EDEADLK);
+  }
   while (lock.holder >= 0) {
-    if (!kernel.stepping) return failed(kernel, lock, ETIMEDOUT);
-    yield { kind: 'lock', what: `wait for ${lock.name}` };
+    if (!kernel.stepping) {
+      if (lock.raw) throw new KernelStuck(`${lock.name} is taken twice by CPU ${kernel.cpu}`);
+      return failed(kernel, lock, ETIMEDOUT);
+    }
+    yield { kind: 'lock', what: `wait for ${lock.name}`, ready: () => lock.holder < 0 };
+    kernel.access?.object(lock, LOOKED | CHANGED);
   }
   lock.holder = kernel.cpu;
   tell(kernel, lock, 'acquire');

@@ -3,7 +3,7 @@
 // one; they differ in messages past the print buffer. Left out: element memory and its failure, poll and stream fds,
 // printf formats (text comes formatted), the read lock (a read is one step).
 import { type Restore, SAVE, type Saveable, SavedCopy } from '../emulator/snapshot.ts';
-import { ERRNO, type KernelContext } from '../mm/context.ts';
+import { CHANGED, ERRNO, type KernelContext, LOOKED, type Shared } from '../mm/context.ts';
 import type { BpfProg } from './prog.ts';
 
 export const BPF_STDOUT = 1;
@@ -31,13 +31,36 @@ interface Pending {
 }
 
 /** struct bpf_stream */
-export class BpfStream implements Saveable {
+export class BpfStream implements Saveable, Shared {
+  readonly label: string;
   /** Bytes charged: pending ones, and those of elements that are read in part. */
   capacity = 0;
   private log: Pending[] = [];
   /** Elements before it are read. */
   private head = 0;
   private readonly saved = new SavedCopy();
+
+  constructor(label = 'stream') {
+    this.label = label;
+  }
+
+  /** The messages, in whatever order: an order that nobody asks for is no state. */
+  fingerprint(): number {
+    let sum = this.capacity;
+    for (let i = this.head; i < this.log.length; i++) {
+      const { line, consumed } = this.log[i];
+      let hash = consumed;
+      for (let at = 0; at < line.text.length; at++)
+        hash = (Math.imul(hash, 31) + line.text.charCodeAt(at)) | 0;
+      sum = (sum + hash) | 0;
+    }
+    return sum;
+  }
+
+  /** So much room that the next messages fit in any order. */
+  get isRoomy(): boolean {
+    return this.capacity < BPF_STREAM_MAX_CAPACITY / 2;
+  }
 
   /** True if bpf_stream_consume_capacity() would grant `length` (at least 1) bytes. */
   hasRoom(length: number): boolean {
@@ -202,6 +225,7 @@ export function bpfStreamVprintk(
 ): number {
   const stream = bpfStreamGet(prog, id);
   if (!stream) return ERRNO.ENOENT;
+  kernel.access?.object(stream, LOOKED | CHANGED);
   const length = byteLength(text);
   const mainline = kernel.config.series === 'mainline';
   if (mainline && length >= MAX_BPRINTF_BUF) return ERRNO.E2BIG;
@@ -230,6 +254,7 @@ export function bpfProgStreamRead(
 ): Uint8Array | number {
   const stream = bpfStreamGet(prog, id);
   if (!stream) return ERRNO.ENOENT;
+  kernel.access?.object(stream, LOOKED | CHANGED);
   const mainline = kernel.config.series === 'mainline';
   if (mainline && length > INT_MAX) return ERRNO.EINVAL;
   return stream.read(length, writable, mainline);

@@ -3,7 +3,7 @@
 // Left out: mappings of anything but arenas, mprotect(), swap, rlimits. mmap_lock is exclusive (readers too).
 import { type Pfn, pfnToPhys, type VirtAddr } from '../emulator/address.ts';
 import { u64 } from '../emulator/bits.ts';
-import { ERRNO, type KernelContext } from '../mm/context.ts';
+import { CHANGED, ERRNO, type KernelContext, LOOKED, type Shared } from '../mm/context.ts';
 import type { PageAllocator } from '../mm/page-alloc.ts';
 import type { BpfArena, VmaListEntry } from './arena.ts';
 import { Lock } from './rqspinlock.ts';
@@ -19,7 +19,16 @@ export interface Vma {
   /** vm_private_data */
   vml: VmaListEntry | null;
   /** User PTEs: page number within the VMA to frame. */
-  readonly ptes: Map<number, Pfn>;
+  readonly ptes: UserPtes;
+}
+
+/** The user PTEs of one mapping. */
+export class UserPtes extends Map<number, Pfn> implements Shared {
+  readonly label = 'user PTEs';
+
+  fingerprint(): string {
+    return [...this].sort(([a], [b]) => a - b).join(' ');
+  }
 }
 
 /** Where mmap() may put mappings: TASK_SIZE of 4-level x86 and a gap above, as mmap_base() leaves. */
@@ -27,7 +36,7 @@ const DEFAULT_MMAP_BASE = 0x7fff_f7ff_f000n;
 const MMAP_MIN_ADDR = 0x10000n;
 
 /** struct mm_struct: one address space. */
-export class UserMm {
+export class UserMm implements Shared {
   readonly name: string;
   readonly mmapLock: Lock;
   readonly vmas: Vma[] = [];
@@ -39,6 +48,15 @@ export class UserMm {
     this.name = name;
     this.mmapLock = new Lock(`${name}->mmap_lock`);
     this.mmapBase = mmapBase;
+  }
+
+  get label(): string {
+    return this.name;
+  }
+
+  /** Where mappings lie. */
+  fingerprint(): string {
+    return this.vmas.map(({ start, end }) => `${start}-${end}`).join(' ');
   }
 
   /**
@@ -84,6 +102,7 @@ export function zapVmaRange(
   uaddr: bigint,
   pageCnt: number,
 ): void {
+  kernel.access?.object(vma.ptes, LOOKED | CHANGED);
   const first = Number((uaddr - vma.start) / BigInt(kernel.config.pageSize));
   const isIn = (page: number) => page >= first && page < first + pageCnt;
   const zapped = pageCnt === 1 ? [first] : [...vma.ptes.keys()].filter(isIn);

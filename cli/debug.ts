@@ -2,7 +2,7 @@
 import { Debugger } from '../testbed/debugger.ts';
 import { DebugCommands } from './debug-commands.ts';
 import { EXIT, isUserError } from './errors.ts';
-import { openRun } from './execute.ts';
+import { openRun, refuseCpus } from './execute.ts';
 import { Explainer } from './explain.ts';
 import { loadHost } from './host.ts';
 import type { Io } from './io.ts';
@@ -28,6 +28,7 @@ interface WrongCommand {
  */
 export async function debugCommand(file: string, options: DebugOptions, io: Io): Promise<number> {
   const scenario = scenarioFrom(file, options, io);
+  refuseCpus(scenario, 'debug');
   const arch = pickArch(scenario, options.arch);
   const host = await loadHost(options.assembler);
   const world = worldOf(scenario, arch);

@@ -7,8 +7,12 @@ import { CallError } from '../testbed/call.ts';
 import type { Costing } from '../testbed/costing.ts';
 import { documentOf, type RunDocument } from '../testbed/document.ts';
 import { OutOfMemory } from '../testbed/kernel-memory.ts';
+import type { Mutant } from '../testbed/mutant.ts';
+import { type Played, type PlayWatch, play, raceDocument } from '../testbed/race-run.ts';
 import { type RunHost, type StepRun, WorldRun } from '../testbed/run.ts';
-import type { ArchName, Scenario, Step, World } from '../testbed/scenario.ts';
+import type { ArchName, Scenario, Schedule, Step, World } from '../testbed/scenario.ts';
+import { chooserOf } from '../testbed/schedule.ts';
+import { WatchedRace } from '../testbed/watched-race.ts';
 import type { CostingOf } from './cost.ts';
 import { CliError } from './errors.ts';
 import { worldOf } from './scenario-file.ts';
@@ -19,6 +23,8 @@ export interface Executed {
   readonly steps: readonly StepRun[];
   readonly document: RunDocument;
   readonly pass: boolean;
+  /** Of a race: who moved, and what it broke. */
+  readonly played?: Played;
 }
 
 /** Sets a world up. @throws CliError for what is wrong with the scenario */
@@ -35,13 +41,18 @@ export interface RunWatch {
   readonly replayOptions?: string;
   /** What calls are costed with; by default they are not. */
   readonly costing?: CostingOf;
+  /** Of a race, instead of the scenario's own schedule. */
+  readonly schedule?: Schedule;
+  readonly mutant?: Mutant;
+  /** Called before the first step of a race. @returns who is told of every step */
+  prepareRace?(watched: WatchedRace): PlayWatch;
   /** Called before the first step, to read events. */
   prepare?(run: WorldRun): void;
   /** Called after each step. */
   stepDone?(run: WorldRun, step: StepRun): void;
 }
 
-/** Runs every step of a world. @throws CliError for what is wrong with the scenario */
+/** Runs every step of a world, with several CPUs by its schedule. @throws CliError for what is wrong with the scenario */
 export function execute(
   host: RunHost,
   scenario: Scenario,
@@ -50,6 +61,7 @@ export function execute(
 ): Executed {
   const run = openRun(host, scenario, worldOf(scenario, arch), watch.costing?.(arch));
   try {
+    if (run.world.form === 'cpus') return executeRace(run, scenario, watch);
     watch.prepare?.(run);
     const steps = run.steps.map((step) => {
       const done = located(scenario, step, () => run.runStep(step));
@@ -65,6 +77,32 @@ export function execute(
   } finally {
     run.close();
   }
+}
+
+/** Plays the one schedule of a race. */
+function executeRace(run: WorldRun, scenario: Scenario, watch: RunWatch): Executed {
+  const { world, kernel } = run;
+  kernel.context.replacements = watch.mutant?.replacements ?? null;
+  const watched = located(scenario, null, () => new WatchedRace(run));
+  const told = watch.prepareRace?.(watched);
+  const choose = chooserOf(watch.schedule ?? world.schedule);
+  const played = located(scenario, null, () => play(watched, choose, told));
+  const document = raceDocument(watched, played, {
+    scenario,
+    replay: replayLine(scenario, world, watch.replayOptions ?? ''),
+    decode: world.arch === 'x86_64' ? decodePfErrorCode : decodeEsr,
+  });
+  const steps = watched.race.done.flat();
+  return { run, steps, document, pass: document.pass, played };
+}
+
+/** @throws CliError for a scenario of several CPUs, where a command follows one */
+export function refuseCpus(scenario: Scenario, command: string): void {
+  if (!Object.values(scenario.worlds).some(({ form }) => form === 'cpus')) return;
+  throw new CliError(
+    `${scenario.file}: ${command} follows one CPU, and the scenario has \`cpus:\``,
+    "'faultline run' tells its schedule, 'faultline explore' all of them",
+  );
 }
 
 /** Turns what is wrong with a step's code into an error with the file and the place in it. */

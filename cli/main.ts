@@ -76,10 +76,34 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     .addOption(costOption())
     .addOption(costPresetOption())
     .option('--schedule <text>', 'schedule of several CPUs, as "0:3 1:2 0:*"')
+    .option('--mutant <file>', 'replace steps of the kernel model, with several CPUs')
     .option('--trace <list>', 'what else to print: faults, walks, insns, separated by commas')
     .addOption(explainOption())
     .action(async (file, options) => {
       exitCode = await (await import('./run.ts')).runCommand(file, options, io);
+    });
+  command('explore <file>', 'interleavings of a scenario with several CPUs')
+    .addOption(archOption())
+    .addOption(seriesOption())
+    .addOption(assemblerOption())
+    .option('--mutant <file>', 'replace steps of the kernel model')
+    .option('--preemptions <n>', 'preemptions in a schedule at most, or none', 'bound')
+    .addOption(
+      new Option('--mode <name>', 'all schedules, or some by chance')
+        .choices(['exhaustive', 'random', 'pct'] as const)
+        .default('exhaustive'),
+    )
+    .option('--runs <n>', 'random and pct: schedules to try', wholeNumber)
+    .option('--depth <n>', 'pct: steps of two CPUs whose order makes the bug', wholeNumber)
+    .option('--seed <n>', 'random and pct: where chance begins', wholeNumber)
+    .option('--jobs <n>', 'processes to share the work', wholeNumber)
+    .option('--shard <i/n>', 'explore the i-th of n parts')
+    .option('--merge <file>', "put a shard's JSON together with others (may be repeated)", collect)
+    .option('--stop-after <n>', 'stop after so many runs', wholeNumber)
+    .option('--save <file>', 'where to keep what is left when it stops')
+    .option('--resume <file>', 'go on with what --save kept')
+    .action(async (file, options) => {
+      exitCode = await (await import('./explore.ts')).exploreCommand(file, options, io);
     });
   command('test [paths...]', 'run every scenario below the paths, one line each')
     .addOption(archOption())

@@ -9,13 +9,15 @@ import { Explainer } from './explain.ts';
 import { loadHost } from './host.ts';
 import { type Io, paint } from './io.ts';
 import { type ProgramOptions, replayOptions, scenarioFrom } from './program.ts';
-import { pickArchs } from './scenario-file.ts';
+import { isRace, raceOptions, scheduleOf, tellRace } from './run-race.ts';
+import { loadMutant, pickArchs } from './scenario-file.ts';
 import { stepLines, storySource } from './tell.ts';
 
 export interface RunOptions extends ProgramOptions, CostOptions {
   readonly json?: boolean;
   readonly trace?: string;
   readonly schedule?: string;
+  readonly mutant?: string;
   /** Say of every printed line which kernel function prints it. */
   readonly explain?: boolean;
 }
@@ -28,16 +30,24 @@ const FULL = 3;
 export async function runCommand(file: string, options: RunOptions, io: Io): Promise<number> {
   const traces = parseTraces(options.trace);
   const scenario = scenarioFrom(file, options, io);
-  if (options.schedule !== undefined) {
-    throw new CliError('--schedule needs a scenario with several CPUs', 'leave it out');
+  const schedule = scheduleOf(scenario, options.schedule);
+  const mutant = options.mutant === undefined ? undefined : loadMutant(options.mutant, io);
+  if (mutant !== undefined && !isRace(scenario)) {
+    throw new CliError('--mutant needs a scenario with several CPUs', 'leave it out');
   }
   const archs = pickArchs(scenario, options.arch);
   const host = await loadHost(options.assembler);
   const watch = {
-    replayOptions: replayOptions(options) + costReplay(options),
+    replayOptions: replayOptions(options) + costReplay(options) + raceOptions(options),
     costing: costingFrom(options, archs, host, io),
   };
+  const race = { ...watch, schedule, mutant };
   const done = archs.map((arch, i): Executed => {
+    if (isRace(scenario)) {
+      if (options.json) return execute(host, scenario, arch, race);
+      if (i > 0) io.out('\n');
+      return tellRace(io, host, scenario, arch, race);
+    }
     const explainer = options.explain ? new Explainer(arch) : null;
     if (options.json) return document(host, scenario, arch, watch, explainer);
     if (i > 0) io.out('\n');

@@ -1,5 +1,6 @@
 // Scenario files from the disk, and which of their worlds a command is to run. Loads nothing that runs code.
 import { dirname, resolve } from 'node:path';
+import { type Mutant, parseMutant } from '../testbed/mutant.ts';
 import { type ArchName, parseScenario, type Scenario, type World } from '../testbed/scenario.ts';
 import { CliError } from './errors.ts';
 import { readText } from './files.ts';
@@ -10,6 +11,9 @@ export function loadScenario(path: string, io: Io): Scenario {
   const folder = dirname(path);
   return parseScenario(readText(path, io), path, (name) => io.readFile(resolve(folder, name)));
 }
+
+/** Reads a mutant. @throws CliError, ScenarioError */
+export const loadMutant = (path: string, io: Io): Mutant => parseMutant(readText(path, io), path);
 
 /** The scenario in another series than its file says. */
 export function withSeries(scenario: Scenario, series: string | undefined): Scenario {

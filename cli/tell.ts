@@ -14,12 +14,12 @@ const HALF_GUARD = 0x8000n;
 export function placeText(run: WorldRun, va: bigint): string {
   const arena = arenaAt(va, run.places);
   if (arena !== null) return `page ${pageAt(va, run.places)} of ${arena.name}`;
-  const { task, symbols, bpf, pageSize } = run.kernel;
+  const { tasks, symbols, bpf, pageSize } = run.kernel;
   if (va < BigInt(pageSize)) return 'the null page';
   if (va >> 63n === 0n) return 'not a kernel address';
-  if (va >= task.stack && va < task.stackEnd) return 'the kernel stack';
-  if (va < task.stack && va >= task.stack - BigInt(pageSize)) {
-    return "the kernel stack's guard page";
+  for (const { stack, stackEnd } of tasks) {
+    if (va >= stack && va < stackEnd) return 'the kernel stack';
+    if (va < stack && va >= stack - BigInt(pageSize)) return "the kernel stack's guard page";
   }
   const guard = run.places.find(({ kbase }) => va < kbase && va >= kbase - HALF_GUARD);
   if (guard) return `the lower guard of ${guard.name}`;
@@ -55,7 +55,10 @@ export function stepSummary(run: WorldRun, { step, seen }: StepRun): string {
       return `destroy: ${plural(seen.freed, 'page')} given back, ${seen.leaked} leaked`;
     case 'reserve':
     case 'create':
+    case 'lock':
       return `${seen.kind}: ${formatErrno(seen.result)}`;
+    case 'unlock':
+      return 'unlock';
     case 'user':
       return `user: ${seen.result}${seen.value === null ? '' : ` ${hex(seen.value)}`}`;
     case 'pte':

@@ -5,7 +5,7 @@ import type { AccessKind } from '../emulator/engine.ts';
 import type { WalkReport } from '../mm/paging.ts';
 import { parseWord } from './decode.ts';
 import { EXIT } from './errors.ts';
-import { located, openRun } from './execute.ts';
+import { located, openRun, refuseCpus } from './execute.ts';
 import { loadHost } from './host.ts';
 import type { Io } from './io.ts';
 import { type ProgramOptions, scenarioFrom } from './program.ts';
@@ -23,6 +23,7 @@ const KINDS: Readonly<Record<WalkOptions['access'], AccessKind>> = { read: 0, wr
 export async function walkCommand(file: string, address: string, options: WalkOptions, io: Io) {
   const va = parseWord(address) as VirtAddr;
   const scenario = scenarioFrom(file, options, io);
+  refuseCpus(scenario, 'walk');
   const arch = pickArch(scenario, options.arch);
   const host = await loadHost(options.assembler);
   const run = openRun(host, scenario, worldOf(scenario, arch));

@@ -137,16 +137,23 @@ export type Event =
 export class EventSink {
   /** True if somebody reads. Emitters test it before they build an event. */
   on = false;
-  private readonly readers: ((event: Event) => void)[] = [];
+  /** True if somebody wants the steps of every walk as well, which cost a second walk each. */
+  walks = false;
+  private readonly readers: { readonly reader: (event: Event) => void; walks: boolean }[] = [];
 
-  /** Adds a reader; events before it are not replayed. @returns a function that removes it */
-  read(reader: (event: Event) => void): () => void {
-    this.readers.push(reader);
-    this.on = true;
+  /**
+   * Adds a reader; events before it are not replayed.
+   * @param walks false: it has no use for the steps of walks, and need not be shown them
+   * @returns a function that removes it
+   */
+  read(reader: (event: Event) => void, walks = true): () => void {
+    const entry = { reader, walks };
+    this.readers.push(entry);
+    this.count();
     return () => {
-      const at = this.readers.indexOf(reader);
+      const at = this.readers.indexOf(entry);
       if (at >= 0) this.readers.splice(at, 1);
-      this.on = this.readers.length > 0;
+      this.count();
     };
   }
 
@@ -164,10 +171,15 @@ export class EventSink {
   /** Nobody reads any more. */
   forgetReaders(): void {
     this.readers.length = 0;
-    this.on = false;
+    this.count();
   }
 
   emit(event: Event): void {
-    for (const reader of this.readers) reader(event);
+    for (const { reader } of this.readers) reader(event);
+  }
+
+  private count(): void {
+    this.on = this.readers.length > 0;
+    this.walks = this.readers.some(({ walks }) => walks);
   }
 }

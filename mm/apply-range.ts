@@ -3,7 +3,7 @@
 // sibling are the kernel's form over it, for callbacks that need no stop.
 import type { VirtAddr } from '../emulator/address.ts';
 import { hi32, lo32, u64 } from '../emulator/bits.ts';
-import { ERRNO } from './context.ts';
+import { ERRNO, LOOKED } from './context.ts';
 import { CREATE, EXISTING, type InitMm } from './init-mm.ts';
 import type { Ptep } from './pte.ts';
 import { warnOnce } from './warn.ts';
@@ -72,6 +72,8 @@ export class PteCursor {
   private skipNone(): boolean {
     const { ram, format } = this.mm;
     const end = this.tableEnd;
+    // How far it looks depends on what it finds, and every entry up to there is looked at.
+    this.mm.kernel.access?.range(this.base + this.page * 8, (end - this.page) * 8, LOOKED);
     if (this.mm.allZero(this.base + this.page * 8, (end - this.page) * 8)) {
       this.page = end;
       return false;

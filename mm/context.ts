@@ -35,6 +35,35 @@ export type InjectionPoint =
 export interface Step {
   readonly kind: 'pte' | 'lock' | 'tlb' | 'page' | 'report' | 'call';
   readonly what: string;
+  /** False while the CPU spins or sleeps until another one moves; left out where it can always go on. */
+  readonly ready?: () => boolean;
+}
+
+/** How something shared is touched. Additions commute with each other, as list pushes do where no order counts. */
+export const LOOKED = 1;
+export const CHANGED = 2;
+export const ADDED = 4;
+
+/** State that several CPUs can see, other than a word of RAM. */
+export interface Shared {
+  /** Names it, the same in every run. */
+  readonly label: string;
+  /** Equal values mean equal states. */
+  fingerprint(): number | string;
+}
+
+/**
+ * Told of what a step looks at and changes, each time before it does so: what a scheduler needs to know which steps of
+ * two CPUs commute. `how` is LOOKED, CHANGED and ADDED, or'ed.
+ */
+export interface AccessLog {
+  /** The 8-byte word of RAM that holds physical address `pa`. */
+  word(pa: number, how: number): void;
+  /** All words of [pa, pa + bytes). */
+  range(pa: number, bytes: number, how: number): void;
+  object(shared: Shared, how: number): void;
+  /** TLB entries, on every CPU, of the pages in [start, end). */
+  flush(start: bigint, end: bigint): void;
 }
 
 /**
@@ -42,6 +71,12 @@ export interface Step {
  * {@link KernelContext.stepping} is set: `if (context.stepping) yield {kind, what}` before the step.
  */
 export type Activity<T> = Generator<Step, T, void>;
+
+/**
+ * A kernel path that the real kernel would never leave: a spinlock that its own CPU holds, or the set callback on an x86
+ * entry of nothing but accessed or dirty bits, which pte_none() calls none and ptep_try_set() does not.
+ */
+export class KernelStuck extends Error {}
 
 /** Runs a path to its end. @returns its result */
 export function finish<T>(activity: Activity<T>): T {
@@ -72,6 +107,10 @@ export class KernelContext {
   cpu = 0;
   /** True while a schedule or a debugger drives activities step by step. */
   stepping = false;
+  /** Somebody wants to know what steps touch. */
+  access: AccessLog | null = null;
+  /** What a mutant puts in the place of named steps (bpf/named-steps.ts); null: the kernel as it is. */
+  replacements: ReadonlyMap<string, string> | null = null;
   /** The kernel log, one entry a line. */
   readonly log: string[] = [];
   /** die_counter: how often this kernel has died. */
@@ -103,6 +142,11 @@ export class KernelContext {
   /** What `fn` decided. Call only when `events.on`. */
   decide(fn: string, text: string): void {
     this.events.emit({ type: 'decision', cpu: this.cpu, fn, text });
+  }
+
+  /** What a mutant does instead of the named step `function/step`; undefined: nothing is replaced. */
+  replaced(step: string): string | undefined {
+    return this.replacements?.get(step);
   }
 
   /** Makes the `nth` (from 1) call at a point fail. @param errno negative, as the kernel returns it */

@@ -151,7 +151,7 @@ export class Mmu implements Translator {
   private walk(hi: number, lo: number, kind: AccessKind): boolean {
     const { paging } = this;
     this.hit = false;
-    if (this.events?.on) this.tellWalk(hi, lo, kind);
+    if (this.events?.walks) this.tellWalk(hi, lo, kind);
     const found = paging.walk(hi, lo, kind, true);
     if (paging.translating) this.observer?.walked(hi, lo);
     if (!found) return this.refuseWalk(hi, lo, kind);

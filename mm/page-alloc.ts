@@ -3,7 +3,7 @@
 // Left out: zones, NUMA, higher orders, reclaim. Freed pages come back last in, first out, as from a per-CPU list.
 import { FRAME_SIZE, type Pfn, physAddr } from '../emulator/address.ts';
 import type { Ram } from '../emulator/ram.ts';
-import type { KernelContext } from './context.ts';
+import { CHANGED, type KernelContext, LOOKED, type Shared } from './context.ts';
 import { PageStructs } from './page-structs.ts';
 
 /** A holder of pages, made by {@link PageAllocator.owner}. */
@@ -21,6 +21,8 @@ export interface PageBug {
 }
 
 const MAX_OWNERS = 0xffff;
+/** Free pages, from the next one on, that a state of the free list tells apart: more than a race takes. */
+const SEEN_FREED = 64;
 
 export class PageAllocator {
   /** Misuses so far, in order. Empty in a correct kernel. */
@@ -33,6 +35,16 @@ export class PageAllocator {
   private readonly count: number;
   private readonly structs: PageStructs;
   private readonly owners: PageOwner[] = [];
+  /** Which pages are free, and in which order they will be handed out. */
+  private readonly freeList: Shared = {
+    label: 'free pages',
+    fingerprint: () => `${this.fresh} ${this.structs.freedPages(SEEN_FREED).join(' ')}`,
+  };
+  /** The counts of one page. */
+  private readonly counters = remembered((page): Shared => {
+    const fingerprint = () => this.structs.refs(page) * 0x1_0000 + this.structs.mapCount(page);
+    return { label: `page ${this.pfnOf(page)}`, fingerprint };
+  });
   /** Pages from here up were never handed out, and are still zero, except for those of `ahead`. */
   private fresh = 0;
   /** Pages above `fresh` that allocPageAt() took once. */
@@ -86,6 +98,7 @@ export class PageAllocator {
    * @kernel alloc_page include/linux/gfp.h unverified - one range of frames
    */
   allocPage(owner: PageOwner): Pfn | -1 {
+    this.context.access?.object(this.freeList, LOOKED | CHANGED);
     const page = this.structs.newestFreed;
     if (page >= 0) {
       this.structs.removeFreed(page);
@@ -98,6 +111,7 @@ export class PageAllocator {
 
   /** A particular page, for a scenario that wants one. @returns it zeroed, or -1 if it is taken or not here */
   allocPageAt(pfn: number, owner: PageOwner): Pfn | -1 {
+    this.context.access?.object(this.freeList, LOOKED | CHANGED);
     const page = this.pageOf(pfn);
     if (page < 0 || this.structs.refs(page) !== 0) return -1;
     if (page < this.fresh || this.ahead.has(page)) this.structs.removeFreed(page);
@@ -125,6 +139,7 @@ export class PageAllocator {
    */
   freePage(pfn: Pfn): boolean {
     const page = this.pageOf(pfn);
+    this.touch(page, CHANGED);
     if (page < 0 || this.structs.refs(page) === 0) {
       this.bugs.push({ pfn, what: page < 0 ? 'not a page of the allocator' : 'freed twice' });
       this.context.printk(
@@ -136,6 +151,7 @@ export class PageAllocator {
     const refs = this.structs.refs(page) - 1;
     this.structs.setRefs(page, refs);
     if (refs > 0) return false;
+    this.context.access?.object(this.freeList, LOOKED | CHANGED);
     const owner = this.owners[this.structs.owner(page)];
     owner.outstanding--;
     this.free++;
@@ -150,6 +166,7 @@ export class PageAllocator {
    */
   pageRefAdd(pfn: Pfn): void {
     const page = this.pageOf(pfn);
+    this.touch(page, CHANGED);
     if (page >= 0) this.structs.setRefs(page, this.structs.refs(page) + 1);
   }
 
@@ -159,12 +176,14 @@ export class PageAllocator {
    */
   pageRefCount(pfn: Pfn): number {
     const page = this.pageOf(pfn);
+    this.touch(page, LOOKED);
     return page < 0 ? 0 : this.structs.refs(page);
   }
 
   /** A user PTE begins (+1) or ceases (-1) to map the page. */
   mapCountAdd(pfn: Pfn, by: 1 | -1): void {
     const page = this.pageOf(pfn);
+    this.touch(page, CHANGED);
     if (page >= 0) this.structs.setMapCount(page, this.structs.mapCount(page) + by);
   }
 
@@ -174,6 +193,7 @@ export class PageAllocator {
    */
   pageMapped(pfn: Pfn): boolean {
     const page = this.pageOf(pfn);
+    this.touch(page, LOOKED);
     return page >= 0 && this.structs.mapCount(page) > 0;
   }
 
@@ -183,6 +203,13 @@ export class PageAllocator {
    */
   pfnValid(pfn: number): boolean {
     return this.pageOf(pfn) >= 0;
+  }
+
+  /** Tells whoever asks of an access to a page's counts. */
+  private touch(page: number, how: number): void {
+    const { access } = this.context;
+    if (access === null || page < 0) return;
+    access.object(this.counters(page), LOOKED | how);
   }
 
   private pageOf(pfn: number): number {
@@ -196,10 +223,12 @@ export class PageAllocator {
 
   private clear(page: number): void {
     const pfn = this.pfnOf(page);
+    this.context.access?.range(pfn * FRAME_SIZE, this.framesPerPage * FRAME_SIZE, CHANGED);
     for (let i = 0; i < this.framesPerPage; i++) this.ram.clearFrame((pfn + i) as Pfn);
   }
 
   private take(page: number, owner: PageOwner): Pfn {
+    this.touch(page, CHANGED);
     this.structs.setRefs(page, 1);
     this.structs.setMapCount(page, 0);
     this.structs.setOwner(page, owner.id);
@@ -214,4 +243,14 @@ export class PageAllocator {
     const { events, cpu } = this.context;
     if (events.on) events.emit({ type: 'page', cpu, op, pfn, purpose });
   }
+}
+
+/** `make`, asked once for each number. */
+function remembered<T>(make: (n: number) => T): (n: number) => T {
+  const made = new Map<number, T>();
+  return (n) => {
+    const known = made.get(n) ?? make(n);
+    made.set(n, known);
+    return known;
+  };
 }

@@ -59,6 +59,19 @@ export class PageStructs implements Saveable {
     return this.newest - 1;
   }
 
+  /** The newest of the freed pages, at most `most` of them. */
+  freedPages(most: number): number[] {
+    const pages: number[] = [];
+    for (
+      let next = this.newest;
+      next > 0 && pages.length < most;
+      next = this.words[(next - 1) * WORDS + OLDER]
+    ) {
+      pages.push(next - 1);
+    }
+    return pages;
+  }
+
   /** Puts a page on the list of freed ones. */
   pushFreed(page: number): void {
     const older = this.newest;

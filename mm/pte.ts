@@ -3,7 +3,7 @@
 // other vCPU runs between its read and its write.
 import type { Pfn, PhysAddr, VirtAddr } from '../emulator/address.ts';
 import type { Ram } from '../emulator/ram.ts';
-import type { KernelContext } from './context.ts';
+import { CHANGED, type KernelContext, LOOKED } from './context.ts';
 
 /** Protection of a kernel mapping, by the kernel's names. */
 export type Pgprot = 'PAGE_KERNEL' | 'PAGE_KERNEL_RO' | 'PAGE_KERNEL_EXEC' | 'PAGE_KERNEL_ROX';
@@ -42,7 +42,10 @@ export interface PteFormat {
 export type Ptep = PhysAddr;
 
 /** @kernel ptep_get include/linux/pgtable.h read */
-export const ptepGet = (ram: Ram, ptep: Ptep): bigint => ram.read64(ptep);
+export function ptepGet(context: KernelContext, ram: Ram, ptep: Ptep): bigint {
+  context.access?.word(ptep, LOOKED);
+  return ram.read64(ptep);
+}
 
 /**
  * set_pte_at(&init_mm, addr, ptep, pte)
@@ -85,7 +88,10 @@ export function ptepTrySet(
   ptep: Ptep,
   pte: bigint,
 ): boolean {
-  if (!format.hasPtepTrySet || ram.read64(ptep) !== 0n) return false;
+  if (!format.hasPtepTrySet) return false;
+  context.access?.word(ptep, LOOKED);
+  if (ram.read64(ptep) !== 0n) return false;
+  context.access?.word(ptep, CHANGED);
   ram.write64(ptep, pte);
   if (context.events.on) tell(context, addr, 0n, pte, 'ptep_try_set');
   return true;
@@ -99,6 +105,7 @@ function change(
   after: bigint,
   by: string,
 ): bigint {
+  context.access?.word(ptep, LOOKED | CHANGED);
   const before = ram.read64(ptep);
   ram.write64(ptep, after);
   if (context.events.on) tell(context, va, before, after, by);

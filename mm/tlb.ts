@@ -145,6 +145,16 @@ export class Tlb implements Saveable {
     return this.shift[slot];
   }
 
+  /** Addresses of the pages whose entries name the page at a physical address. */
+  pagesOf(page: number): bigint[] {
+    const found: bigint[] = [];
+    for (let slot = 0; slot < this.shift.length; slot++) {
+      if (this.shift[slot] === 0 || this.page[slot] !== page) continue;
+      found.push((BigInt(this.hi[slot]) << 32n) | BigInt(this.lo[slot]));
+    }
+    return found;
+  }
+
   /**
    * Remembers a translation; one of the same page in the same space is replaced.
    * @param page physical address of the page's first byte, or NEGATIVE_PAGE

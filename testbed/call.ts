@@ -47,10 +47,10 @@ export class Call {
   readonly step: CallStep;
   readonly vcpu: Vcpu;
   private readonly parts: CallParts;
-  private readonly entryState: EntryState;
+  private entryState!: EntryState;
   private readonly buffers: readonly (VirtAddr | null)[];
-  private readonly firstFault: number;
-  private readonly firstRetired: number;
+  private firstFault = 0;
+  private firstRetired = 0;
   private readonly undo: (() => void)[] = [];
 
   /** Loads the code and enters it. @throws AssemblyError, CallError, RangeError out of memory */
@@ -60,15 +60,9 @@ export class Call {
     this.vcpu = vcpu;
     this.code = loadCode({ ...parts, erms: parts.world.kernel.erms }, step, this.undo);
     this.loadExtable();
-    this.entryState = this.layDown();
     this.buffers = step.args.map((arg) =>
       isBuffer(arg) ? parts.kernel.allocBuffer(arg.bytes, arg.atEnd) : null,
     );
-    this.firstFault = vcpu.faults.length;
-    this.firstRetired = vcpu.cpu.retired;
-    // What went before, the call's own set-up, is not its cost.
-    vcpu.cpu.takeEdges();
-    vcpu.costs?.take();
     this.enter();
   }
 
@@ -88,10 +82,15 @@ export class Call {
 
   /** What a call that ended did. Takes the call's own symbols and tables away. */
   finish(end: CallEnd, streams: Pick<CallObserved, 'stderr' | 'stderrBytes'>): CallSeen {
+    for (const undo of this.undo) undo();
+    return this.seen(end, streams);
+  }
+
+  /** What a call that ended did. */
+  seen(end: CallEnd, streams: Pick<CallObserved, 'stderr' | 'stderrBytes'>): CallSeen {
     const { vcpu, firstFault } = this;
     const { kernel } = this.parts;
     const { arch } = kernel;
-    for (const undo of this.undo) undo();
     const words = new BigUint64Array(arch.description.general.length);
     vcpu.cpu.readGeneral(words);
     const registers = new Map(arch.description.general.map((name, i) => [name, words[i]]));
@@ -179,7 +178,7 @@ export class Call {
           : { returnAddress: stubAddress(kernel, CALLER_SYMBOL, 1) },
       stackArguments: Math.max(0, args.length - kernel.arch.argumentRegisters.length),
     };
-    const { stack: bottom, stackEnd } = kernel.task;
+    const { stack: bottom, stackEnd } = this.vcpu.task;
     const linkRegister = kernel.arch.linkRegister !== null;
     return layDownCallers(stack, stackEnd, linkRegister, (va, value) => {
       if (va < bottom) {
@@ -207,9 +206,15 @@ export class Call {
     this.parts.kernel.memory.writeWord(va, value);
   }
 
-  /** Sets the registers and stack arguments for the code's first instruction. */
+  /** Lays the callers on the stack and sets registers and stack arguments for the code's first instruction. */
   enter(): void {
     const { kernel } = this.parts;
+    this.entryState = this.layDown();
+    this.firstFault = this.vcpu.faults.length;
+    this.firstRetired = this.vcpu.cpu.retired;
+    // What went before, the call's own set-up, is not its cost.
+    this.vcpu.cpu.takeEdges();
+    this.vcpu.costs?.take();
     const { arch } = kernel;
     const { cpu, regs } = this.vcpu;
     const { entryState: state, step } = this;

@@ -93,7 +93,7 @@ export function documentOf(
 }
 
 /** A step: its document has the keys of a run whatever it does, and those of its own. */
-function stepDocument(
+export function stepDocument(
   run: WorldRun,
   { seen, failures }: StepRun,
   options: DocumentOptions,
@@ -140,7 +140,10 @@ function factsOf(seen: Exclude<StepObserved, { kind: 'call' | 'stuck' }>): JsonO
       return { freed: seen.freed, leaked: seen.leaked };
     case 'reserve':
     case 'create':
+    case 'lock':
       return { result: errnoOf(seen.result) };
+    case 'unlock':
+      return {};
     case 'user':
       return { result: seen.result, value: hexOrNull(seen.value) };
     case 'pte':

@@ -88,7 +88,8 @@ function compareStep(
     failures.same('leaked', step.expect.leaked, observed.leaked, String);
   } else if (
     (step.kind === 'reserve' && observed.kind === 'reserve') ||
-    (step.kind === 'create' && observed.kind === 'create')
+    (step.kind === 'create' && observed.kind === 'create') ||
+    (step.kind === 'lock' && observed.kind === 'lock')
   ) {
     failures.same('result', step.expect.result, observed.result, formatErrno);
   } else if (step.kind === 'user' && observed.kind === 'user') {
@@ -103,7 +104,7 @@ function compareStep(
   ) {
     failures.same('result', step.expect.result, observed.result, formatErrno);
     failures.same('bytes', step.expect.bytes, observed.bytes, String);
-  } else {
+  } else if (step.kind !== 'unlock' || observed.kind !== 'unlock') {
     throw new TypeError(`a step ${step.kind} was observed as ${observed.kind}`);
   }
 }

@@ -77,7 +77,8 @@ export class Kernel {
   readonly bpf: BpfContext;
   readonly layout: KernelLayout;
   readonly symbols = new SymbolTable();
-  readonly task: Task;
+  /** The task that runs on each CPU, on a stack of its own. */
+  readonly tasks: Task[] = [];
   /** The address space of the task that maps the arenas. */
   readonly userMm = new UserMm();
   readonly recoverers: Recoverer[] = [];
@@ -96,6 +97,7 @@ export class Kernel {
   readonly dataPages: PageOwner;
   /** What compiled code finds around it. */
   readonly environment = new Environment(this);
+  private readonly stackSize: number;
   private nextCode: bigint;
   private nextImage: bigint;
   private readonly extable: { readonly at: VirtAddr; readonly table: Uint8Array }[] = [];
@@ -127,7 +129,8 @@ export class Kernel {
     this.nextCode = this.layout.text + CODE_OFFSET;
     this.nextImage = this.layout.bpfText;
     this.reserveText();
-    this.task = this.createTask(parts.stackSize, parts.stackAt ?? this.layout.stack);
+    this.stackSize = parts.stackSize;
+    this.tasks.push(this.createTask(parts.stackAt ?? this.layout.stack));
     this.bpf = createBpf({
       kernel: this.context,
       ram,
@@ -142,21 +145,28 @@ export class Kernel {
         return found;
       },
       formatSymbol: (ip) => this.symbols.format(ip),
-      current: () => this.task,
+      current: () => this.tasks[this.context.cpu],
     });
     this.orc = config.unwinder === 'orc' && arch.linkRegister === null ? this.createOrc() : null;
     this.recoverers.push(arenaRecoverer(this.bpf));
   }
 
-  /** Adds a vCPU that runs kernel code on init_mm's tables. */
+  /** The task on CPU 0. */
+  get task(): Task {
+    return this.tasks[0];
+  }
+
+  /** Adds a vCPU that runs kernel code on init_mm's tables. @throws OutOfMemory without room for its stack */
   addCpu(): Vcpu {
-    const cpu = new Vcpu(this, this.machine, this.cpus.length);
+    const id = this.cpus.length;
+    this.tasks[id] ??= this.createTask();
+    const cpu = new Vcpu(this, this.machine, id, this.tasks[id]);
     this.cpus.push(cpu);
     return cpu;
   }
 
   /** What the fault path of one vCPU sees of the kernel. */
-  createFaultContext(paging: Paging): FaultContext {
+  createFaultContext(paging: Paging, current: Task): FaultContext {
     return {
       kernel: this.context,
       ram: this.ram,
@@ -164,7 +174,7 @@ export class Kernel {
       pte: this.mm.format,
       swapperPgDir: this.mm.swapperPgDir,
       recoverers: this.recoverers,
-      current: this.task,
+      current,
       orc: this.orc,
       searchExceptionTables: (ip) => this.searchExceptionTables(ip),
       reportArenaViolation: (isWrite, addr, ip) =>
@@ -306,14 +316,14 @@ export class Kernel {
     this.vmalloc.getVmArea(Number(stack - text) - this.pageSize, VM_NO_GUARD | VM_USERMAP, text);
   }
 
-  private createTask(stackSize: number, at: VirtAddr): Task {
-    const count = this.memory.pagesFor(stackSize);
+  private createTask(at?: VirtAddr): Task {
+    const count = this.memory.pagesFor(this.stackSize);
     const area = this.vmalloc.getVmArea(count * this.pageSize, VM_USERMAP, at);
     if (area === null) throw new OutOfMemory('no addresses for the kernel stack');
     this.memory.map(area.addr, count, 'PAGE_KERNEL', this.pages.owner('kernel stack'));
     return {
       comm: 'faultline',
-      pid: 1000,
+      pid: 1000 + this.tasks.length,
       uid: 0,
       stack: area.addr,
       stackEnd: virtAddr(area.addr + BigInt(count * this.pageSize)),
@@ -349,6 +359,7 @@ export class Kernel {
       flushKernelRange: (start, end) => {
         const pages = (end - start) / BigInt(this.pageSize);
         this.charge(pages > FLUSH_CEILING ? null : Number(pages));
+        this.context.access?.flush(start, end);
         for (const { mmu, paging } of this.cpus) {
           if (pages > FLUSH_CEILING) mmu.invalidateAll();
           else {
@@ -362,6 +373,7 @@ export class Kernel {
         // x86: flush_tlb_before_set() is the generic no-op.
         if (this.arch.linkRegister === null) return;
         this.charge(1);
+        this.context.access?.flush(addr, addr + BigInt(this.pageSize));
         for (const { mmu, paging } of this.cpus) mmu.invalidatePage(addr, paging.space, true);
       },
     };

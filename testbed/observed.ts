@@ -45,7 +45,8 @@ export type StepObserved =
         | { readonly kind: 'alloc'; readonly page: number | null }
         | { readonly kind: 'free' | 'worker'; readonly freed: number }
         | { readonly kind: 'destroy'; readonly freed: number; readonly leaked: number }
-        | { readonly kind: 'reserve' | 'create'; readonly result: number }
+        | { readonly kind: 'reserve' | 'create' | 'lock'; readonly result: number }
+        | { readonly kind: 'unlock' }
         | { readonly kind: 'user'; readonly result: UserResult; readonly value: bigint | null }
         | {
             readonly kind: 'pte';

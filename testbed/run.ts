@@ -1,11 +1,10 @@
 // Runs a world: sets the kernel up as the scenario says, does its steps in order and compares each with what is
-// expected. One CPU; scenarios with several are the scheduler's.
+// expected. With several CPUs it only sets up: their steps are race.ts's.
 
 import type { Architecture } from '../arch/arch.ts';
 import { arm64 } from '../arch/arm64/index.ts';
 import { x86 } from '../arch/x86/index.ts';
 import { arenaMapAlloc, BpfArena, guardSize, kernVmSize } from '../bpf/arena.ts';
-import { KernelStuck } from '../bpf/arena-pte.ts';
 import { bpfArenaAllocPages } from '../bpf/kfuncs.ts';
 import type { BpfProg } from '../bpf/prog.ts';
 import { byteLength } from '../bpf/stream.ts';
@@ -15,7 +14,7 @@ import { hex, u64 } from '../emulator/bits.ts';
 import type { Disassembler } from '../emulator/disassembler.ts';
 import { EventSink } from '../emulator/events.ts';
 import { SAVE, saveObjects } from '../emulator/snapshot.ts';
-import { ERRNO, finish } from '../mm/context.ts';
+import { ERRNO, finish, KernelStuck } from '../mm/context.ts';
 import { Call, CallError, type CallSeen } from './call.ts';
 import type { Costing } from './costing.ts';
 import { formatErrno } from './errno.ts';
@@ -98,12 +97,6 @@ export class WorldRun {
 
   /** Sets the kernel and the arenas up. @throws CallError for a world that cannot be */
   constructor(host: RunHost, world: World, { events, costing = null }: RunOptions = {}) {
-    if (world.cpus.length !== 1) {
-      throw new CallError(
-        `${world.name}: scenarios with several CPUs cannot be run yet`,
-        'give the steps of one CPU under `steps:`',
-      );
-    }
     this.host = host;
     this.world = world;
     this.steps = world.cpus[0];
@@ -158,7 +151,7 @@ export class WorldRun {
   }
 
   private createKernel(events: EventSink, costing: Costing | null): Kernel {
-    const { vmStart, scratchPfn, kfence, erms, stack, ...config } = this.world.kernel;
+    const { vmStart, scratchPfn, arenaLock, kfence, erms, stack, ...config } = this.world.kernel;
     const kernel = new Kernel({
       arch: ARCHITECTURES[this.world.arch],
       config: { ...config, series: this.world.series },
@@ -169,7 +162,7 @@ export class WorldRun {
       stackAt: this.stackPlace(),
       costing,
     });
-    kernel.addCpu();
+    for (let i = 0; i < this.world.cpus.length; i++) kernel.addCpu();
     return kernel;
   }
 
@@ -247,6 +240,20 @@ export class WorldRun {
     }
   }
 
+  /** The steps other than calls, for whoever runs them in its own order. */
+  get plainSteps(): Steps {
+    return this.plain;
+  }
+
+  /** Loads a call for one of several CPUs; it is entered again when its turn comes. @throws as {@link startCall} */
+  loadCall(step: CallStep, cpu: number): Call {
+    const { kernel, images, places, world } = this;
+    const [innermost] = step.caller.frames;
+    if (innermost && cpu === 0) this.innermost ??= images.program(innermost.prog, innermost.arena);
+    const parts = { kernel, images, assembler: this.host.assembler, places, world };
+    return new Call(parts, step, kernel.cpus[cpu]);
+  }
+
   /** Gives the machine back. Nothing of the run may be used afterwards. */
   close(): void {
     const { host, machine, boot } = this;
@@ -308,6 +315,7 @@ export class WorldRun {
         this.remedyFor(arena, first),
       );
     }
+    arena.spinlock.raw = this.world.kernel.arenaLock === 'raw_spinlock';
     kernel.arenas.set(options.name, arena);
     return {
       name: options.name,

@@ -22,6 +22,7 @@ export function loadKernel(raw: Raw['kernel'], loader: Loader): KernelOptions {
           objects: kfence.objects ?? 255,
         }
       : null,
+    arenaLock: raw?.arena_lock ?? 'rqspinlock',
     hafdbs: raw?.hafdbs ?? false,
     bpfSyscall: raw?.bpf_syscall ?? true,
     erms: raw?.erms ?? true,

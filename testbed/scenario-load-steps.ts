@@ -127,6 +127,13 @@ function loadStep(raw: RawStep, path: Path, defaults: RawCall, loader: Loader): 
       },
     };
   }
+  if ('lock' in raw) {
+    const expect = { ...common(raw.expect), result: resultOf(raw.expect, expectPath, loader) };
+    return { kind: 'lock', ...on('lock', raw.lock), expect };
+  }
+  if ('unlock' in raw) {
+    return { kind: 'unlock', ...on('unlock', raw.unlock), expect: common(raw.expect) };
+  }
   if ('create' in raw) return loadCreate(raw, line, path, loader);
   return loadStream(raw, line, path, loader);
 }

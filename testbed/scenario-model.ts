@@ -104,6 +104,8 @@ export interface KernelOptions extends Omit<KernelConfig, 'series'> {
   readonly vmStart: VirtAddr | null;
   /** Frame of the first arena's scratch page. */
   readonly scratchPfn: number;
+  /** What arena->spinlock is. */
+  readonly arenaLock: 'rqspinlock' | 'raw_spinlock';
   readonly kfence: KfenceOptions | null;
   /** CPU feature that alternatives ask for. */
   readonly erms: boolean;

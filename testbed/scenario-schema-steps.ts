@@ -267,6 +267,13 @@ export const steps = once(() =>
       step('destroy', 'arena_map_free().', nothing(), destroyExpect()),
       step('pte', 'Reads a kernel PTE, or sets it raw.', pte(), pteExpect()),
       step('stream', 'Reads or writes a program’s stderr stream.', stream(), streamExpect()),
+      step(
+        'lock',
+        'Takes arena->spinlock, as a program inside the arena’s own functions finds it.',
+        nothing(),
+        resultExpect(),
+      ),
+      step('unlock', 'Lets go of arena->spinlock.', nothing(), mapping(plainExpect())),
       step('create', 'arena_map_alloc(), which may refuse.', create(), resultExpect()),
     ]),
   ),

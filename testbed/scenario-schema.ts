@@ -62,6 +62,10 @@ const kernel = () =>
         objects: may('CONFIG_KFENCE_NUM_OBJECTS (255).', count(1, 65535)),
       }),
     ),
+    arena_lock: may(
+      'What arena->spinlock is: rqspinlock (default), or a raw_spinlock, which hangs where the other gives up.',
+      z.enum(['rqspinlock', 'raw_spinlock']),
+    ),
     hafdbs: may('arm64: TCR_EL1.HA and HD (false).', z.boolean()),
     bpf_syscall: may('false: the hook is the stub that returns false (true).', z.boolean()),
     erms: may('CPU feature that alternatives ask for (true).', z.boolean()),

@@ -41,6 +41,7 @@ describe('defaults', () => {
       contpte: true,
       unwinder: 'orc',
       kfence: null,
+      arenaLock: 'rqspinlock',
       hafdbs: false,
       bpfSyscall: true,
       erms: true,

@@ -1,76 +1,71 @@
-// Several CPUs, a step at a time: one instruction, or one step of a kernel path that another CPU could see (mm/context.ts).
-// Who moves next is the caller's to choose, so that a schedule can be given, counted through or replayed. Left out: a
-// stack and a task of each CPU's own, interrupts, and memory ordering: a step is seen by all CPUs at once.
-import { hex } from '../emulator/bits.ts';
-import type { Step } from '../mm/context.ts';
-import type { Kernel } from './kernel.ts';
-import { type CallEnd, endOf, type OtherStop, type Vcpu } from './vcpu.ts';
+// Schedules: which CPU moves when. As text "0:3 1:2 0:*": turns of a CPU and so many of its steps, or all it has left.
+import type { Schedule } from './scenario-model.ts';
 
-/** What a CPU is about to do. */
-export type CpuStep = Step | { readonly kind: 'insn'; readonly what: string };
+/** Picks the CPU that moves, one of `ready`, which is in ascending order and never empty. */
+export type Choose = (ready: readonly number[]) => number;
 
-/** One CPU's way to the end of its call; it yields before each step. */
-export type CpuWay = Generator<CpuStep, CallEnd, void>;
-
-/**
- * Runs a vCPU, whose registers and exits are set, to its end. A fault's delivery belongs to the step of its
- * instruction; the kernel's path is stepped, and the retry is a step of its own.
- * @param limit instructions to retire at most
- */
-export function* cpuWay(vcpu: Vcpu, ipName: string, limit: number): CpuWay {
-  const { cpu } = vcpu;
-  const end = cpu.retired + limit;
-  for (;;) {
-    yield { kind: 'insn', what: hex(cpu.readRegister(ipName)) };
-    const stop = cpu.run(1);
-    if (stop.reason === 'limit' && cpu.retired < end) continue;
-    const fault = vcpu.takenBy(stop);
-    if (fault === null) return endOf(stop as OtherStop);
-    const path = vcpu.enter(fault);
-    if ('outcome' in path) return path;
-    const done = vcpu.conclude(fault, yield* path);
-    if (done === 'resume') vcpu.resume();
-    else if (done !== 'retry') return done;
-  }
-}
-
-/** A CPU that can move, and what it would do. */
-export interface Ready {
+/** A turn: steps of one CPU in a row; null for all that it has left. */
+export interface Turn {
   readonly cpu: number;
-  readonly step: CpuStep;
+  readonly steps: number | null;
+}
+
+export const formatSchedule = (turns: readonly Turn[]): string =>
+  turns.map(({ cpu, steps }) => `${cpu}:${steps ?? '*'}`).join(' ');
+
+/** The turns of CPUs that moved one after the other. */
+export function turnsOf(cpus: readonly number[]): Turn[] {
+  const turns: { cpu: number; steps: number }[] = [];
+  for (const cpu of cpus) {
+    const last = turns.at(-1);
+    if (last?.cpu === cpu) last.steps++;
+    else turns.push({ cpu, steps: 1 });
+  }
+  return turns;
 }
 
 /**
- * Moves CPUs until all have ended.
- * @param ways way of each CPU, by its id
- * @param choose picks the index of one of `ready`, which is in order of the ids and never empty
- * @returns how each CPU's call ended
+ * Follows turns. A CPU that cannot move, because it has ended or waits, gives its turn to the next; behind the last turn
+ * CPUs run to their ends, the lowest first.
  */
-export function runWays(
-  kernel: Kernel,
-  ways: readonly CpuWay[],
-  choose: (ready: readonly Ready[]) => number,
-): CallEnd[] {
-  const { context } = kernel;
-  const ends: CallEnd[] = [];
-  let ready: Ready[] = [];
-  const move = (cpu: number): Ready[] => {
-    context.cpu = cpu;
-    const next = ways[cpu].next();
-    if (!next.done) return [{ cpu, step: next.value }];
-    ends[cpu] = next.value;
-    return [];
-  };
-  const before = context.stepping;
-  context.stepping = true;
-  try {
-    ready = ways.flatMap((_, cpu) => move(cpu));
-    while (ready.length > 0) {
-      const at = choose(ready);
-      ready.splice(at, 1, ...move(ready[at].cpu));
+export function followTurns(turns: readonly Turn[]): Choose {
+  let at = 0;
+  let left = turns[0]?.steps ?? Number.POSITIVE_INFINITY;
+  return (ready) => {
+    while (at < turns.length) {
+      if (left > 0 && ready.includes(turns[at].cpu)) {
+        left--;
+        return turns[at].cpu;
+      }
+      at++;
+      left = turns[at]?.steps ?? Number.POSITIVE_INFINITY;
     }
-  } finally {
-    context.stepping = before;
-  }
-  return ends;
+    return ready[0];
+  };
+}
+
+/** Picks by chance: each ready CPU is as likely as the others, at every step. */
+export function followSeed(seed: bigint): Choose {
+  const random = randomNumbers(seed);
+  return (ready) => ready[random(ready.length)];
+}
+
+/** The schedule of a scenario; without one, one CPU after the other. */
+export function chooserOf(schedule: Schedule | null): Choose {
+  if (schedule === null) return followTurns([]);
+  return schedule.kind === 'seed' ? followSeed(schedule.seed) : followTurns(schedule.turns);
+}
+
+/**
+ * Numbers that look random and follow from a seed: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+ * @returns a function that gives a number from 0 to n - 1, n at most 2^31
+ */
+export function randomNumbers(seed: bigint): (n: number) => number {
+  let state = BigInt.asUintN(64, seed);
+  return (n) => {
+    state = BigInt.asUintN(64, state + 0x9e37_79b9_7f4a_7c15n);
+    let z = BigInt.asUintN(64, (state ^ (state >> 30n)) * 0xbf58_476d_1ce4_e5b9n);
+    z = BigInt.asUintN(64, (z ^ (z >> 27n)) * 0x94d0_49bb_1331_11ebn);
+    return Number((z ^ (z >> 31n)) % BigInt(n));
+  };
 }

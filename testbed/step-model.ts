@@ -4,6 +4,7 @@ import type {
   CallExpect,
   DestroyExpect,
   FreedExpect,
+  PlainExpect,
   PteExpect,
   ResultExpect,
   StreamExpect,
@@ -30,7 +31,9 @@ export type Step =
   | PteStep
   | StreamReadStep
   | StreamPrintStep
-  | CreateStep;
+  | CreateStep
+  | LockStep
+  | UnlockStep;
 
 interface StepBase {
   /** Where the step stands in the file, from 1. */
@@ -199,6 +202,18 @@ export interface StreamPrintStep extends StepBase {
   readonly text: string;
   readonly count: number;
   readonly expect: StreamExpect;
+}
+
+/** The CPU takes arena->spinlock, as a tracing program finds it that runs inside the arena's own functions. */
+export interface LockStep extends OnArena {
+  readonly kind: 'lock';
+  readonly expect: ResultExpect;
+}
+
+/** It lets go of it. */
+export interface UnlockStep extends OnArena {
+  readonly kind: 'unlock';
+  readonly expect: PlainExpect;
 }
 
 /** arena_map_alloc() with attributes as given: the kernel may refuse them. */

@@ -12,11 +12,12 @@ import { flushFreeWork } from '../bpf/arena-free.ts';
 import { arenaMmap, arenaMunmap, userAccess } from '../bpf/arena-mmap.ts';
 import { bpfArenaAllocPages, bpfArenaFreePages, bpfArenaReservePages } from '../bpf/kfuncs.ts';
 import type { BpfProg } from '../bpf/prog.ts';
+import { rawResSpinLock, unlock } from '../bpf/rqspinlock.ts';
 import { BPF_STDERR, bpfProgStreamRead, bpfStreamVprintk, byteLength } from '../bpf/stream.ts';
 import { UserMm } from '../bpf/user-mm.ts';
 import { type VirtAddr, virtAddr } from '../emulator/address.ts';
-import { u64 } from '../emulator/bits.ts';
-import { finish } from '../mm/context.ts';
+import { hex, u64 } from '../emulator/bits.ts';
+import { type Activity, CHANGED, finish, LOOKED } from '../mm/context.ts';
 import { type Ptep, setPteAt } from '../mm/pte.ts';
 import { CallError } from './call.ts';
 import type { PteKind } from './expect-model.ts';
@@ -59,43 +60,69 @@ export class Steps {
 
   /** Does one step, to its end. */
   run(step: PlainStep): Seen {
+    return finish(this.activity(step));
+  }
+
+  /** One step, which can be stopped wherever another CPU could see what it does next. */
+  *activity(step: PlainStep): Activity<Seen> {
+    const { context } = this.kernel;
     switch (step.kind) {
       case 'alloc': {
         const arena = this.arena(step.arena);
         const hint = step.page === null ? 0n : this.userAddress(arena, step.page);
         const { count, sleepable } = step;
-        const at = finish(bpfArenaAllocPages(arena, hint, count, -1, 0n, sleepable));
+        const at = yield* bpfArenaAllocPages(arena, hint, count, -1, 0n, sleepable);
         return { kind: 'alloc', page: at === 0n ? null : this.userPage(arena, at) };
       }
       case 'free': {
         const arena = this.arena(step.arena);
         const at = this.userAddress(arena, step.page);
-        return {
-          kind: 'free',
-          freed: counted(arena, () =>
-            finish(bpfArenaFreePages(arena, at, step.count, step.sleepable)),
-          ),
-        };
+        const freed = yield* counted(
+          arena,
+          bpfArenaFreePages(arena, at, step.count, step.sleepable),
+        );
+        return { kind: 'free', freed };
       }
       case 'reserve': {
         const arena = this.arena(step.arena);
         const at = this.userAddress(arena, step.page);
-        return { kind: 'reserve', result: finish(bpfArenaReservePages(arena, at, step.count)) };
+        return { kind: 'reserve', result: yield* bpfArenaReservePages(arena, at, step.count) };
       }
       case 'user':
-        return this.user(step);
+        return yield* this.user(step);
       case 'worker': {
         const arena = this.arena(step.arena);
-        return { kind: 'worker', freed: counted(arena, () => finish(flushFreeWork(arena))) };
+        return { kind: 'worker', freed: yield* counted(arena, flushFreeWork(arena)) };
       }
       case 'destroy':
-        return this.destroy(step);
+        return yield* this.destroy(step);
       case 'pte':
+        if (context.stepping) {
+          yield {
+            kind: 'pte',
+            what: `${step.set === null ? 'read' : 'set'} PTE of page ${step.page}`,
+          };
+        }
         return this.pte(step);
+      case 'lock': {
+        const { spinlock } = this.arena(step.arena);
+        return { kind: 'lock', result: yield* rawResSpinLock(context, spinlock) };
+      }
+      case 'unlock': {
+        const { spinlock } = this.arena(step.arena);
+        if (spinlock.holder !== context.cpu) {
+          const why = `CPU ${context.cpu} does not hold ${spinlock.name}`;
+          throw new CallError(why, 'take it with a step `lock` first', step.line);
+        }
+        if (context.stepping) yield { kind: 'lock', what: `release ${spinlock.name}` };
+        unlock(context, spinlock);
+        return { kind: 'unlock' };
+      }
       case 'create':
         return { kind: 'create', result: this.create(step) };
       case 'streamRead': {
         const prog = this.program(step.prog);
+        if (context.stepping) yield { kind: 'report', what: `read stderr of ${prog.name}` };
         const read = bpfProgStreamRead(this.kernel.context, prog, BPF_STDERR, step.length);
         return typeof read === 'number'
           ? { kind: 'streamRead', result: read, bytes: 0 }
@@ -106,6 +133,7 @@ export class Steps {
         let result = 0;
         let bytes = 0;
         for (let i = 0; i < step.count && result === 0; i++) {
+          if (context.stepping) yield { kind: 'report', what: `print to stderr of ${prog.name}` };
           result = bpfStreamVprintk(this.kernel.context, prog, BPF_STDERR, step.text);
           if (result === 0) bytes += byteLength(step.text);
         }
@@ -127,11 +155,15 @@ export class Steps {
     );
   }
 
-  private user(step: UserStep): Seen {
+  private *user(step: UserStep): Activity<Seen> {
     const arena = this.arena(step.arena);
     const at = this.userAddress(arena, step.page) + BigInt(step.offset);
     const value = step.access === 'write' ? step.value : null;
-    const seen = finish(userAccess(this.mmOf(arena), at, 8, value));
+    const mm = this.mmOf(arena);
+    const { context } = this.kernel;
+    if (context.stepping) yield { kind: 'pte', what: `user access to ${hex(at)}` };
+    context.access?.object(mm, LOOKED);
+    const seen = yield* userAccess(mm, at, 8, value);
     const done = seen.result === 'ok' ? (seen.value ?? value) : null;
     return { kind: 'user', result: seen.result, value: done };
   }
@@ -140,7 +172,7 @@ export class Steps {
    * The address space that has the arena mapped, at its user_vm_start. Arenas at the same user addresses are mapped by
    * processes of their own.
    */
-  private mmOf(arena: BpfArena): UserMm {
+  mmOf(arena: BpfArena): UserMm {
     const known = this.mms.get(arena);
     if (known !== undefined) return known;
     const request = { addr: arena.userVmStart, len: arena.userVmEnd - arena.userVmStart };
@@ -152,11 +184,11 @@ export class Steps {
   }
 
   /** The last reference to a map goes with its last mapping, so whatever maps the arena is unmapped first. */
-  private destroy(step: DestroyStep): Seen {
+  private *destroy(step: DestroyStep): Activity<Seen> {
     const arena = this.arena(step.arena);
     const held = arena.dataPages.outstanding;
-    for (const { vma } of [...arena.vmaList]) finish(arenaMunmap(vma));
-    const { leaked } = finish(arenaMapFree(arena));
+    for (const { vma } of [...arena.vmaList]) yield* arenaMunmap(vma);
+    const { leaked } = yield* arenaMapFree(arena);
     this.destroyed.set(step.arena, { arena, line: step.line });
     this.kernel.arenas.delete(step.arena);
     return { kind: 'destroy', freed: held - arena.dataPages.outstanding, leaked };
@@ -172,6 +204,7 @@ export class Steps {
       if (ptep > 0) setPteAt(context, ram, addr, ptep as Ptep, u64(step.set));
     }
     const ptep = mm.ptepOffset(addr);
+    if (ptep !== null) context.access?.word(ptep, step.set === null ? LOOKED : LOOKED | CHANGED);
     const value = ptep === null ? 0n : ram.read64(ptep);
     return { kind: 'pte', value, pteKind: this.pteKind(arena, value) };
   }
@@ -218,8 +251,14 @@ export class Steps {
 }
 
 /** Data pages that an action gives back. */
-function counted(arena: BpfArena, action: () => void): number {
-  const before = arena.dataPages.outstanding;
-  action();
-  return before - arena.dataPages.outstanding;
+function* counted(arena: BpfArena, action: Activity<void>): Activity<number> {
+  let freed = 0;
+  for (;;) {
+    // Between two of its steps other CPUs may give pages back, or take some.
+    const before = arena.dataPages.outstanding;
+    const next = action.next();
+    freed += before - arena.dataPages.outstanding;
+    if (next.done) return freed;
+    yield next.value;
+  }
 }

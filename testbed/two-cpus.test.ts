@@ -7,9 +7,9 @@ import { type VirtAddr, virtAddr } from '../emulator/address.ts';
 import { hex16 } from '../emulator/bits.ts';
 import { type Event, EventSink } from '../emulator/events.ts';
 import { Call } from './call.ts';
+import { cpuWay, type Ready, runWays } from './cpu-way.ts';
 import { type RunHost, WorldRun } from './run.ts';
 import { type ArchName, type CallStep, parseScenario, type Scenario } from './scenario.ts';
-import { cpuWay, type Ready, runWays } from './schedule.ts';
 import { loadTestHost } from './test-run.ts';
 import type { CallEnd } from './vcpu.ts';
 

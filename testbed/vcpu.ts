@@ -1,6 +1,6 @@
 // One vCPU with its MMU, and what happens when an access faults: the fault is given to the architecture's entry, and
 // the instruction is run again, goes on elsewhere, or the kernel is dead.
-import type { FaultContext, FaultOutcome, FaultPath, PtRegs } from '../arch/arch.ts';
+import type { FaultContext, FaultOutcome, FaultPath, PtRegs, Task } from '../arch/arch.ts';
 import type { Processor, TakenFault } from '../arch/processor.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
@@ -37,6 +37,8 @@ export type CallEnd =
 
 export class Vcpu {
   readonly id: number;
+  /** The task that runs here. */
+  readonly task: Task;
   readonly cpu: Cpu;
   readonly mmu: Mmu;
   readonly paging: Paging;
@@ -61,10 +63,11 @@ export class Vcpu {
   private lastRetired = -1;
   private repeats = 0;
 
-  constructor(kernel: Kernel, machine: Machine, id: number) {
+  constructor(kernel: Kernel, machine: Machine, id: number, task: Task) {
     const { arch, config, ram, mm, events } = kernel;
     this.kernel = kernel;
     this.id = id;
+    this.task = task;
     this.regs = arch.createRegs();
     this.ipName = arch.description.instructionPointer;
     this.paging = arch.createPaging(ram, config, mm.swapperPgDir);
@@ -85,7 +88,7 @@ export class Vcpu {
     this.processor = arch.createProcessor({ ram, mmu: this.mmu, all });
     this.cpu = machine.takeCpu(this.processor.translator);
     this.processor.attach(this.cpu);
-    this.faultContext = kernel.createFaultContext(this.paging);
+    this.faultContext = kernel.createFaultContext(this.paging, task);
     this.costs = kernel.costing === null ? null : this.observe(kernel.costing);
   }
 

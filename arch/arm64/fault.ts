@@ -5,7 +5,7 @@
 import type { VirtAddr } from '../../emulator/address.ts';
 import { hex, hex16, hi32, lo32, u64 } from '../../emulator/bits.ts';
 import { READ, WRITE } from '../../emulator/engine.ts';
-import { finish } from '../../mm/context.ts';
+import { finish, LOOKED } from '../../mm/context.ts';
 import type { FaultContext, FaultPath, HardwareFault } from '../arch.ts';
 import { oops } from '../oops.ts';
 import { repairedBy, SPURIOUS, settled } from '../path.ts';
@@ -183,8 +183,16 @@ function isSpuriousEl1TranslationFault(
   esr: number,
 ): boolean {
   if (!isEl1DataAbort(esr) || !isTranslationFault(esrFsc(esr))) return false;
+  noteWalk(context, addr);
   if (context.paging.walk(hi32(addr), lo32(addr), READ, false)) return true;
   return !isTranslationFault(esrFsc(context.paging.faultCode));
+}
+
+/** Tells whoever asks which entries a walk reads. */
+function noteWalk({ kernel, paging }: FaultContext, addr: VirtAddr): void {
+  if (kernel.access === null) return;
+  for (const { entryAddr } of paging.inspect(addr, READ).levels)
+    kernel.access.word(entryAddr, LOOKED);
 }
 
 /**
