@@ -133,7 +133,7 @@ export class Call {
       return;
     }
     const [frame] = caller.frames;
-    const prog = this.parts.images.program(frame.prog, frame.arena);
+    const prog = this.parts.images.frameProgram(frame);
     const table = fitting(() => kernel.arch.buildExtable(lines, at));
     prog.extable = lines.flatMap((line) => kernel.arch.searchExtable(table, at, line.insn) ?? []);
     this.undo.push(() => {

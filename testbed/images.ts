@@ -18,6 +18,7 @@ interface Image {
 export class Images {
   private readonly kernel: Kernel;
   private readonly programs = new Map<string, BpfProg>();
+  private readonly subprograms = new Map<string, BpfProg>();
   private readonly images = new Map<string, Image>();
 
   constructor(kernel: Kernel) {
@@ -38,6 +39,18 @@ export class Images {
     return this.programs.get(name) ?? null;
   }
 
+  /** The program whose image a frame lies in: the main program, or its subprogram. */
+  frameProgram(frame: BpfFrame): BpfProg {
+    const main = this.program(frame.prog, frame.arena);
+    if (!frame.subprogram) return main;
+    const name = `${frame.prog}_subprog`;
+    const known = this.subprograms.get(name);
+    if (known !== undefined) return known;
+    const prog = new BpfProg(name, null, main);
+    this.subprograms.set(name, prog);
+    return prog;
+  }
+
   /** Where a frame's call returns to. */
   returnAddress(frame: BpfFrame): VirtAddr {
     const { start } = this.image(frame);
@@ -48,11 +61,9 @@ export class Images {
     const key = `${frame.prog}/${frame.subprogram}`;
     const known = this.images.get(key);
     if (known !== undefined) return known;
-    const main = this.program(frame.prog, frame.arena);
-    const name = frame.subprogram ? `${frame.prog}_subprog` : frame.prog;
-    const prog = frame.subprogram ? new BpfProg(name, null, main) : main;
+    const prog = this.frameProgram(frame);
     const start = this.kernel.loadBlankImage();
-    this.addKsym(imageName(name), start, IMAGE_SIZE, prog);
+    this.addKsym(imageName(prog.name), start, IMAGE_SIZE, prog);
     const image = { start, prog };
     this.images.set(key, image);
     return image;

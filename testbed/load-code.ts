@@ -41,8 +41,8 @@ export function loadCode(parts: LoadParts, step: CallStep, undo: (() => void)[])
     code.kind === 'object' ? loadObject(parts, step, code) : loadText(parts, step, undo);
   if (image === 'bpf') {
     const [frame] = caller.frames;
-    const prog = images.program(frame.prog, frame.arena);
-    undo.push(images.addKsym(imageName(frame.prog), loaded.start, loaded.size, prog));
+    const prog = images.frameProgram(frame);
+    undo.push(images.addKsym(imageName(prog.name), loaded.start, loaded.size, prog));
   } else if (code.kind !== 'object') {
     addSymbols(parts, loaded, undo);
   }
