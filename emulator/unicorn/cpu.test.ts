@@ -181,6 +181,12 @@ describe.each(VARIANTS)('$variant', ({ engine, counting }) => {
         m.set({ [ip]: CODE });
         m.cpu.setExits([exit]);
         expect(m.cpu.run(Infinity)).toEqual({ reason: 'exit', ip: exit });
+        // And heed it again, though nothing was changed.
+        for (let again = 0; again < 3; again++) {
+          m.set({ [ip]: CODE, [dialect.counter]: 5n });
+          m.cpu.setExits([exit]);
+          expect(m.cpu.run(Infinity)).toEqual({ reason: 'exit', ip: exit });
+        }
         m.cpu.close();
       }
     });

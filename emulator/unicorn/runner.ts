@@ -87,9 +87,11 @@ export class Runner {
       const error = this.enter(0);
       const barrier = this.watcher?.takeBarrier() ?? -1;
       let stop: Stop | null = null;
-      // The block is translated now and would run unseen the next time.
-      if (barrier >= 0) stop = this.stepsSlowly(barrier + 1);
-      else stop = this.stops.explain(error, this.declined);
+      if (barrier >= 0) {
+        // The block is translated now and would run unseen the next time.
+        this.core.dropBlocks();
+        stop = this.stepsSlowly(barrier + 1);
+      } else stop = this.stops.explain(error, this.declined);
       if (this.readAhead(stop)) stop = this.stepsSlowly(MAX_BLOCK);
       if (stop !== null && !this.repaired(stop)) return this.atExit(stop);
     }
