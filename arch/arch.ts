@@ -17,6 +17,8 @@ import type { ConsumeEntry, UnwindContext } from './unwind.ts';
 export interface PtRegs {
   /** All general registers in the CpuDescription's order. */
   readonly words: BigUint64Array;
+  /** See {@link SavedRegisters.isAt}. */
+  isAt(ip: bigint, sp: bigint, fp: bigint): boolean;
   /** See {@link SavedRegisters.load}. */
   load(cpu: Cpu): void;
   get(name: string): bigint;

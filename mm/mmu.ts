@@ -56,6 +56,17 @@ export class Mmu implements Translator {
   /** Of the last translation that was refused: see {@link Paging.faultVector}. */
   faultVector = 0;
   faultCode = 0;
+  /** {@link faultCode} as a bigint, which is made anew only for another one. */
+  get faultCodeWord(): bigint {
+    if (this.codeOfWord !== this.faultCode) {
+      this.codeOfWord = this.faultCode;
+      this.codeWord = BigInt(this.faultCode);
+    }
+    return this.codeWord;
+  }
+
+  private codeWord = 0n;
+  private codeOfWord = 0;
   /** Kind of access of the last translation that was refused. */
   faultKind: AccessKind = READ;
   /** Whether the last translation was answered by the TLB, refusals included. */

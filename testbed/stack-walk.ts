@@ -62,8 +62,7 @@ export class StackWalker {
 
   private unchanged(regs: PtRegs): readonly VirtAddr[] | null {
     const { last, words, held, noted, ram } = this;
-    if (last === null || last.ip !== regs.ip || last.sp !== regs.sp) return null;
-    if (last.fp !== regs.fp) return null;
+    if (last === null || !regs.isAt(last.ip, last.sp, last.fp)) return null;
     for (let i = 0; i < noted; i++) if (ram.word(words[i]) !== held[i]) return null;
     return last.found;
   }

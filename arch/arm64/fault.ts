@@ -73,7 +73,9 @@ function canSaveRegisters(context: FaultContext, regs: Arm64PtRegs): boolean {
   if (regs.userMode) return true;
   const { stack, stackEnd } = context.current;
   const { sp } = regs;
-  if (sp <= stackEnd && sp - stack >= FRAME) return true;
+  if (sp <= stackEnd && sp >= stack && hi32(sp) === hi32(stack)) {
+    if (lo32(sp) - lo32(stack) >= PT_REGS_SIZE) return true;
+  }
   const bottom = u64(sp - FRAME);
   const writable = (va: bigint) => context.paging.walk(hi32(va), lo32(va), WRITE, false);
   return writable(bottom) && writable(sp - 8n);
@@ -232,7 +234,9 @@ function* doKernelFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort):
   }
   if (isTranslationFault(esrFsc(esr))) {
     const isWrite = esrWnr(esr);
-    for (const recoverer of context.recoverers) {
+    const { recoverers } = context;
+    for (let i = 0; i < recoverers.length; i++) {
+      const recoverer = recoverers[i];
       const asked = recoverer.handlePageFault(addr, isWrite, regs);
       const handled = kernel.stepping ? yield* asked : finish(asked);
       if (kernel.events.on) kernel.decide('__do_kernel_fault', `${recoverer.fn}(): ${handled}`);

@@ -228,11 +228,10 @@ export class Arm64Processor implements Processor, Interceptor, Saveable, Transla
     // Alignment comes before permissions, and the core has not looked at it.
     const device = kind !== FETCH && this.refusedByDevice ? this.again(ip) : null;
     if (device !== null) return takenOf(device, kind, ip);
-    let code = mmu.faultCode;
     if (kind !== mmu.faultKind && !paging.walk(hi32(va), lo32(va), kind, false)) {
-      code = paging.faultCode;
+      return takenOf({ esr: paging.faultCode, far: va }, kind, ip);
     }
-    return takenOf({ esr: code, far: va }, kind, ip);
+    return { ip, va, kind, vector: mmu.faultCode >>> 26, code: mmu.faultCodeWord };
   }
 
   takenException({ number, ip }: Extract<Stop, { reason: 'exception' }>): TakenFault | null {

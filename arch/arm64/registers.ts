@@ -50,7 +50,7 @@ export class Arm64PtRegs extends SavedRegisters implements PtRegs {
 
   /** @param words registers in the order of {@link arm64Description}. @param userMode EL0 */
   constructor(words = new BigUint64Array(GENERAL.length), userMode = false) {
-    super(words, GENERAL, 'pstate');
+    super(words, GENERAL, 'pstate', { ip: PC, sp: SP, fp: X29 });
     this.userMode = userMode;
   }
 

@@ -212,7 +212,9 @@ function* pageFaultOops(context: FaultContext, regs: X86PtRegs, fault: HardwareF
     // A page that is present but forbids the access is nobody's to repair.
     if (!(code & PF_P)) {
       const isWrite = (code & PF_W) !== 0;
-      for (const recoverer of context.recoverers) {
+      const { recoverers } = context;
+      for (let i = 0; i < recoverers.length; i++) {
+        const recoverer = recoverers[i];
         const asked = recoverer.handlePageFault(fault.addr, isWrite, regs);
         const handled = kernel.stepping ? yield* asked : finish(asked);
         if (kernel.events.on) kernel.decide('page_fault_oops', `${recoverer.fn}(): ${handled}`);

@@ -74,7 +74,7 @@ export class X86Processor implements Processor, Interceptor {
       }
     }
     if (kind === mmu.faultKind || vector !== VECTOR_PF) {
-      return { ip, va, kind, vector, code: BigInt(mmu.faultCode) };
+      return { ip, va, kind, vector, code: mmu.faultCodeWord };
     }
     return { ip, va, kind, vector, code: BigInt(this.codeAs(va, kind)) };
   }

@@ -81,7 +81,7 @@ export class X86PtRegs extends SavedRegisters implements PtRegs {
 
   /** @param words registers in the order of {@link x86Description}. @param userMode CPL 3 */
   constructor(words = new BigUint64Array(GENERAL.length), userMode = false) {
-    super(words, GENERAL, 'rflags');
+    super(words, GENERAL, 'rflags', { ip: RIP, sp: RSP, fp: RBP });
     this.userMode = userMode;
   }
 

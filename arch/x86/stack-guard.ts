@@ -16,14 +16,16 @@ const EXCEPTION_FRAME = 48n;
 const frameTop = (sp: bigint): bigint => sp & ~0xfn;
 
 /** Room for a frame wherever rsp is aligned to. */
-const ROOMY = EXCEPTION_FRAME + 15n;
+const ROOMY = Number(EXCEPTION_FRAME) + 15;
 
 /** True if the CPU can push the frame of an exception taken in kernel mode at the interrupted rsp. */
 export function canDeliver(context: FaultContext, regs: X86PtRegs): boolean {
   if (regs.userMode) return true;
   const { stack, stackEnd } = context.current;
   const { sp } = regs;
-  if (sp <= stackEnd && sp - stack >= ROOMY) return true;
+  if (sp <= stackEnd && sp >= stack && hi32(sp) === hi32(stack)) {
+    if (lo32(sp) - lo32(stack) >= ROOMY) return true;
+  }
   const top = frameTop(sp);
   return writable(context, top - 8n) && writable(context, top - EXCEPTION_FRAME);
 }

@@ -1,6 +1,6 @@
 // One engine of the library as the vCPU's parts share it: made and configured, its hooks, its registers and caches, and
 // the entry into it.
-import { join } from '../bits.ts';
+import { hi32, join, lo32 } from '../bits.ts';
 import { type AccessForm, type CpuDescription, type Translator, WRITE } from '../engine.ts';
 import type { Ram } from '../ram.ts';
 import {
@@ -321,7 +321,7 @@ export class Core implements FillsOwner {
    * instruction under way is begun again, and fetched.
    */
   flushTlbPage(va: bigint): void {
-    if (this.running && this.ip() >> 12n === va >> 12n) this.fills.reconsider();
+    if (this.running && samePage(this.ip(), va)) this.fills.reconsider();
     if (this.fills.flushLater(va)) return;
     if (this.flushPage && this.window) {
       this.flushPage.call(this.window.cpu, va, this.flushPage.modes);
@@ -354,3 +354,6 @@ export class Core implements FillsOwner {
     this.journal.undo(this.fills.probedAddress(lo), form);
   }
 }
+
+const samePage = (a: bigint, b: bigint): boolean =>
+  lo32(a) >>> 12 === lo32(b) >>> 12 && hi32(a) === hi32(b);

@@ -116,6 +116,8 @@ export class CpuWindow {
   private readonly ip: number;
   /** Where the halves of the general registers are, up to the first that is not kept as it is. */
   private readonly shown: Uint32Array;
+  /** The same halves where they lie one behind the other. */
+  private readonly run: Uint32Array | null;
   /** CPUState*, for the library's internal functions. */
   readonly cpu: Pointer;
   // Where readGeneral() wrote last, and the same as halves.
@@ -129,6 +131,9 @@ export class CpuWindow {
     const hidden = this.general.findIndex((at) => at < 0);
     const first = hidden < 0 ? this.general : this.general.slice(0, hidden);
     this.shown = Uint32Array.from(first.flatMap((at) => [at, at + 1]));
+    const [start] = this.shown;
+    const inOrder = this.shown.every((at, i) => at === start + i);
+    this.run = inOrder ? this.words.subarray(start, start + this.shown.length) : null;
     this.ip = offsets.ip / 4;
   }
 
@@ -156,8 +161,9 @@ export class CpuWindow {
       this.into = into;
       this.intoHalves = new Uint32Array(into.buffer, into.byteOffset, into.length * 2);
     }
-    const { words, shown, intoHalves } = this;
-    for (let i = 0; i < shown.length; i++) intoHalves[i] = words[shown[i]];
+    const { words, shown, run, intoHalves } = this;
+    if (run !== null) intoHalves.set(run);
+    else for (let i = 0; i < shown.length; i++) intoHalves[i] = words[shown[i]];
     return shown.length === intoHalves.length;
   }
 
