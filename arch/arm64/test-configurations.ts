@@ -189,11 +189,23 @@ class Tables {
   }
 }
 
+/** What cases are to be like. */
+export interface Wish {
+  readonly cpus: readonly Arm64CpuName[];
+  /** Bits of TCR_EL1 that are to be 0. */
+  readonly tcrClear: bigint;
+}
+
+const ANY: Wish = {
+  cpus: ['neoverse-n1', 'neoverse-n1', 'cortex-a76', 'cortex-a57', 'max'],
+  tcrClear: 0n,
+};
+
 /** A case with its expected outcome. It touches data, never a table. @param seed 32 bits @param ram empty, and left so */
-export function randomCase(seed: number, ram: Ram): Arm64Case {
+export function randomCase(seed: number, ram: Ram, wish: Wish = ANY): Arm64Case {
   const dice = new Dice(seed);
   for (;;) {
-    const golden = drawCase(dice, seed, ram);
+    const golden = drawCase(dice, seed, ram, wish);
     if (golden !== null) return golden;
   }
 }
@@ -210,8 +222,8 @@ function drawAccess(dice: Dice, cpu: Arm64CpuName, el: number) {
   return { insn, kind, size: dice.pick(sizes) };
 }
 
-function drawCase(dice: Dice, seed: number, ram: Ram): Arm64Case | null {
-  const cpu = dice.pick(['neoverse-n1', 'neoverse-n1', 'cortex-a76', 'cortex-a57', 'max'] as const);
+function drawCase(dice: Dice, seed: number, ram: Ram, wish: Wish): Arm64Case | null {
+  const cpu = dice.pick(wish.cpus);
   const calm = dice.once(2);
   const half = drawHalf(dice, cpu);
   const el = dice.below(2);
@@ -234,7 +246,7 @@ function drawCase(dice: Dice, seed: number, ram: Ram): Arm64Case | null {
     sctlr: hex(
       0x34d0_d804n | flag(0, !dice.once(25)) | flag(1, dice.once(4)) | flag(19, dice.once(4)),
     ),
-    tcr: hex(drawTcr(dice, half, calm)),
+    tcr: hex(drawTcr(dice, half, calm) & ~wish.tcrClear),
     mair: '0xffee0cbb044400ff',
     ttbr0: hex(half.upper ? HARNESS.ttbr : ttbr),
     ttbr1: hex(half.upper ? ttbr : HARNESS.ttbr),
