@@ -23,6 +23,8 @@ const LOOPS = [
   ['copy', 'copy', (bench: Bench, arch: BenchArch) => bench.copy(arch)],
   ['scenarios', 'cases', (bench: Bench, arch: BenchArch) => bench.scenarios(arch)],
   ['cycles_on', 'hooked', (bench: Bench, arch: BenchArch) => bench.cyclesOn(arch)],
+  // Each fault of the bare loop is a fill whose callback answers without looking at anything.
+  ['walk_hit', 'faults', (bench: Bench, arch: BenchArch) => bench.walkHit(arch)],
 ] as const;
 
 /** Pairs that are not counted: the compiler comes to rest. */

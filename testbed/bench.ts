@@ -2,6 +2,8 @@
 // a CPU second; time is handed in.
 
 import { Costing } from './costing.ts';
+import { hi32, lo32 } from '../emulator/bits.ts';
+import { READ } from '../emulator/engine.ts';
 import { ARCHITECTURES, type RunHost, WorldRun } from './run.ts';
 import type { CallStep, Scenario } from './scenario.ts';
 import { parseScenario } from './scenario.ts';
@@ -16,6 +18,9 @@ const ALU_ROUNDS = 50_000_000;
 const COPY_ROUNDS = 65_536;
 const COPY_CALLS = 64;
 const SCENARIOS = 300;
+const WALKS = 1_000_000;
+const WALK_PAGES = 64;
+const PAGE = 4096;
 
 const CODE = {
   /** (base, count): a store to each of `count` pages. */
@@ -181,6 +186,29 @@ export class Bench {
       run.close();
     }
     return SCENARIOS / (this.seconds() - before);
+  }
+
+  /**
+   * Walks of four levels that reach a page and have nothing left to set, by the paging unit alone. Walks a second; a walk
+   * is to cost half of an answered fill of the bare library at most.
+   */
+  walkHit(arch: BenchArch): number {
+    const run = new WorldRun(this.host, this.single.worlds[arch]!);
+    try {
+      const start = run.kernel.allocBuffer(new Uint8Array(WALK_PAGES * PAGE));
+      const { paging } = run.kernel.cpus[0];
+      const [hi, lo] = [hi32(start), lo32(start)];
+      if (paging.inspect(start, READ).levels.length !== 4) throw new Error('not four levels');
+      const before = this.seconds();
+      for (let i = 0; i < WALKS; i++) {
+        if (!paging.walk(hi, lo + (i % WALK_PAGES) * PAGE, READ, true)) {
+          throw new Error('the benchmark walked to no page');
+        }
+      }
+      return WALKS / (this.seconds() - before);
+    } finally {
+      run.close();
+    }
   }
 
   private alu(arch: BenchArch, limit: number | 'none'): number {
