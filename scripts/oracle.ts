@@ -2,26 +2,23 @@
 // --through cpu: walk cases are real instructions on a vCPU; without it the walker alone answers. What a vCPU cannot reach
 // is counted as skipped, by reason, and may be 2 % of the cases.
 // Exit codes: 0 all agree; 1 some differ or were skipped; 2 wrong usage, an unreadable file or a kind not supported yet.
-import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
-import { gunzipSync } from 'node:zlib';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { createOracle as createArm64Oracle } from '../arch/arm64/oracle.ts';
 import type { CycleCase, CycleReport } from '../arch/cycles-oracle.ts';
-import type { GoldenCase, Oracle, OracleResult } from '../arch/oracle.ts';
+import type { Oracle, OracleResult } from '../arch/oracle.ts';
 import { createOracle as createX86Oracle } from '../arch/x86/oracle.ts';
 import type { Engine } from '../emulator/engine.ts';
 import { unicornEngine } from '../emulator/unicorn/engine.ts';
-import { cycleJson, cycleTable, isCycleCase, runCycles } from './oracle-cycles.ts';
+import { cycleJson, cycleTable, runCycles } from './oracle-cycles.ts';
+import { readCases, UsageError } from './oracle-lines.ts';
 
 const SHOWN = 10;
 
 /** Share of the cases that a vCPU may be unable to make. */
 const UNREACHED = 0.02;
 
-/** What a runner throws for a line that is not as its format says: BigInt() and field access. */
-const MALFORMED = [TypeError, RangeError, SyntaxError];
-
-/** A mistake of the user's: told in one line, exit code 2. */
-class UsageError extends Error {}
+/** What a runner throws for registers that no CPU of the case's could hold. */
+const MALFORMED = [TypeError, RangeError];
 
 interface Options {
   readonly json: boolean;
@@ -57,36 +54,16 @@ function parseOptions(args: readonly string[]): Options {
   return { json, answers, cpu, files };
 }
 
-/** The lines of a .jsonl or .jsonl.gz file. */
-function readCases(file: string): GoldenCase[] {
-  let bytes: Buffer;
-  try {
-    bytes = readFileSync(file);
-    if (file.endsWith('.gz')) bytes = gunzipSync(bytes);
-  } catch (error) {
-    throw new UsageError(`${file}: ${(error as Error).message}`);
-  }
-  const cases: GoldenCase[] = [];
-  for (const [at, line] of bytes.toString('utf8').split('\n').entries()) {
-    if (line.trim() === '') continue;
-    try {
-      cases.push(JSON.parse(line));
-    } catch (error) {
-      throw new UsageError(`${file}:${at + 1}: ${(error as Error).message}`);
-    }
-  }
-  if (cases.length === 0) throw new UsageError(`${file}: no cases in it`);
-  return cases;
-}
-
-/** Picks the runner by what a line holds: x86 cases have CR3, arm64 cases TTBR0_EL1. */
-function oracleFor(line: GoldenCase, made: Map<string, Oracle>, engine: Engine | null): Oracle {
-  const arch = 'cr3' in line ? 'x86' : 'ttbr0' in line ? 'arm64' : null;
-  if (arch === null) throw new UsageError(`${line.id}: this kind of case is not known`);
-  const known = made.get(arch);
+/** The runner for a kind of walk case, made when the first one comes. */
+function oracleFor(
+  kind: 'x86' | 'arm64',
+  made: Map<string, Oracle>,
+  engine: Engine | null,
+): Oracle {
+  const known = made.get(kind);
   if (known) return known;
-  const oracle = arch === 'x86' ? createX86Oracle(engine) : createArm64Oracle(engine);
-  made.set(arch, oracle);
+  const oracle = kind === 'x86' ? createX86Oracle(engine) : createArm64Oracle(engine);
+  made.set(kind, oracle);
   return oracle;
 }
 
@@ -97,22 +74,25 @@ async function main(): Promise<number> {
   const made = new Map<string, Oracle>();
   const engine = options.cpu ? unicornEngine() : null;
   for (const file of options.files) {
-    for (const line of readCases(file)) {
-      if (isCycleCase(line)) {
-        cycleLines.push(line as unknown as CycleCase);
+    for (const { kind, place, golden } of readCases(file)) {
+      if (kind === 'cycles') {
+        cycleLines.push(golden as unknown as CycleCase);
         continue;
       }
       try {
-        results.push(oracleFor(line, made, engine).run(line));
+        results.push(oracleFor(kind, made, engine).run(golden));
       } catch (error) {
-        if (!MALFORMED.some((kind) => error instanceof kind)) throw error;
-        throw new UsageError(`${file}: case ${line.id}: ${(error as Error).message}`);
+        if (!MALFORMED.some((known) => error instanceof known)) throw error;
+        throw new UsageError(`${place}: ${golden.id}: ${(error as Error).message}`);
       }
     }
   }
   const cycles = cycleLines.length > 0 ? await runCycles(cycleLines) : null;
   if (options.answers !== null) {
-    const walks = results.flatMap(({ answer }) => answer ?? []);
+    const walks = results.map(
+      ({ id, answer, skipped, differences }) =>
+        answer ?? { id, expect: null, tables_after: [], why: skipped ?? differences.join('; ') },
+    );
     writeAnswers(options.answers, [...walks, ...(cycles?.answers ?? [])]);
   }
   return report(results, cycles, options);
