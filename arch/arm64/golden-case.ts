@@ -24,7 +24,8 @@ export interface GoldenAccess {
 
 /** What an access came to, and what it changed. */
 export interface GoldenEnd {
-  readonly expect: GoldenOutcome;
+  /** Absent: the access is made and told, and compared with nothing. */
+  readonly expect?: GoldenOutcome;
   readonly alt?: GoldenOutcome;
   readonly tables_after?: readonly GoldenDescriptor[];
   readonly tables_open?: string;

@@ -2,7 +2,13 @@
 // that test-manual.ts gives. One seed, one case.
 import { hex } from '../../emulator/bits.ts';
 import { Dice, flag } from '../test-dice.ts';
-import { type GoldenAccess, type GoldenEntry, stateOf, type X86Case } from './golden-case.ts';
+import {
+  type GoldenAccess,
+  type GoldenEntry,
+  type GoldenOutcome,
+  stateOf,
+  type X86Case,
+} from './golden-case.ts';
 import { type ManualMemory, manualAccess } from './test-manual.ts';
 
 const LEVELS: Readonly<Record<number, string>> = {
@@ -96,7 +102,8 @@ function addressOf(dice: Dice, la57: boolean, size: number): { va: bigint; wild:
   const width = la57 ? 57 : 48;
   if (dice.once(12)) {
     // With five levels, -2^47 would lie in slot 511.
-    const edge = dice.pick(la57 ? [1n << 47n, 1n << 56n, -(1n << 56n)] : [1n << 47n, -(1n << 47n)]);
+    const edges = la57 ? [1n << 47n, 1n << 56n, -(1n << 56n)] : [1n << 47n, -(1n << 47n)];
+    const edge = dice.pick([...edges, 1n << 63n]);
     const va = edge + BigInt(dice.below(18) - 9);
     return { va: BigInt.asUintN(64, va), wild: true };
   }
@@ -122,8 +129,10 @@ function accessOf(dice: Dice, la57: boolean) {
   return { access: stack ? { ...access, seg: 'ss' } : access, wild };
 }
 
+type ExpectingCase = X86Case & { readonly expect: GoldenOutcome };
+
 /** A case with its expected outcome. It touches data, never a table. @param seed 32 bits */
-export function randomCase(seed: number): X86Case {
+export function randomCase(seed: number): ExpectingCase {
   const dice = new Dice(seed);
   for (;;) {
     const golden = drawCase(dice, seed);
@@ -134,7 +143,7 @@ export function randomCase(seed: number): X86Case {
 
 const isData = (pa: bigint): boolean => pa % GIB >= 2n * MIB && pa % GIB < 6n * MIB;
 
-function drawCase(dice: Dice, seed: number): X86Case {
+function drawCase(dice: Dice, seed: number): ExpectingCase {
   const la57 = dice.once(3);
   const { access, wild } = accessOf(dice, la57);
   const va = BigInt(access.va);
