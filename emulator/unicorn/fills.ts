@@ -214,7 +214,10 @@ export class Fills {
       return this.answerAnything();
     }
     const { translator } = this;
-    const ok = translator.translate(hi, lo, kind) || this.recover(hi, lo, kind);
+    const allowed = translator.translate(hi, lo, kind);
+    // A refusal stands, whatever was dropped with it: the entry ends here, and the next one asks again.
+    if (!allowed) this.reconsidered = false;
+    const ok = allowed || this.recover(hi, lo, kind);
     if (!ok || this.reconsidered) {
       this.refusedKind = kind;
       this.refusedHi = hi;
