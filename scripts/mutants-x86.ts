@@ -155,7 +155,7 @@ export const MUTANTS: MutantSet = {
       'return pageFault(mmu, secondPage)',
       'return pageFault(mmu, va)',
     ],
-    ['the last byte need not be canonical', ACCESS, ' || !paging.canonical(hi32(last))', ''],
+    ['the last byte need not be canonical', ACCESS, ' || (!endsCanonical && kind !== FETCH)', ''],
     ['stack accesses raise #GP', ACCESS, '? VECTOR_SS : VECTOR_GP', '? VECTOR_GP : VECTOR_GP'],
     [
       'INVLPG spares global pages',

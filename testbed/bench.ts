@@ -1,9 +1,9 @@
 // The project's own loops beside those of the bare library: the same work through the whole model. Each gives operations
 // a CPU second; time is handed in.
 
-import { Costing } from './costing.ts';
 import { hi32, lo32 } from '../emulator/bits.ts';
 import { READ } from '../emulator/engine.ts';
+import { Costing } from './costing.ts';
 import { ARCHITECTURES, type RunHost, WorldRun } from './run.ts';
 import type { CallStep, Scenario } from './scenario.ts';
 import { parseScenario } from './scenario.ts';
