@@ -65,7 +65,7 @@ export function scenarioFrom(file: string, options: ProgramOptions, io: Io): Sce
   // A file that is not there, or no file, is told first.
   const { file: onDisk } = splitObjectPath(file);
   readBytes(onDisk, io);
-  if (isObjectPath(file)) return scenarioOfObject(openFile(file, options, io), options);
+  if (isObjectPath(file)) return scenarioOfObject(openProgramFile(file, options, io), options);
   throw new CliError(
     `${file}: neither a scenario (.yaml, .json), assembly (.S, .s) nor an object (.o, .ko, .a)`,
     'give the file the ending of what it is',
@@ -87,8 +87,8 @@ export function replayOptions(options: ProgramOptions): string {
     .join('');
 }
 
-/** @throws CliError */
-function openFile(file: string, { symbol }: ProgramOptions, io: Io): ObjectFile {
+/** The object that a command line names. @throws CliError */
+export function openProgramFile(file: string, { symbol }: ProgramOptions, io: Io): ObjectFile {
   try {
     return openObject(file, symbol ?? null, (path) => readBytes(path, io));
   } catch (error) {

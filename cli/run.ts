@@ -8,6 +8,7 @@ import { type Executed, execute, type RunWatch } from './execute.ts';
 import { Explainer } from './explain.ts';
 import { loadHost } from './host.ts';
 import { type Io, paint } from './io.ts';
+import { listCommand } from './list-object.ts';
 import { type ProgramOptions, replayOptions, scenarioFrom } from './program.ts';
 import { isRace, raceOptions, scheduleOf, tellRace } from './run-race.ts';
 import { loadMutant, pickArchs } from './scenario-file.ts';
@@ -20,6 +21,8 @@ export interface RunOptions extends ProgramOptions, CostOptions {
   readonly mutant?: string;
   /** Say of every printed line which kernel function prints it. */
   readonly explain?: boolean;
+  /** Run nothing: say what the object offers and needs. */
+  readonly list?: boolean;
 }
 
 const TRACES = ['faults', 'walks', 'insns'];
@@ -28,6 +31,10 @@ const FULL = 3;
 
 /** @returns the exit code */
 export async function runCommand(file: string, options: RunOptions, io: Io): Promise<number> {
+  if (options.list) {
+    listCommand(file, options, io);
+    return EXIT.ok;
+  }
   const traces = parseTraces(options.trace);
   const scenario = scenarioFrom(file, options, io);
   const schedule = scheduleOf(scenario, options.schedule);

@@ -57,6 +57,12 @@ const SHARED: Record<'x86_64' | 'arm64', readonly Variable[]> = {
   ],
 };
 
+const PER_CPU = { x86_64: X86_VARIABLES, arm64: ARM64_VARIABLES };
+
+/** True for a variable that compiled code finds without asking. */
+export const isEnvironmentName = (arch: 'x86_64' | 'arm64', name: string): boolean =>
+  [...PER_CPU[arch], ...SHARED[arch]].some(({ names }) => names.includes(name));
+
 export class Environment {
   /** True once compiled code was loaded: from then on CPUs are entered with their own area and `current`. */
   inUse = false;
@@ -83,9 +89,7 @@ export class Environment {
 
   /** Address that a name of ours has for the linker; null for any other name. */
   address(name: string): bigint | null {
-    const own = (this.arch === 'x86_64' ? X86_VARIABLES : ARM64_VARIABLES).find(({ names }) =>
-      names.includes(name),
-    );
+    const own = PER_CPU[this.arch].find(({ names }) => names.includes(name));
     if (own !== undefined) return this.template + BigInt(own.offset);
     const shared = SHARED[this.arch].find(({ names }) => names.includes(name));
     if (shared === undefined) return null;
