@@ -46,6 +46,8 @@ export interface RunWatch {
   readonly mutant?: Mutant;
   /** Called before the first step of a race. @returns who is told of every step */
   prepareRace?(watched: WatchedRace): PlayWatch;
+  /** See {@link WorldRun.checkContract}. */
+  readonly checkContract?: boolean;
   /** Called before the first step, to read events. */
   prepare?(run: WorldRun): void;
   /** Called after each step. */
@@ -62,6 +64,7 @@ export function execute(
   const run = openRun(host, scenario, worldOf(scenario, arch), watch.costing?.(arch));
   try {
     if (run.world.form === 'cpus') return executeRace(run, scenario, watch);
+    run.checkContract = watch.checkContract ?? false;
     watch.prepare?.(run);
     const steps = run.steps.map((step) => {
       const done = located(scenario, step, () => run.runStep(step));

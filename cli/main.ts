@@ -79,6 +79,7 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     .option('--mutant <file>', 'replace steps of the kernel model, with several CPUs')
     .option('--trace <list>', 'what else to print: faults, walks, insns, separated by commas')
     .addOption(explainOption())
+    .option('--check-contract', 'report accesses beyond what a kfunc may access of arena pointers')
     .option('--list', 'only say what an object offers and needs')
     .action(async (file, options) => {
       exitCode = await (await import('./run.ts')).runCommand(file, options, io);

@@ -23,6 +23,8 @@ export interface RunOptions extends ProgramOptions, CostOptions {
   readonly explain?: boolean;
   /** Run nothing: say what the object offers and needs. */
   readonly list?: boolean;
+  /** Report accesses that break the kfuncs' contract. */
+  readonly checkContract?: boolean;
 }
 
 const TRACES = ['faults', 'walks', 'insns'];
@@ -44,8 +46,14 @@ export async function runCommand(file: string, options: RunOptions, io: Io): Pro
   }
   const archs = pickArchs(scenario, options.arch);
   const host = await loadHost(options.assembler);
+  const { checkContract = false } = options;
+  if (checkContract && isRace(scenario)) {
+    throw new CliError('--check-contract is for one CPU', 'leave it out, or give `steps:`');
+  }
+  const contract = checkContract ? ' --check-contract' : '';
   const watch = {
-    replayOptions: replayOptions(options) + costReplay(options) + raceOptions(options),
+    checkContract,
+    replayOptions: replayOptions(options) + costReplay(options) + raceOptions(options) + contract,
     costing: costingFrom(options, archs, host, io),
   };
   const race = { ...watch, schedule, mutant };

@@ -191,6 +191,11 @@ export class Call {
     });
   }
 
+  /** Values of the arguments, in order. */
+  get argumentValues(): bigint[] {
+    return this.step.args.map((arg, i) => this.argument(arg, i));
+  }
+
   private argument(arg: Argument, index: number): bigint {
     if (isBuffer(arg)) return this.buffers[index]!;
     if (arg.kind !== 'symbol') return resolveValue(arg, this.parts.places);

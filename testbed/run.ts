@@ -16,6 +16,7 @@ import { EventSink } from '../emulator/events.ts';
 import { SAVE, saveObjects } from '../emulator/snapshot.ts';
 import { ERRNO, finish, KernelStuck } from '../mm/context.ts';
 import { Call, CallError, type CallSeen } from './call.ts';
+import { ContractWatch } from './contract.ts';
 import type { Costing } from './costing.ts';
 import { formatErrno } from './errno.ts';
 import { checkStep, type Failure } from './expect.ts';
@@ -87,6 +88,8 @@ export class WorldRun {
   readonly places: readonly ArenaPlace[];
   readonly images: Images;
   readonly steps: readonly Step[];
+  /** Look at every access of the calls, and count as a failure what breaks the kfuncs' contract. */
+  checkContract = false;
   private readonly host: RunHost;
   private readonly machine: Machine;
   private readonly plain: Steps;
@@ -183,9 +186,25 @@ export class WorldRun {
   runStep(step: Step): StepRun {
     if (step.kind === 'call') {
       const call = this.startCall(step);
-      return this.endCall(call, call.vcpu.runCall(call.limit));
+      return this.checkContract ? this.runWatched(call) : this.runPlainly(call);
     }
     return this.endStep(step);
+  }
+
+  private runPlainly(call: Call): StepRun {
+    return this.endCall(call, call.vcpu.runCall(call.limit));
+  }
+
+  private runWatched(call: Call): StepRun {
+    const { vcpu } = call;
+    const watch = new ContractWatch(this.kernel, vcpu, call.argumentValues);
+    vcpu.beforeInstruction = watch.look;
+    try {
+      const done = this.runPlainly(call);
+      return { ...done, failures: [...done.failures, ...watch.failures()] };
+    } finally {
+      vcpu.beforeInstruction = null;
+    }
   }
 
   /** Loads and enters a call without running it. */

@@ -48,6 +48,8 @@ export class Vcpu {
   readonly faultContext: FaultContext;
   /** Run instruction by instruction and tell each. */
   traceInstructions = false;
+  /** Run instruction by instruction and show each before it runs; null: nobody looks. */
+  beforeInstruction: ((ip: VirtAddr) => void) | null = null;
   /** Runs the CPU in the place of {@link Cpu.run}, if set. */
   drive: ((cpu: Cpu, limit: number) => Stop) | null = null;
   /** Charges what happens beside instructions; null if nobody asks what a call costs. */
@@ -108,9 +110,10 @@ export class Vcpu {
     this.lastIp = -1n;
     for (;;) {
       const left = end - cpu.retired;
-      const stop = this.traceInstructions
-        ? this.runTold(left)
-        : (this.drive?.(cpu, left) ?? cpu.run(left, this.recoverInPlace));
+      const stop =
+        this.traceInstructions || this.beforeInstruction !== null
+          ? this.runTold(left)
+          : (this.drive?.(cpu, left) ?? cpu.run(left, this.recoverInPlace));
       const done = this.resolve(stop);
       if (done !== null) return done;
     }
@@ -186,7 +189,10 @@ export class Vcpu {
     const end = cpu.retired + limit;
     for (;;) {
       const ip = cpu.readRegister(ipName) as VirtAddr;
-      if (this.kernel.events.on) this.kernel.events.emit({ type: 'insn', cpu: id, ip });
+      this.beforeInstruction?.(ip);
+      if (this.traceInstructions && this.kernel.events.on) {
+        this.kernel.events.emit({ type: 'insn', cpu: id, ip });
+      }
       const stop = cpu.run(Math.min(1, end - cpu.retired));
       if (stop.reason !== 'limit' || cpu.retired >= end) return stop;
     }
