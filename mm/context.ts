@@ -64,6 +64,8 @@ export interface AccessLog {
   object(shared: Shared, how: number): void;
   /** TLB entries, on every CPU, of the pages in [start, end). */
   flush(start: bigint, end: bigint): void;
+  /** More than can be told: all that was ever touched counts as looked at and changed. */
+  everything(): void;
 }
 
 /**

@@ -56,7 +56,8 @@ export class InsnAccesses {
   note(vcpu: Vcpu, accesses: readonly PageAccess[], log: AccessLog): void {
     for (const { va, size, kind, pa, hit } of accesses) {
       log.object(this.entryOf(vcpu, va), hit ? LOOKED : LOOKED | CHANGED);
-      if (!hit) this.noteWalk(va, log);
+      // On a hit it is the invariants that compare with the entry.
+      this.noteWalk(va, log, hit);
       if (pa === null) continue;
       const how = kind === WRITE ? LOOKED | CHANGED : LOOKED;
       for (let word = pa - (pa % 8); word < pa + size; word += 8) log.word(word, how);
@@ -64,14 +65,14 @@ export class InsnAccesses {
   }
 
   /** The leaf entry; upper levels of the kernel's half stand still. */
-  private noteWalk(va: VirtAddr, log: AccessLog): void {
+  private noteWalk(va: VirtAddr, log: AccessLog, hit: boolean): void {
     const { mm, ram, config, arch } = this.kernel;
     const ptep = mm.ptepOffset(va);
     if (ptep === null) return;
     const low = ram.word(ram.wordIndex(ptep));
     const marks =
       arch.linkRegister === null ? (low & 1) !== 0 && (low & X86_AD) !== X86_AD : config.hafdbs;
-    log.word(ptep, marks ? LOOKED | CHANGED : LOOKED);
+    log.word(ptep, marks && !hit ? LOOKED | CHANGED : LOOKED);
   }
 
   private entryOf(vcpu: Vcpu, va: VirtAddr): Shared {

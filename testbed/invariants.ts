@@ -2,10 +2,11 @@
 // accesses of instructions and the state of the model, after every step and at the end. docs/races.md has them in words.
 // A run ends with the first one that is broken.
 import type { BpfArena } from '../bpf/arena.ts';
-import type { VirtAddr } from '../emulator/address.ts';
+import type { Pfn, VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
 import { WRITE } from '../emulator/engine.ts';
 import type { Event, FaultEvent, PageEvent, PteChangeEvent, TlbEvent } from '../emulator/events.ts';
+import { CHANGED, LOOKED, type Shared } from '../mm/context.ts';
 import type { PageAccess } from './insn-access.ts';
 import { type ArenaPlace, arenaAt, arenaNamed, pageAt } from './places.ts';
 import type { Race } from './race.ts';
@@ -37,6 +38,11 @@ export class Invariants {
   private mapped = new Map<bigint, number>();
   /** Pages whose allocation has returned and whose free has not begun, by kernel address. */
   private allocated = new Set<bigint>();
+  /** The same as something that steps look at and change: who checks depends on the order as well. */
+  private readonly claims: Shared = {
+    label: 'allocated pages',
+    fingerprint: () => [...this.allocated].sort().join(' '),
+  };
   /** Entries that were valid and whose translations no flush has named since: what they mapped. */
   private broken = new Map<bigint, bigint>();
   /** TLB entries, as `cpu page frame`, whose frame was freed under them. */
@@ -83,6 +89,7 @@ export class Invariants {
   /** A CPU is about to move. @param accesses of the instruction that it runs; empty for a step of a kernel path */
   before(cpu: number, accesses: readonly PageAccess[]): void {
     const step = this.race.current(cpu);
+    if (step?.kind === 'free' || step?.kind === 'destroy') this.claimsChange();
     if (step?.kind === 'free') {
       const place = arenaNamed(step.arena, this.race.run.places);
       for (let p = step.page as number; p < step.page + step.count; p++) {
@@ -149,6 +156,7 @@ export class Invariants {
   private stepEnded(cpu: number, { step, seen, failures }: Race['done'][number][number]): void {
     const { places } = this.race.run;
     if (seen.kind === 'alloc' && step.kind === 'alloc' && seen.page !== null) {
+      this.claimsChange();
       const place = arenaNamed(step.arena, places);
       for (let p = seen.page; p < seen.page + step.count; p++)
         this.allocated.add(kernelPage(place, p));
@@ -167,6 +175,12 @@ export class Invariants {
       seen.result === 'ok'
     ) {
       this.userWrote(cpu, kernelPage(arenaNamed(step.arena, places), step.page));
+    }
+    // What was compared may have been all of memory.
+    const { stderr, stderrBytes } = step.expect;
+    const compares = step.kind === 'call' && step.expect.memory.length > 0;
+    if (compares || stderr !== undefined || stderrBytes !== undefined) {
+      this.race.run.kernel.context.access?.everything();
     }
     for (const { expect, wanted, got } of failures) {
       this.breaks(
@@ -194,11 +208,19 @@ export class Invariants {
     }
   }
 
+  private claimsChange(): void {
+    this.race.run.kernel.context.access?.object(this.claims, LOOKED | CHANGED);
+  }
+
   // ---- Accesses of instructions ----
 
   private access(cpu: number, { va, kind, pa, hit }: PageAccess): void {
     if (pa === null || !hit) return;
-    const { pageSize } = this.race.run.kernel;
+    const { pageSize, context, pages } = this.race.run.kernel;
+    if (arenaAt(va, this.race.run.places) === null) return;
+    if (kind === WRITE) context.access?.object(this.claims, LOOKED);
+    // Whether the frame was freed meanwhile is asked here.
+    pages.pageRefCount(Math.floor(pa / 4096) as Pfn);
     const page = va - (va % BigInt(pageSize));
     const frame = Math.floor(pa / 4096);
     if (this.stale.has(`${cpu} ${va & ~0xfffn} ${frame}`)) {

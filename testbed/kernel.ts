@@ -21,7 +21,7 @@ import type { Linked } from '../emulator/elf/link.ts';
 import type { EventSink } from '../emulator/events.ts';
 import type { Ram } from '../emulator/ram.ts';
 import { DerivedMap } from '../emulator/snapshot.ts';
-import { type KernelConfig, KernelContext } from '../mm/context.ts';
+import { type KernelConfig, KernelContext, LOOKED } from '../mm/context.ts';
 import { InitMm } from '../mm/init-mm.ts';
 import { PageAllocator, type PageOwner } from '../mm/page-alloc.ts';
 import type { Paging } from '../mm/paging.ts';
@@ -354,12 +354,27 @@ export class Kernel {
     this.cpus[this.context.cpu]?.costs?.shootdown(pages, this.cpus.length);
   }
 
+  /** Tells whoever asks of a flush. Break-before-make orders it with changes of the entries as well. */
+  private noteFlush(start: bigint, end: bigint): void {
+    const { access } = this.context;
+    if (access === null) return;
+    access.flush(start, end);
+    if (this.arch.linkRegister === null) return;
+    if (end - start > FLUSH_CEILING * BigInt(this.pageSize)) access.everything();
+    else {
+      for (let va = start; va < end; va += BigInt(this.pageSize)) {
+        const ptep = this.mm.ptepOffset(virtAddr(va));
+        if (ptep !== null) access.word(ptep, LOOKED);
+      }
+    }
+  }
+
   private tlbControl(): TlbControl {
     return {
       flushKernelRange: (start, end) => {
         const pages = (end - start) / BigInt(this.pageSize);
         this.charge(pages > FLUSH_CEILING ? null : Number(pages));
-        this.context.access?.flush(start, end);
+        this.noteFlush(start, end);
         for (const { mmu, paging } of this.cpus) {
           if (pages > FLUSH_CEILING) mmu.invalidateAll();
           else {
@@ -373,7 +388,7 @@ export class Kernel {
         // x86: flush_tlb_before_set() is the generic no-op.
         if (this.arch.linkRegister === null) return;
         this.charge(1);
-        this.context.access?.flush(addr, addr + BigInt(this.pageSize));
+        this.noteFlush(addr, addr + BigInt(this.pageSize));
         for (const { mmu, paging } of this.cpus) mmu.invalidatePage(addr, paging.space, true);
       },
     };

@@ -40,6 +40,7 @@ export class WatchedRace {
     const { kernel } = race.run;
     const { context } = kernel;
     footprints.begin(cpu);
+    context.access = footprints;
     let next: readonly PageAccess[] | null = NONE;
     if (race.pending(cpu)!.kind === 'insn') {
       next = accesses.next(kernel.cpus[cpu]);
@@ -47,11 +48,11 @@ export class WatchedRace {
       else accesses.note(kernel.cpus[cpu], next, footprints);
     }
     this.invariants.before(cpu, next ?? NONE);
-    context.access = footprints;
     race.step(cpu);
+    const broken = this.invariants.after(cpu);
     context.access = null;
     footprints.end();
-    return this.invariants.after(cpu);
+    return broken;
   }
 
   /** @returns what is broken now that nobody can move any more */
