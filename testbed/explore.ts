@@ -66,6 +66,8 @@ interface Node {
 /** What is left to do, and all that is known, as plain values. */
 export interface ExploreState {
   readonly counts: readonly number[];
+  /** The present pass has learnt something that calls for another. */
+  readonly grew: boolean;
   readonly nodes: readonly Node[];
   readonly visited: readonly (readonly [number, readonly number[]])[];
   readonly found: readonly (readonly [string, Counterexample])[];
@@ -129,6 +131,7 @@ export class Explorer {
     const { pass, runs, schedules, steps, branches } = this;
     return {
       counts: [pass, runs, schedules, steps, branches],
+      grew: this.watched.footprints.grew,
       nodes: this.nodes,
       visited: [...this.visited],
       found: [...this.found],
@@ -137,12 +140,13 @@ export class Explorer {
   }
 
   /** Goes on where {@link save} was called, on a race of the same scenario. */
-  load({ counts, nodes, visited, found, footprints }: ExploreState): void {
+  load({ counts, grew, nodes, visited, found, footprints }: ExploreState): void {
     [this.pass, this.runs, this.schedules, this.steps, this.branches] = counts;
     this.nodes = nodes.map((node) => ({ ...node, rest: node.rest?.slice() ?? null }));
     this.visited = new Map(visited.map(([key, depths]) => [key, [...depths]]));
     this.found = new Map(found);
     this.watched.footprints.load(footprints);
+    this.watched.footprints.grew = grew;
   }
 
   private get reduces(): boolean {
