@@ -48,7 +48,7 @@ export const MUTANTS: MutantSet = {
     ['VA[63] chooses the half', PAGING, 'hi & 0x0080_0000', 'hi & 0x8000_0000'],
     ['UAO is ignored', PAGING, 'this.regime.el0 || !this.regime.uao', 'true'],
     ['AT S1E0 checks as EL1', PAGING, 'access.privilege === AS_EL0', 'false'],
-    ['PAN holds at EL0', PAGING, 'this.regime.pan && !el0 &&', 'this.regime.pan &&'],
+    ['PAN holds at EL0', PAGING, '!el0 && hiddenByPan(rights)', 'hiddenByPan(rights)'],
     ['PAN takes the right to execute', PAGING, 'allowed & PERM_X : allowed', '0 : allowed'],
     [
       'permission faults come before alignment faults of Device memory',
