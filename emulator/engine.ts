@@ -213,6 +213,10 @@ export interface Cpu extends Saveable {
   /** Frames that instructions were fetched from: a write by somebody else into one of them needs {@link flushCode}. */
   readonly executedFrames: ReadonlySet<number>;
 
+  /** Where {@link drainAccesses} and full buffers go; needs {@link CpuOptions.accesses}. */
+  accessSink: AccessSink | null;
+  /** Tells {@link accessSink} of every access so far. */
+  drainAccesses(): void;
   /** What ran since it was last asked, block behind block; empty unless {@link CpuOptions.metering} is set. */
   takeEdges(): readonly BlockEdge[];
 
@@ -258,7 +262,12 @@ export interface CpuOptions {
   readonly counting?: boolean;
   /** Count edges between blocks too, see {@link Cpu.takeEdges}; needs counting. */
   readonly metering?: boolean;
+  /** Have {@link Cpu.accessSink} see every access to data; loads and stores take several times as long. */
+  readonly accesses?: boolean;
 }
+
+/** Told of one access to data, in the order in which they were made. @param size bytes */
+export type AccessSink = (pa: number, size: number, write: boolean) => void;
 
 /** Makes vCPUs that share one RAM. */
 export interface Engine {

@@ -96,6 +96,7 @@ export class Call {
     const registers = new Map(arch.description.general.map((name, i) => [name, words[i]]));
     const count = vcpu.faults.length - firstFault;
     const instructions = this.retired;
+    vcpu.cpu.drainAccesses();
     const cost =
       kernel.costing?.report(vcpu.cpu.takeEdges(), vcpu.costs!, kernel.cpus.length) ?? null;
     return {
@@ -219,6 +220,7 @@ export class Call {
     this.firstRetired = this.vcpu.cpu.retired;
     // What went before, the call's own set-up, is not its cost.
     this.vcpu.cpu.takeEdges();
+    this.vcpu.cpu.drainAccesses();
     this.vcpu.costs?.take();
     const { arch } = kernel;
     const { cpu, regs } = this.vcpu;

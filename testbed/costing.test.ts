@@ -2,7 +2,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { adjusted } from '../emulator/cost/knobs.ts';
 import type { CallSeen } from './call.ts';
-import { Costing } from './costing.ts';
+import { Costing, type Grain } from './costing.ts';
 import { ARCHITECTURES, type RunHost, WorldRun } from './run.ts';
 import { type ArchName, parseScenario } from './scenario.ts';
 import { loadTestHost } from './test-run.ts';
@@ -15,27 +15,38 @@ beforeAll(async () => {
 const ARCHS: readonly ArchName[] = ['x86_64', 'arm64'];
 
 /** The default model, or one of other knobs. */
-function costingOf(arch: ArchName, changes: Parameters<typeof adjusted>[3] = {}): Costing {
+function costingOf(
+  arch: ArchName,
+  changes: Parameters<typeof adjusted>[3] = {},
+  grain: Grain = 'fast',
+): Costing {
   const [preset] = ARCHITECTURES[arch].costs.presets;
   return new Costing(
     ARCHITECTURES[arch],
     host.disassembler,
-    'fast',
+    grain,
     adjusted(preset, 'test', '', changes),
   );
 }
 
 interface Told {
   readonly traced?: boolean;
+  readonly exact?: boolean;
   readonly changes?: Parameters<typeof adjusted>[3];
 }
 
 /** A scenario's only call, done. */
-function call(document: object, arch: ArchName, { traced = false, changes }: Told = {}): CallSeen {
+function call(
+  document: object,
+  arch: ArchName,
+  { traced = false, exact = false, changes }: Told = {},
+): CallSeen {
   const scenario = parseScenario(JSON.stringify({ arch: ARCHS, ...document }), 'test', () => {
     throw new RangeError('no files');
   });
-  const run = new WorldRun(host, scenario.worlds[arch]!, { costing: costingOf(arch, changes) });
+  const run = new WorldRun(host, scenario.worlds[arch]!, {
+    costing: costingOf(arch, changes, exact ? 'exact' : 'fast'),
+  });
   try {
     run.kernel.cpus[0].traceInstructions = traced;
     return run.runStep(run.steps[0]).seen as CallSeen;
@@ -139,6 +150,41 @@ describe('a run', () => {
     expect([x86.invalidatePage[0], x86.rootWrite[0]]).toEqual([1, 1]);
     const arm = events(call({ code, args: [{ arena: 0 }] }, 'arm64'));
     expect([arm.invalidatePage[0], arm.barrier[0]]).toEqual([1, 1]);
+  });
+});
+
+describe('the grain exact', () => {
+  /** (base, pages, rounds): a load from each page, again and again. */
+  const CHASE = {
+    x86_64:
+      '1: mov rcx, rsi\nmov r8, rdi\n2: mov rax, [r8]\nadd r8, 4096 + 64\ndec rcx\njnz 2b\ndec rdx\njnz 1b\nret',
+    arm64:
+      '1: mov x3, x1\nmov x4, x0\n2: ldr x5, [x4]\nadd x4, x4, #4096\nadd x4, x4, #64\nsubs x3, x3, #1\nb.ne 2b\nsubs x2, x2, #1\nb.ne 1b\nret',
+  };
+  const exact = (document: object, arch: ArchName) => events(call(document, arch, { exact: true }));
+
+  it.each(ARCHS)('sees what the first-level TLB no longer holds, on %s', (arch) => {
+    const { dtlbEntries } = costingOf(arch).values;
+    const misses = (pages: number) => {
+      const document = { code: CHASE, args: [{ buffer_size: pages * 4160 }, pages, 10] };
+      return exact(document, arch).stlbHit?.[0] ?? 0;
+    };
+    expect(misses(dtlbEntries - 4)).toBeLessThan(dtlbEntries);
+    expect(misses(dtlbEntries * 2)).toBeGreaterThan(9 * dtlbEntries);
+  });
+
+  it.each(ARCHS)('takes pages that share a frame for the pages they are, on %s', (arch) => {
+    // Every page is the scratch page: one frame, which the first-level cache holds.
+    const pages = costingOf(arch).values.dtlbEntries * 2;
+    const charged = exact({ code: CHASE, args: [{ arena: 0 }, pages, 10] }, arch);
+    expect(charged.stlbHit[0]).toBeGreaterThan(4 * pages);
+  });
+
+  it('costs the same each time and told instruction by instruction', () => {
+    const document = { code: CHASE, args: [{ buffer_size: 0x20000 }, 20, 3] };
+    const cycles = call(document, 'x86_64', { exact: true }).cycles;
+    expect(call(document, 'x86_64', { exact: true }).cycles).toBe(cycles);
+    expect(call(document, 'x86_64', { exact: true, traced: true }).cycles).toBe(cycles);
   });
 });
 

@@ -16,7 +16,7 @@ import { Ram } from '../emulator/ram.ts';
 import { type Restore, SAVE, type Saveable } from '../emulator/snapshot.ts';
 
 /** What the vCPUs of a machine count, see CpuOptions. */
-export type MachineOptions = Required<Pick<CpuOptions, 'counting' | 'metering'>>;
+export type MachineOptions = Required<Pick<CpuOptions, 'counting' | 'metering' | 'accesses'>>;
 
 /** Machines kept idle. A run of one scenario after another needs one of each kind. */
 const IDLE_KEPT = 4;
@@ -126,6 +126,7 @@ export class Machine implements Saveable {
 function resetSlot({ cpu, relay, first }: Slot): void {
   relay.target = null;
   cpu.interceptor = null;
+  cpu.accessSink = null;
   cpu.restore(first);
   cpu.flushTlb();
 }
@@ -201,6 +202,7 @@ export class Machines {
       m.ram.size === size &&
       m.options.counting === wanted.counting &&
       m.options.metering === wanted.metering &&
+      m.options.accesses === wanted.accesses &&
       m.description === description;
     const blank = this.idle.findIndex((idle) => idle.setUp === null && fits(idle));
     const at = blank >= 0 || this.idle.length < IDLE_KEPT ? blank : this.idle.findLastIndex(fits);

@@ -109,8 +109,9 @@ export class WorldRun {
     const { description } = ARCHITECTURES[world.arch];
     const metering = costing !== null;
     const counting = world.limits.instructions !== null || metering;
-    this.machine =
-      kept?.machine ?? host.machines.take(description, ramSizeFor(world), { counting, metering });
+    const accesses = costing?.grain === 'exact';
+    const counts = { counting, metering, accesses };
+    this.machine = kept?.machine ?? host.machines.take(description, ramSizeFor(world), counts);
     try {
       this.kernel = kept?.kernel ?? this.createKernel(events ?? new EventSink(), costing);
       this.images = kept?.images ?? new Images(this.kernel);

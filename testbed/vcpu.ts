@@ -4,13 +4,14 @@ import type { FaultContext, FaultOutcome, FaultPath, PtRegs, Task } from '../arc
 import type { Processor, TakenFault } from '../arch/processor.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
-import type { AccessKind, Cpu, Stop } from '../emulator/engine.ts';
+import type { AccessKind, Cpu, Stop, Translator } from '../emulator/engine.ts';
 import type { AccessName } from '../emulator/events.ts';
 import { finish } from '../mm/context.ts';
 import { Mmu } from '../mm/mmu.ts';
 import type { Paging } from '../mm/paging.ts';
 import type { Costing } from './costing.ts';
 import { EventCosts } from './event-costs.ts';
+import { ExactCosts } from './exact-costs.ts';
 import { FaultLog } from './fault-log.ts';
 import type { Kernel } from './kernel.ts';
 import type { Machine } from './machines.ts';
@@ -88,14 +89,27 @@ export class Vcpu {
     });
     const all = () => kernel.cpus.map((cpu) => cpu.mmu);
     this.processor = arch.createProcessor({ ram, mmu: this.mmu, all });
-    this.cpu = machine.takeCpu(this.processor.translator);
+    const { costing } = kernel;
+    this.costs = costing === null ? null : this.observe(costing);
+    this.cpu = machine.takeCpu(this.translator());
     this.processor.attach(this.cpu);
+    if (this.costs instanceof ExactCosts) this.cpu.accessSink = this.costs.access;
     this.faultContext = kernel.createFaultContext(this.paging, task);
-    this.costs = kernel.costing === null ? null : this.observe(kernel.costing);
+  }
+
+  private translator(): Translator {
+    const { translator } = this.processor;
+    return this.costs instanceof ExactCosts
+      ? this.costs.watch(translator, () => this.cpu)
+      : translator;
   }
 
   private observe(costing: Costing): EventCosts {
-    const costs = new EventCosts(costing.values, this.kernel.context.work);
+    const { work } = this.kernel.context;
+    const costs =
+      costing.grain === 'exact'
+        ? new ExactCosts(costing.values, work, this.paging)
+        : new EventCosts(costing.values, work);
     this.mmu.observer = {
       walked: (hi, lo) => costs.walk(hi, lo, this.paging.record),
       invalidated: () => costs.invalidated(),

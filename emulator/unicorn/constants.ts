@@ -9,6 +9,7 @@ export const UC_MODE_64 = 8;
 export const UC_HOOK_INTR = 1 << 0;
 export const UC_HOOK_INSN = 1 << 1;
 export const UC_HOOK_BLOCK = 1 << 3;
+export const UC_HOOK_MEM_READ = 1 << 10;
 export const UC_HOOK_MEM_WRITE = 1 << 11;
 export const UC_HOOK_EDGE_GENERATED = 1 << 15;
 export const UC_HOOK_TLB_FILL = 1 << 17;

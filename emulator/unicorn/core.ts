@@ -74,12 +74,14 @@ export class Core implements FillsOwner {
   /** Number of the exception; -1 if there was none. */
   exception = NOTHING;
 
+  /** @param hooksStay hooks of stores are not to be switched off */
   constructor(
     binding: Binding,
     means: Means,
     description: CpuDescription,
     ram: Ram,
     translator: Translator,
+    hooksStay = false,
   ) {
     this.binding = binding;
     this.description = description;
@@ -94,7 +96,7 @@ export class Core implements FillsOwner {
     binding.mapRam(this.handle, ram.base, ram.bytes);
     this.fills = new Fills(this, ram, translator, this.code, means.native);
     this.hook();
-    const store = means.internals ? new StoreHooks(this.handle) : null;
+    const store = means.internals && !hooksStay ? new StoreHooks(this.handle) : null;
     this.journal = new Journal(this.memory, binding, this.handle, ram, means.native, store);
     this.registers = new RegisterFile(
       binding,

@@ -1,6 +1,7 @@
 // One vCPU, as the rest of the project sees it: registers, runs, caches, saved state.
 import type { VirtAddr } from '../address.ts';
 import type {
+  AccessSink,
   BlockEdge,
   Cpu,
   CpuDescription,
@@ -12,6 +13,7 @@ import type {
 } from '../engine.ts';
 import type { Ram } from '../ram.ts';
 import { type Restore, SAVE } from '../snapshot.ts';
+import { Accesses } from './accesses.ts';
 import { type Binding, viewNative } from './binding.ts';
 import { Core, type Means } from './core.ts';
 import { Counter } from './counter.ts';
@@ -34,6 +36,7 @@ export class UnicornCpu implements Cpu {
   private readonly core: Core;
   private readonly counter: Counter | null;
   private readonly watcher: Watcher | null;
+  private readonly accesses: Accesses | null;
   private readonly runner: Runner;
   private readonly ipIndex: number;
   private readonly before: BigUint64Array;
@@ -50,13 +53,15 @@ export class UnicornCpu implements Cpu {
   ) {
     this.id = id;
     this.description = description;
-    const core = new Core(binding, means, description, ram, translator);
+    const core = new Core(binding, means, description, ram, translator, options.accesses === true);
     this.core = core;
     this.ipIndex = description.general.indexOf(description.instructionPointer);
     this.before = new BigUint64Array(description.general.length);
     const counting = options.counting !== false;
     this.counter = counting ? makeCounter(core, means, options.metering === true) : null;
     this.watcher = counting ? null : new Watcher(binding, core.handle, core.code, core.journal);
+    this.accesses =
+      options.accesses === true ? new Accesses(binding, core.handle, means.native) : null;
     this.judgedBy = core.code.exits;
     this.runner = new Runner(core, this.counter, this.watcher);
     if (!counting) core.warmUp();
@@ -201,6 +206,18 @@ export class UnicornCpu implements Cpu {
     return this.core.code.bytes(va, 16);
   }
 
+  get accessSink(): AccessSink | null {
+    return this.accesses?.sink ?? null;
+  }
+
+  set accessSink(sink: AccessSink | null) {
+    if (this.accesses !== null) this.accesses.sink = sink;
+  }
+
+  drainAccesses(): void {
+    this.accesses?.drain();
+  }
+
   takeEdges(): readonly BlockEdge[] {
     return this.counter?.meter?.take() ?? [];
   }
@@ -238,6 +255,7 @@ export class UnicornCpu implements Cpu {
     this.core.close();
     this.counter?.close();
     this.watcher?.close();
+    this.accesses?.close();
   }
 
   /** The library's engine is freed after {@link close}: any use of it would take the process down. */
