@@ -32,7 +32,10 @@ export function storySource(run: WorldRun): StorySource {
   const { kernel } = run;
   return {
     instruction: (ip: VirtAddr) => kernel.instructionAt(ip)?.text ?? null,
-    formatSymbol: (ip) => kernel.symbols.format(ip),
+    formatSymbol: (ip) => {
+      const source = kernel.sourceAt(ip);
+      return kernel.symbols.format(ip) + (source === null ? '' : ` (${source})`);
+    },
     place: (va) => placeText(run, va),
     describeCode: (code) => kernel.arch.describeCode(code),
     faultAddressRegister: kernel.arch.faultAddressRegister,

@@ -17,6 +17,7 @@ import { type BpfContext, createBpf } from '../bpf/context.ts';
 import { UserMm } from '../bpf/user-mm.ts';
 import { FRAME_SIZE, type VirtAddr, virtAddr } from '../emulator/address.ts';
 import type { Disassembler, Insn } from '../emulator/disassembler.ts';
+import { rowAt } from '../emulator/elf/line-table.ts';
 import type { Linked } from '../emulator/elf/link.ts';
 import type { EventSink } from '../emulator/events.ts';
 import type { Ram } from '../emulator/ram.ts';
@@ -282,6 +283,15 @@ export class Kernel {
       if (entry !== null) return entry;
     }
     return this.bpf.ksyms.searchExtables(ip);
+  }
+
+  /** Source line that compiled code at `ip` comes from, as `file.c:12`; null where no debugging data says so. */
+  sourceAt(ip: VirtAddr): string | null {
+    for (const { lines } of this.residentObjects.values()) {
+      const row = rowAt(lines, ip);
+      if (row !== null && this.symbols.find(ip) !== null) return `${row.file}:${row.line}`;
+    }
+    return null;
   }
 
   /** The instruction at `ip`; null where nothing can be read. */

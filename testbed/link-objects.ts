@@ -241,6 +241,7 @@ function addSymbols(kernel: Kernel, linked: Linked, undo: (() => void)[]): void 
     let next = i + 1;
     while (next < inText.length && inText[next].address <= address) next++;
     const to = inText[next]?.address ?? end;
-    add(name, address, size || Number(to - address));
+    // What an object says of sizes is not to be relied on: no function reaches past the text.
+    add(name, address, Math.min(size || Number(to - address), Number(end - address)));
   });
 }

@@ -1,4 +1,5 @@
 // What linking takes and gives.
+import type { LineRow } from './line-table.ts';
 import type { ElfFile } from './read.ts';
 
 /** Objects that cannot be put together. */
@@ -102,6 +103,8 @@ export interface Linked {
   readonly broken: readonly BrokenPlace[];
   /** By address of the place. */
   readonly references: readonly Reference[];
+  /** Source lines of the code, by address; empty without debugging data. */
+  readonly lines: readonly LineRow[];
   /** First address behind everything, the missing symbols' included: a multiple of the page size. */
   readonly end: bigint;
 }

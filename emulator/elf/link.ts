@@ -2,6 +2,7 @@
 // them, symbols given addresses, relocations applied, a GOT where the compiler wanted one. Left out: dynamic linking,
 // TLS, versions, linker scripts; unwinding and debugging data is not loaded.
 
+import { linesOf } from './link-debug.ts';
 import { Layout } from './link-layout.ts';
 import { type Defined, Symbols } from './link-symbols.ts';
 import {
@@ -38,6 +39,7 @@ export function link(inputs: readonly LinkInput[], options: LinkOptions): Linked
 }
 
 class Link {
+  private readonly inputs: readonly LinkInput[];
   private readonly options: LinkOptions;
   private readonly layout: Layout;
   private readonly symbols: Symbols;
@@ -52,6 +54,7 @@ class Link {
       if (elf.type === ET_REL) continue;
       throw new LinkError(`${name}: is no relocatable object`, 'compile it with -c');
     }
+    this.inputs = inputs;
     this.options = options;
     this.layout = new Layout(inputs, options, wantsGot);
     this.symbols = new Symbols(inputs, this.layout);
@@ -78,6 +81,7 @@ class Link {
       missing: [...this.missing.values()],
       broken: this.broken,
       references: this.references,
+      lines: linesOf(this.inputs, this.layout),
       end: ((end + BigInt(pageSize) - 1n) / BigInt(pageSize)) * BigInt(pageSize),
     };
   }

@@ -1,0 +1,53 @@
+// The debugging sections of linked objects: not loaded, but relocated, so that they name the addresses of the code.
+
+import { type LineRow, readLines } from './line-table.ts';
+import type { Layout } from './link-layout.ts';
+import type { LinkInput } from './link-types.ts';
+import { ElfError } from './read.ts';
+import { relocationsOf } from './relocation-tables.ts';
+
+const SHF_COMPRESSED = 0x800n;
+
+/** Source lines of every object, by address; none of an object whose tables cannot be read. */
+export function linesOf(inputs: readonly LinkInput[], layout: Layout): LineRow[] {
+  return inputs
+    .flatMap((input) => {
+      try {
+        return linesOfOne(input, layout);
+      } catch (error) {
+        // Debugging data never keeps code from running.
+        if (error instanceof ElfError) return [];
+        throw error;
+      }
+    })
+    .sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
+}
+
+function linesOfOne(input: LinkInput, layout: Layout): LineRow[] {
+  const bytes = (name: string) => relocated(input, name, layout);
+  const line = bytes('.debug_line');
+  if (line.length === 0) return [];
+  const rows = readLines({ line, lineStr: bytes('.debug_line_str'), str: bytes('.debug_str') });
+  // Functions of dropped sections lie at 0.
+  return rows.filter(({ address }) => address >= layout.segments[0].address);
+}
+
+/** A copy of a section with absolute relocations applied: to what is loaded, or into another debugging section. */
+function relocated(input: LinkInput, name: string, layout: Layout): Uint8Array {
+  const section = input.elf.sections.find((one) => one.name === name);
+  if (section === undefined || (section.flags & SHF_COMPRESSED) !== 0n) return new Uint8Array(0);
+  const bytes = Uint8Array.from(section.data);
+  const view = new DataView(bytes.buffer);
+  const { known } = relocationsOf(input.elf);
+  for (const { type, offset, symbol, addend } of section.relocations) {
+    const relocation = known.get(type);
+    const { section: index, value } = input.elf.symbols[symbol];
+    const home = layout.home(input, index);
+    if (relocation === undefined || offset + BigInt(relocation.size) > BigInt(bytes.length))
+      continue;
+    const place = { view, offset: Number(offset), address: 0n };
+    const target = (home?.address ?? 0n) + value + (addend ?? relocation.implicit(place));
+    relocation.apply(place, target);
+  }
+  return bytes;
+}
