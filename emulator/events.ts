@@ -159,12 +159,12 @@ export class EventSink {
 
   /** Does something that no reader hears of: what they have heard before is done again. */
   silently<T>(action: () => T): T {
-    const { on } = this;
     this.on = false;
+    this.walks = false;
     try {
       return action();
     } finally {
-      this.on = on;
+      this.count();
     }
   }
 

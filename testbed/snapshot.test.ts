@@ -24,7 +24,7 @@ function load(file: string): Scenario {
 }
 
 const scenarios = readdirSync(FIXTURES, { recursive: true, encoding: 'utf8' })
-  .filter((file) => file.endsWith('.yaml') && !/^(bad|golden)\//.test(file))
+  .filter((file) => file.endsWith('.yaml') && !/^(bad|golden|mutants|litmus|races)\//.test(file))
   .sort()
   .flatMap((file) => {
     const scenario = load(file);
