@@ -206,7 +206,16 @@ export class CodeMap {
     return this.instructions.repeats(this.bytes(unsigned(va), MAX_INSTRUCTION));
   }
 
-  translated(va: number | bigint): void {
+  /** Told of each frame that a block was translated from, before it runs. */
+  onTranslated: (pa: number) => void = () => {};
+
+  /** @param size bytes of the block */
+  translated(va: number | bigint, size: number): void {
+    const at = unsigned(va);
+    const first = this.frameOf(pageOf(at));
+    const last = this.frameOf(pageOf(at + BigInt(Math.max(size, 1) - 1)));
+    if (first >= 0) this.onTranslated(first);
+    if (last >= 0 && last !== first) this.onTranslated(last);
     // Translated twice: the guest may have rewritten it.
     if (this.translatedAt.has(va)) this.forgetForms();
     else this.translatedAt.add(va);

@@ -95,6 +95,10 @@ export class Core implements FillsOwner {
     binding.control(this.handle, uc.UC_CTL_UC_USE_EXITS, 'int', 1);
     binding.mapRam(this.handle, ram.base, ram.bytes);
     this.fills = new Fills(this, ram, translator, this.code, means.native);
+    // The library looks for code under a store when it is given the page, and then no more.
+    this.code.onTranslated = (pa) => {
+      if (this.fills.takeStoring(pa)) binding.control(this.handle, uc.UC_CTL_TLB_FLUSH);
+    };
     this.hook();
     const store = means.internals && !hooksStay ? new StoreHooks(this.handle) : null;
     this.journal = new Journal(this.memory, binding, this.handle, ram, means.native, store);

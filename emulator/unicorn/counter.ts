@@ -237,7 +237,7 @@ export class Counter {
   /** A block was translated; one of the same address and size may have held other instructions. */
   private learn(current: Pointer): void {
     const { pc, size } = readBlock(current);
-    this.code.translated(pc);
+    this.code.translated(pc, size);
     this.meter?.translated(pc, size);
     this.blocks.delete(pc);
     this.words32[this.entry(pc, size) + 2] = 0;

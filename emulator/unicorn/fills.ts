@@ -61,6 +61,8 @@ export class Fills {
   private answering = false;
   /** 1 for each frame that the core was ever allowed to write. */
   private readonly writable: Uint8Array;
+  /** Frames to which the library may store without asking. */
+  private readonly storing: Uint8Array;
   private reconsidered = false;
   private pa = 0;
   private perms = 0;
@@ -89,6 +91,7 @@ export class Fills {
     this.translator = translator;
     this.code = code;
     this.writable = new Uint8Array(ram.size / FRAME);
+    this.storing = new Uint8Array(ram.size / FRAME);
     this.data = owner.memory.take(4 * (FLUSH_PAGES + 2 * MAX_FLUSHES));
     this.callback = native
       ? makeCallback('fillHalves', this.fillHalves)
@@ -157,6 +160,14 @@ export class Fills {
       if (this.writable[frame - this.ram.base / FRAME] !== 0) return true;
     }
     return false;
+  }
+
+  /** True if the library may store to the frame at `pa` without asking. It no longer counts then: drop its translations. */
+  takeStoring(pa: number): boolean {
+    const frame = (pa - this.ram.base) / FRAME;
+    const storing = this.storing[frame] !== 0;
+    this.storing[frame] = 0;
+    return storing;
   }
 
   /** Has the fill under way refused, so that its instruction does nothing and can be begun again. */
@@ -234,7 +245,10 @@ export class Fills {
     if (kind === FETCH) this.fetch(hi * 0x10_0000 + (lo >>> 12), pa);
     // The library would fetch from the page without asking.
     else if (!this.code.executedFrames.has(pa / FRAME)) this.perms &= ~PERM_X;
-    if (this.perms & PERM_W) this.writable[(pa - this.ram.base) / FRAME] = 1;
+    if (this.perms & PERM_W) {
+      this.writable[(pa - this.ram.base) / FRAME] = 1;
+      this.storing[(pa - this.ram.base) / FRAME] = 1;
+    }
     return true;
   }
 

@@ -3,10 +3,10 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { arm64Description as arm64 } from '../../arch/arm64/registers.ts';
 import { x86Description as x86 } from '../../arch/x86/registers.ts';
 import { virtAddr } from '../address.ts';
-import { FETCH } from '../engine.ts';
+import { type CpuDescription, FETCH, PERM_R, PERM_W, PERM_X } from '../engine.ts';
 import { createEngine } from './engine.ts';
 import { ensureLibrary } from './library.ts';
-import { CODE, DATA, TestMachine } from './test-machine.ts';
+import { CODE, CODE_PA, DATA, TestMachine } from './test-machine.ts';
 
 const library = ensureLibrary();
 const VARIANTS = [
@@ -58,5 +58,57 @@ describe.each(VARIANTS)('$variant', ({ engine, counting }) => {
       // The store was begun again, and has not retired.
       if (counting) expect(m.cpu.retired).toBe(7);
     });
+  });
+});
+
+const movz = (n: number): number => (0x5280_0000 | (n << 5)) >>> 0;
+
+/** Overwrites the number that a function loads, five times, calls it and makes a word of what it returns. */
+const REWRITES: readonly {
+  readonly description: CpuDescription;
+  readonly code: string | readonly number[];
+  readonly function: string | readonly number[];
+  readonly registers: Readonly<Record<string, bigint>>;
+  readonly result: string;
+}[] = [
+  {
+    description: x86,
+    // 1: mov [rdi],esi; call rdx; shl rbx,4; or rbx,rax; inc esi; dec ecx; jnz 1b; hlt
+    code: '8937 ffd2 48c1e304 4809c3 ffc6 ffc9 75ef f4',
+    // mov eax,9; ret
+    function: 'b809000000 c3',
+    registers: {
+      rdi: DATA + 1n,
+      rsi: 1n,
+      rdx: CODE + 0x1000n,
+      rcx: 5n,
+      rbx: 0n,
+      rsp: DATA + 0x1800n,
+    },
+    result: 'rbx',
+  },
+  {
+    description: arm64,
+    // 1: str w2,[x1]; blr x3; orr x5,x0,x5,lsl #4; add x2,x2,#32; subs x4,x4,#1; b.ne 1b; wfi
+    code: [...[0xb9000022, 0xd63f0060, 0xaa051005, 0x91008042, 0xf1000484, 0x54ffff61, 0xd503207f]],
+    // mov w0,#9; ret
+    function: [movz(9), 0xd65f03c0],
+    registers: { x1: DATA, x2: BigInt(movz(1)), x3: CODE + 0x1000n, x4: 5n, x5: 0n },
+    result: 'x5',
+  },
+];
+
+describe.each(VARIANTS)('$variant', ({ engine, counting }) => {
+  it.each(REWRITES)('runs what a $description.name vCPU has stored, each time', (one) => {
+    const m = new TestMachine(one.description, one.code, { engine, counting });
+    open.push(m);
+    m.load(CODE_PA + 0x1000, one.function);
+    m.pages.map(CODE + 0x1000n, CODE_PA + 0x1000, PERM_R | PERM_X);
+    m.pages.map(DATA, CODE_PA + 0x1000, PERM_R | PERM_W);
+    m.mapData(1);
+    m.set(one.registers);
+    const limit = counting ? 200 : Number.POSITIVE_INFINITY;
+    expect(m.cpu.run(limit).reason).toBe('halt');
+    expect(m.get(one.result).toString(16)).toBe('12345');
   });
 });

@@ -14,7 +14,7 @@ export class Watcher {
   constructor(binding: Binding, uc: Pointer, code: CodeMap, journal: Journal) {
     this.callback = makeCallback('edge', (_uc, current) => {
       const { pc, size } = readBlock(current);
-      code.translated(pc);
+      code.translated(pc, size);
       if (this.paused) return;
       const lengths = code.lengths(pc, size);
       // It stays on: no block is looked at twice.
