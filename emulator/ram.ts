@@ -19,6 +19,10 @@ export class Ram {
   private readonly dirty: Uint8Array;
   private readonly dirtyFrames: number[] = [];
   private readonly versions: VersionedMemory;
+  /** 1 for each frame of {@link watch}. */
+  private readonly watched: Uint8Array;
+  /** Told of a write by a method here to a watched frame, before it, with the frame's number counted from {@link base}. */
+  onWatched: ((frame: number) => void) | null = null;
 
   /** @param base multiple of 4096. @param size bytes, a multiple of 4096 */
   constructor(base: number, size: number) {
@@ -34,6 +38,7 @@ export class Ram {
     this.view = new DataView(store);
     this.dirty = new Uint8Array(size / FRAME_SIZE);
     this.versions = new VersionedMemory(this.bytes);
+    this.watched = new Uint8Array(size / FRAME_SIZE);
   }
 
   /**
@@ -41,7 +46,12 @@ export class Ram {
    * a translation lets it write.
    */
   markDirty(pa: number): void {
-    this.mark((pa - this.base) / FRAME_SIZE);
+    this.touch(Math.floor((pa - this.base) / FRAME_SIZE));
+  }
+
+  /** Has {@link onWatched} told of writes to the frame at `pa` (in RAM) until the next {@link reset}. */
+  watch(pa: number): void {
+    this.watched[Math.floor((pa - this.base) / FRAME_SIZE)] = 1;
   }
 
   /**
@@ -75,6 +85,7 @@ export class Ram {
   /** Makes all of it zero again. Costs what was written. */
   reset(): void {
     this.versions.forget();
+    this.watched.fill(0);
     for (const frame of this.dirtyFrames) {
       this.bytes.fill(0, frame * FRAME_SIZE, (frame + 1) * FRAME_SIZE);
       this.dirty[frame] = 0;
@@ -85,6 +96,11 @@ export class Ram {
   /** Before the frame is written. */
   private mark(frame: number): void {
     const whole = Math.floor(frame);
+    if (this.watched[whole] !== 0) this.onWatched?.(whole);
+    this.touch(whole);
+  }
+
+  private touch(whole: number): void {
     if (this.versions.touched[whole] !== 0) return;
     const clean = this.dirty[whole] === 0;
     this.versions.touch(whole, clean);

@@ -8,12 +8,14 @@ import {
   type Cpu,
   type CpuOptions,
   type Engine,
+  FETCH,
   PERM_W,
   type Translator,
   WRITE,
 } from '../emulator/engine.ts';
 import { Ram } from '../emulator/ram.ts';
 import { type Restore, SAVE, type Saveable } from '../emulator/snapshot.ts';
+import { SharedCode } from './shared-code.ts';
 
 /** What the vCPUs of a machine count, see CpuOptions. */
 export type MachineOptions = Required<Pick<CpuOptions, 'counting' | 'metering' | 'accesses'>>;
@@ -27,9 +29,13 @@ class Relay implements Translator {
   pa = 0;
   perms = 0;
   private readonly ram: Ram;
+  private readonly code: SharedCode;
+  private readonly cpu: number;
 
-  constructor(ram: Ram) {
+  constructor(ram: Ram, code: SharedCode, cpu: number) {
     this.ram = ram;
+    this.code = code;
+    this.cpu = cpu;
   }
 
   translate(hi: number, lo: number, kind: AccessKind): boolean {
@@ -37,8 +43,13 @@ class Relay implements Translator {
     if (target === null || !target.translate(hi, lo, kind)) return false;
     this.pa = target.pa;
     this.perms = target.perms;
-    if (target.perms & PERM_W && this.ram.contains(target.pa)) {
-      if (kind === WRITE || this.ram.isMarked(target.pa)) this.ram.markDirty(target.pa);
+    if (!this.ram.contains(target.pa)) return true;
+    if (kind === FETCH) this.code.fetched(this.cpu, target.pa);
+    if (target.perms & PERM_W) {
+      if (kind === WRITE || this.ram.isMarked(target.pa)) {
+        this.ram.markDirty(target.pa);
+        this.code.writable(this.cpu, target.pa);
+      }
       // The first write after a snapshot asks, so that the snapshot gets the frame before it.
       else this.perms &= ~PERM_W;
     }
@@ -62,6 +73,7 @@ export class Machine implements Saveable {
   readonly options: CpuOptions;
   private readonly engine: Engine;
   private readonly slots: Slot[] = [];
+  private readonly code: SharedCode;
   private used = 0;
 
   /** @param refusing the description as the engine is to have it */
@@ -76,6 +88,7 @@ export class Machine implements Saveable {
     this.description = description;
     this.refusing = refusing;
     this.ram = new Ram(0, size);
+    this.code = new SharedCode(this.ram, this.slots);
     this.options = options;
   }
 
@@ -114,8 +127,8 @@ export class Machine implements Saveable {
   }
 
   private makeSlot(): Slot {
-    const relay = new Relay(this.ram);
-    const { engine, refusing, ram, options, slots } = this;
+    const { engine, refusing, ram, options, slots, code } = this;
+    const relay = new Relay(ram, code, slots.length);
     const cpu = engine.createCpu(slots.length, refusing, ram, relay, options);
     const slot = { cpu, relay, first: cpu.save() };
     slots.push(slot);
