@@ -8,6 +8,7 @@ import type { Costing } from '../testbed/costing.ts';
 import { documentOf, type RunDocument } from '../testbed/document.ts';
 import { OutOfMemory } from '../testbed/kernel-memory.ts';
 import type { Mutant } from '../testbed/mutant.ts';
+import { isObjectPath } from '../testbed/object-file.ts';
 import { type Played, type PlayWatch, play, raceDocument } from '../testbed/race-run.ts';
 import { type RunHost, type StepRun, WorldRun } from '../testbed/run.ts';
 import type { ArchName, Scenario, Schedule, Step, World } from '../testbed/scenario.ts';
@@ -120,7 +121,9 @@ export function located<T>(scenario: Scenario, step: Step | null, action: () => 
     }
     if (error instanceof CallError || error instanceof OutOfMemory) {
       const line = ('line' in error ? error.line : null) ?? step?.line;
-      const place = line === undefined ? scenario.file : `${scenario.file}:${line}`;
+      // An object has no lines.
+      const hasLines = line !== undefined && !isObjectPath(scenario.file);
+      const place = hasLines ? `${scenario.file}:${line}` : scenario.file;
       // An object that is run by itself is named already.
       const named = error.message.startsWith(`${scenario.file}: `);
       throw new CliError(named ? error.message : `${place}: ${error.message}`, error.remedy);
