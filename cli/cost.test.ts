@@ -1,4 +1,7 @@
 // `--cost` and `--cost-preset`: what a user gets, and what is said of bad files.
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readPreset } from './cost.ts';
 import { faultline } from './test-cli.ts';
@@ -43,6 +46,37 @@ function errorOf(action: () => void): { message: string; remedy: string } {
   }
   throw new Error('nothing was thrown');
 }
+
+describe('--profile and --folded', () => {
+  it('divide the cycles whole, by place and by event', async () => {
+    const folded = join(mkdtempSync(join(tmpdir(), 'faultline-')), 'stacks.txt');
+    const { stdout } = await faultline([
+      ...['run', FAULT, '--arch', 'x86_64', '--profile', '--folded', folded],
+    ]);
+    const total = Number(/^(\d+) cycles \(fast golden-cove\)$/m.exec(stdout)?.[1]);
+    const sum = (title: string) => {
+      const table = new RegExp(`cycles by ${title}\\n((?: .*\\n)+)`).exec(stdout)?.[1] ?? '';
+      const rows = table.trimEnd().split('\n');
+      return rows.reduce((all, row) => all + Number(row.trim().split(/\s+/)[1]), 0);
+    };
+    expect(total).toBeGreaterThan(1930);
+    expect(Math.abs(sum('function') - total)).toBeLessThan(1);
+    expect(Math.abs(sum('block') + sum('event') - total)).toBeLessThan(1);
+    expect(Math.abs(sum('instruction') - sum('block'))).toBeLessThan(1);
+    expect(Math.abs(sum('source line') - sum('block'))).toBeLessThan(1);
+    const stacks = readFileSync(folded, 'utf8').trimEnd().split('\n');
+    const written = stacks.reduce((all, line) => all + Number(line.split(' ').at(-1)), 0);
+    expect(Math.abs(written - total)).toBeLessThan(3);
+    expect(stacks).toContain('x86_64;[events];page fault;exceptionEntry 500');
+  });
+
+  it('need cycles, and a file that can be written', async () => {
+    const bad = async (...more: string[]) => (await faultline(['run', FAULT, ...more])).stderr;
+    expect(await bad('--profile', '--cost', 'off')).toContain('--profile needs cycles');
+    expect(await bad('--profile', '--json')).toContain('--profile has no --json form');
+    expect(await bad('--folded', '/nonexistent/x')).toContain('cannot be written');
+  });
+});
 
 describe('a preset file', () => {
   it('changes knobs of the preset that it starts from', () => {

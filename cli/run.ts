@@ -9,6 +9,7 @@ import { Explainer } from './explain.ts';
 import { loadHost } from './host.ts';
 import { type Io, paint } from './io.ts';
 import { listCommand } from './list-object.ts';
+import { checkProfile, tellProfiles } from './profile.ts';
 import { type ProgramOptions, replayOptions, scenarioFrom } from './program.ts';
 import { isRace, raceOptions, scheduleOf, tellRace } from './run-race.ts';
 import { loadMutant, pickArchs } from './scenario-file.ts';
@@ -23,6 +24,10 @@ export interface RunOptions extends ProgramOptions, CostOptions {
   readonly explain?: boolean;
   /** Run nothing: say what the object offers and needs. */
   readonly list?: boolean;
+  /** Say what the cycles were spent on. */
+  readonly profile?: boolean;
+  /** File for folded stacks. */
+  readonly folded?: string;
   /** Report accesses that break the kfuncs' contract. */
   readonly checkContract?: boolean;
 }
@@ -37,6 +42,7 @@ export async function runCommand(file: string, options: RunOptions, io: Io): Pro
     listCommand(file, options, io);
     return EXIT.ok;
   }
+  checkProfile(options);
   const traces = parseTraces(options.trace);
   const scenario = scenarioFrom(file, options, io);
   const schedule = scheduleOf(scenario, options.schedule);
@@ -71,6 +77,7 @@ export async function runCommand(file: string, options: RunOptions, io: Io): Pro
     );
   });
   if (options.json) io.out(`${JSON.stringify(documentOf(done), null, 2)}\n`);
+  if (options.profile || options.folded !== undefined) tellProfiles(io, host, done, options);
   return done.every(({ pass }) => pass) ? EXIT.ok : EXIT.differs;
 }
 

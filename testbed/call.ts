@@ -31,6 +31,10 @@ export interface CallSeen extends CallObserved {
   readonly registers: ReadonlyMap<string, bigint>;
   /** What it cost; null if nobody asked. */
   readonly cost: CostReport | null;
+  /** Symbol of a place in code that ran, with offset and size; the same without; its source line, if it has one. */
+  symbolAt(ip: bigint): string;
+  functionAt(ip: bigint): string;
+  lineAt(ip: bigint): string | null;
 }
 
 export interface CallParts {
@@ -82,8 +86,9 @@ export class Call {
 
   /** What a call that ended did. Takes the call's own symbols and tables away. */
   finish(end: CallEnd, streams: Pick<CallObserved, 'stderr' | 'stderrBytes'>): CallSeen {
+    const seen = this.seen(end, streams);
     for (const undo of this.undo) undo();
-    return this.seen(end, streams);
+    return seen;
   }
 
   /** What a call that ended did. */
@@ -110,6 +115,7 @@ export class Call {
       instructions,
       cycles: cost?.cycles ?? null,
       cost,
+      ...this.namesOf(cost),
       readRegister: (name) => registers.get(name) ?? vcpu.cpu.readRegister(name),
       readArena: (arena, offset, length) => {
         const base = kernel.arenas.get(arena)?.kernVmStart ?? 0n;
@@ -120,6 +126,31 @@ export class Call {
         return at === null ? null : kernel.memory.read(at, length);
       },
       ...streams,
+    };
+  }
+
+  /** Names of places as they are while the call's own symbols are there. */
+  private namesOf(cost: CostReport | null): Pick<CallSeen, 'symbolAt' | 'functionAt' | 'lineAt'> {
+    const { symbols } = this.parts.kernel;
+    const starts = new Map<bigint, string>();
+    for (const { edge } of cost?.blocks.edges ?? []) {
+      const { address } = edge.block;
+      const symbol = symbols.find(virtAddr(address));
+      if (symbol !== null) starts.set(symbol.start, symbol.name);
+    }
+    const nearest = (ip: bigint) =>
+      [...starts].filter(([start]) => start <= ip).sort(([a], [b]) => (a > b ? -1 : 1))[0];
+    const lines = new Map(this.code.lines.map((line) => [line.address, line]));
+    return {
+      symbolAt: (ip) => {
+        const [start, name] = nearest(ip) ?? [0n, ''];
+        return `${name}+${hex(ip - start)}`;
+      },
+      functionAt: (ip) => nearest(ip)?.[1] ?? hex(ip),
+      lineAt: (ip) => {
+        const line = lines.get(ip);
+        return line === undefined ? null : `${line.line}: ${line.text.trim()}`;
+      },
     };
   }
 
