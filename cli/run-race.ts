@@ -20,7 +20,8 @@ export function scheduleOf(scenario: Scenario, text: string | undefined): Schedu
     throw new CliError('--schedule needs a scenario with several CPUs', 'leave it out');
   }
   const [world] = Object.values(scenario.worlds);
-  return parseSchedule(text, world.cpus.length, (message, remedy) => {
+  const actors = world.cpus.length * (world.memory === 'tso' ? 2 : 1);
+  return parseSchedule(text, actors, (message, remedy) => {
     throw new CliError(`--schedule: ${message}`, remedy);
   });
 }
@@ -51,11 +52,11 @@ export function tellRace(
       let told: StepRun[] = [];
       return {
         before: (cpu) => {
-          told = [...going.done[cpu]];
+          told = [...(going.done[cpu] ?? [])];
           columns.before(cpu);
         },
         after: (cpu) => {
-          const ended = going.done[cpu].slice(told.length);
+          const ended = (going.done[cpu] ?? []).slice(told.length);
           columns.after(
             cpu,
             ended.flatMap((step) => stepLines(going.run, step)),

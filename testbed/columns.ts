@@ -37,13 +37,16 @@ export class Columns {
   before(cpu: number): void {
     this.effects = [];
     this.steps++;
-    this.tell(cpu, String(this.steps), this.stepText(cpu));
+    const { cpuCount } = this.race;
+    const text = cpu < cpuCount ? this.stepText(cpu) : 'a store leaves the buffer';
+    this.tell(cpu % cpuCount, String(this.steps), text);
   }
 
   /** It has moved. @param results what its scenario steps came to that ended with it */
   after(cpu: number, results: readonly string[]): void {
-    for (const effect of this.effects) this.tell(cpu, '', `  ${effect}`);
-    for (const result of results) this.tell(cpu, '', `= ${result}`);
+    const column = cpu % this.race.cpuCount;
+    for (const effect of this.effects) this.tell(column, '', `  ${effect}`);
+    for (const result of results) this.tell(column, '', `= ${result}`);
   }
 
   private stepText(cpu: number): string {

@@ -64,9 +64,12 @@ export function replay(
 /** How often a schedule takes the CPU from somebody who could have gone on. */
 export function preemptionsOf(watched: WatchedRace, cpus: readonly number[]): number {
   watched.restart();
+  const isCpu = (cpu: number) => cpu < watched.race.cpuCount;
   let count = 0;
-  for (const [i, cpu] of cpus.entries()) {
-    if (i > 0 && cpu !== cpus[i - 1] && watched.race.isReady(cpus[i - 1])) count++;
+  let last = -1;
+  for (const cpu of cpus) {
+    if (last >= 0 && isCpu(cpu) && cpu !== last && watched.race.isReady(last)) count++;
+    if (isCpu(cpu)) last = cpu;
     watched.step(cpu);
   }
   return count;

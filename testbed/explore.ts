@@ -202,6 +202,8 @@ export class Explorer {
         this.ended(violation);
         return;
       }
+      // A store buffer moves beside the CPUs.
+      if (chosen >= race.cpuCount) continue;
       if (last >= 0 && chosen !== last && ready.includes(last)) left--;
       last = chosen;
     }
@@ -232,9 +234,11 @@ export class Explorer {
     const others = ready.filter((cpu) => cpu !== chosen);
     const { shard } = this.options;
     const undeviated = shard !== undefined && this.nodes.slice(0, depth).every(isDefault);
+    const { cpuCount } = this.watched.race;
+    const buffers = others.filter((cpu) => cpu >= cpuCount);
     if (chosen === last) {
-      if (left <= 0 || others.length === 0) return [];
-      if (this.reduces && !undeviated && !this.concernsOthers(chosen)) return [];
+      if (left <= 0 || others.length === 0) return buffers;
+      if (this.reduces && !undeviated && !this.concernsOthers(chosen)) return buffers;
     }
     if (!undeviated) return others;
     return others.filter(() => this.branches++ % shard.count === shard.index);

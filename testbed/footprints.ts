@@ -86,10 +86,11 @@ export class Footprints implements AccessLog {
     }
   }
 
-  begin(cpu: number): void {
+  /** A CPU's step begins. @param kind tells steps apart that look at nothing */
+  begin(cpu: number, kind = 0x51ed): void {
     this.cpu = cpu;
     this.step.clear();
-    this.saw(0x51ed);
+    this.saw(kind);
   }
 
   /** The step is done: what it touched now has its new value. */

@@ -11,6 +11,7 @@ import type { StepRun, WorldRun } from './run.ts';
 import type { CallStep, Step } from './scenario.ts';
 import type { WorldState } from './snapshot.ts';
 import type { PlainStep } from './steps.ts';
+import { StoreBuffers } from './store-buffers.ts';
 
 /** What is said of the streams where no step expects anything of them. */
 const NOT_ASKED: Observed = { stderr: '', stderrBytes: 0 };
@@ -28,6 +29,8 @@ export class Race {
   readonly done: StepRun[][] = [];
   private readonly calls: (Call | null)[][];
   private readonly start: WorldState;
+  /** What plain stores wait in; null: they do not. */
+  readonly buffers: StoreBuffers | null;
   private movers: Mover[] = [];
   /** Index of the step that each CPU is at. */
   private readonly at: number[] = [];
@@ -36,6 +39,7 @@ export class Race {
   constructor(run: WorldRun) {
     this.run = run;
     const { kernel, world } = run;
+    this.buffers = world.memory === 'tso' ? new StoreBuffers(kernel.ram, world.cpus.length) : null;
     this.calls = world.cpus.map((steps, cpu) =>
       steps.map((step) => (step.kind === 'call' ? run.loadCall(step, cpu) : null)),
     );
@@ -51,6 +55,7 @@ export class Race {
   /** Back to the start. */
   restart(): void {
     this.run.restore(this.start);
+    this.buffers?.restart();
     this.begin();
   }
 
@@ -58,21 +63,30 @@ export class Race {
     return this.movers.length;
   }
 
+  /** CPUs, and with store buffers one more for each: number {@link cpuCount} + n is the buffer of CPU n. */
+  get actorCount(): number {
+    return this.movers.length * (this.buffers === null ? 1 : 2);
+  }
+
   /** What a CPU does next; null if it has ended. */
   pending(cpu: number): CpuStep | null {
     return this.movers[cpu].pending;
   }
 
-  /** False for a CPU that has ended or waits for another. */
+  /** False for a CPU that has ended or waits for another, and for a buffer that is empty. */
   isReady(cpu: number): boolean {
+    if (cpu >= this.cpuCount) return !this.buffers!.isEmpty(cpu - this.cpuCount);
     const { pending } = this.movers[cpu];
     return pending !== null && (pending.ready === undefined || pending.ready());
   }
 
-  /** CPUs that can move, in ascending order. Empty: all have ended, or those that have not wait for each other. */
+  /**
+   * CPUs that can move, in ascending order, then buffers that hold something. Empty: all have ended, or those that have
+   * not wait for each other.
+   */
   ready(): number[] {
     const ready: number[] = [];
-    for (let cpu = 0; cpu < this.movers.length; cpu++) if (this.isReady(cpu)) ready.push(cpu);
+    for (let cpu = 0; cpu < this.actorCount; cpu++) if (this.isReady(cpu)) ready.push(cpu);
     return ready;
   }
 

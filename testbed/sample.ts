@@ -29,7 +29,7 @@ export function sample(watched: WatchedRace, options: SampleOptions): Sampled {
   const random = randomNumbers(options.seed);
   const { race } = watched;
   const found = new Map<string, Counterexample>();
-  const cpuCount = race.cpuCount;
+  const cpuCount = race.actorCount;
   let longest = playOne(watched, found, (ready) => ready[0]);
   let steps = longest;
   // PCT needs the length beforehand: the first runs tell it.

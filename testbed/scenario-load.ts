@@ -35,10 +35,23 @@ export function loadWorld(raw: Raw, name: string, loader: Loader): World {
     injections: loadInjections(raw.inject, loader),
     form,
     cpus,
-    schedule: loadSchedule(raw.schedule, cpus.length, loader),
+    schedule: loadSchedule(
+      raw.schedule,
+      raw.memory === 'tso' ? cpus.length * 2 : cpus.length,
+      loader,
+    ),
+    memory: loadMemory(raw, loader),
     bound: { preemptions: raw.bound?.preemptions ?? null },
     without: raw.without ?? [],
   };
+}
+
+function loadMemory({ memory = 'sc' }: Raw, loader: Loader): World['memory'] {
+  if (memory === 'tso' && loader.arch !== 'x86_64') {
+    const message = `${loader.arch} has no x86-TSO`;
+    loader.complain(['memory'], message, 'leave it out, or set arch: x86_64');
+  }
+  return memory;
 }
 
 /** One call, steps and CPUs are three ways of saying what happens: a file uses one of them. */

@@ -48,6 +48,8 @@ export interface World {
   /** null: the runner's own deterministic schedule. */
   readonly schedule: Schedule | null;
   readonly bound: Bound;
+  /** sc: every step is seen at once. tso: plain stores of x86 wait in a buffer of their CPU. */
+  readonly memory: 'sc' | 'tso';
   /** Invariants that `explore` does not check. */
   readonly without: readonly Invariant[];
 }

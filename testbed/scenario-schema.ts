@@ -120,6 +120,10 @@ export const scenarioSchema = once(() =>
     steps: may('Several steps in order, instead of one call.', steps()),
     cpus: may('Lists of steps, one for each CPU.', z.array(steps())),
     schedule: may('Which CPU goes when: {seed: n}, or "cpu:steps" in turn.', schedule()),
+    memory: may(
+      'x86: sc (default), or tso, with which plain stores wait in a buffer of their CPU.',
+      z.enum(['sc', 'tso']),
+    ),
     bound: may(
       'How far `explore` looks.',
       mapping({ preemptions: may('Preemptions in a schedule at most.', count(0, 1000)) }),
