@@ -111,7 +111,7 @@ async function main(argv: readonly string[]): Promise<number> {
   );
   process.stdout.write(`${'race'.padEnd(44)} schedules   states  verdict\n`);
   for (const [name, scenario] of scenarios) {
-    for (const arch of ARCHS) {
+    for (const arch of ARCHS.filter((name) => scenario.archs.includes(name))) {
       for (const series of SERIES) {
         const key = `${name} ${arch} ${series}`;
         const { steps, ...verdict } = explore(host, scenario, arch, series);
