@@ -15,6 +15,8 @@ export interface Io {
   readonly colour: boolean;
   /** Standard error is a terminal: long work may show progress there. */
   readonly terminal: boolean;
+  /** Program and arguments that start this very command once more; null where there is no such process. */
+  readonly command: readonly string[] | null;
 }
 
 /** The process's own streams. */
@@ -32,6 +34,7 @@ export function processIo(): Io {
     lines: promptedLines,
     colour: (process.stdout.isTTY ?? false) && !process.env.NO_COLOR,
     terminal: process.stderr.isTTY ?? false,
+    command: [process.execPath, ...process.execArgv, ...process.argv.slice(1)],
   };
 }
 

@@ -13,6 +13,7 @@ import { checkProfile, tellProfiles } from './profile.ts';
 import { type ProgramOptions, replayOptions, scenarioFrom } from './program.ts';
 import { isRace, raceOptions, scheduleOf, tellRace } from './run-race.ts';
 import { loadMutant, pickArchs } from './scenario-file.ts';
+import { supervised } from './supervise.ts';
 import { stepLines, storySource } from './tell.ts';
 
 export interface RunOptions extends ProgramOptions, CostOptions {
@@ -44,6 +45,8 @@ export async function runCommand(file: string, options: RunOptions, io: Io): Pro
   }
   checkProfile(options);
   const traces = parseTraces(options.trace);
+  const ended = await supervised(file, options, io);
+  if (ended !== null) return ended;
   const scenario = scenarioFrom(file, options, io);
   const schedule = scheduleOf(scenario, options.schedule);
   const mutant = options.mutant === undefined ? undefined : loadMutant(options.mutant, io);

@@ -21,6 +21,7 @@ export interface CliWorld {
   readonly stdin?: string;
   readonly colour?: boolean;
   readonly terminal?: boolean;
+  readonly command?: readonly string[];
 }
 
 /** Runs `faultline` with `argv`; relative paths count from the checkout. */
@@ -46,6 +47,7 @@ export async function faultline(argv: readonly string[], world: CliWorld = {}): 
     },
     colour,
     terminal,
+    command: world.command ?? null,
   });
   return { exitCode, ...printed };
 }
