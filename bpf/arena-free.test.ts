@@ -1,8 +1,9 @@
 // Freeing, at once and by the worker: T36 of the kernel reference.
 import { describe, expect, it } from 'vitest';
+import type { Pfn } from '../emulator/address.ts';
 import { ERRNO, finish } from '../mm/context.ts';
 import { arenaFreePages, arenaFreeWorker } from './arena-free.ts';
-import { arenaMmap, arenaMunmap, userAccess } from './arena-mmap.ts';
+import { arenaMmap, arenaMunmap, arenaVmFault, userAccess } from './arena-mmap.ts';
 import { dataPages, freeSlots, PAGE0, setUp, U } from './test-arena.ts';
 import { BOTH, record } from './test-world.ts';
 import { UserMm, type Vma } from './user-mm.ts';
@@ -105,7 +106,12 @@ describe.each(BOTH)('arena_free_pages on $arch, $series', ({ arch, series }) => 
     expect(freeSlots(arena)).toEqual([[1, 999]]);
   });
 
-  it.each([1, 2])('takes %i pages out of the user mappings', (count) => {
+  it.each([
+    [1, true],
+    [2, true],
+    [1, false],
+    [2, false],
+  ])('takes %i pages out of the user mappings, sleepable: %s', (count, sleepable) => {
     const { world, arena, alloc, free } = setUp(arch, series);
     const mms = [new UserMm('a'), new UserMm('b')];
     for (const mm of mms) finish(arenaMmap(arena, mm, { addr: U, len: 0x3e8000n }));
@@ -116,7 +122,11 @@ describe.each(BOTH)('arena_free_pages on $arch, $series', ({ arch, series }) => 
       }
     }
     const pages = record(world, 'page');
-    free(0, count);
+    free(0, count, sleepable);
+    if (!sleepable) {
+      for (const { vmas } of mms) expect(vmas[0].ptes.size).toBe(2);
+      finish(arenaFreeWorker(arena));
+    }
     expect(pages.filter((e) => e.op === 'free').length).toBe(count);
     for (const { vmas } of mms) expect(vmas[0].ptes.size).toBe(2 - count);
     expect(world.pages.bugs).toEqual([]);
@@ -135,6 +145,20 @@ describe.each(BOTH)('arena_free_pages on $arch, $series', ({ arch, series }) => 
     expect(tlb.map((e) => e.op)).toEqual(['flush_tlb_kernel_range']);
     free(1, 2);
     expect(tlb.map((e) => e.op)).toContain('zap_vma_range');
+  });
+
+  it('zaps for one page: v2 if a user PTE maps it, mainline if somebody else holds it', () => {
+    const { world, arena, alloc, free } = setUp(arch, series);
+    const vma = finish(arenaMmap(arena, new UserMm(), { addr: U, len: 0x3e8000n })) as Vma;
+    alloc(0, 1);
+    // A user fault between its reference and its PTE.
+    const page = finish(arenaVmFault(vma, U)) as Pfn;
+    const tlb = record(world, 'tlb');
+    free(0, 1);
+    expect(tlb.map((e) => e.op)).toEqual(
+      ['flush_tlb_kernel_range'].concat(series === 'v2' ? [] : ['zap_vma_range']),
+    );
+    expect(world.pages.pageRefCount(page)).toBe(1);
   });
 
   it('passes a dying process by on mainline, whose pages go with its mapping', () => {

@@ -1,6 +1,7 @@
 // The user side: T28, T29 and T33 of the kernel reference, and the rules of mmap().
 import { describe, expect, it } from 'vitest';
 import { virtAddr } from '../emulator/address.ts';
+import { lo32 } from '../emulator/bits.ts';
 import { ERRNO, finish } from '../mm/context.ts';
 import { BPF_F_MMAPABLE, BPF_F_SEGV_ON_FAULT, type BpfArena } from './arena.ts';
 import { arenaAllocPages, arenaReservePages } from './arena-alloc.ts';
@@ -239,6 +240,18 @@ describe.each(BOTH)('mmap on $arch, $series', ({ arch, series }) => {
     expect(freeSlots(arena)).toEqual(at === 'alloc_page' ? [[0, 999]] : [[0, 0]]);
     expect(dataPages(world)).toBe(0);
     expect([arena.memcgDepth, arena.spinlock.holder]).toEqual([0, -1]);
+  });
+
+  it('SIGSEGV over an entry that is neither none nor present, and the slot comes back', () => {
+    const { world, arena, mm, mmap } = setUp();
+    mmap({});
+    const entry = 0x5000n;
+    const ptep = world.mm.ptepOffset(arena.kaddr(lo32(U)))!;
+    world.ram.write64(ptep, entry);
+    expect(finish(userAccess(mm, U, 8, null)).result).toBe('SIGSEGV');
+    expect(world.ram.read64(ptep)).toBe(entry);
+    expect(freeSlots(arena)).toEqual([[0, 999]]);
+    expect([dataPages(world), arena.memcgDepth, arena.spinlock.holder]).toEqual([0, 0, -1]);
   });
 
   it('fills reserved slots, and slots past max_entries of a longer mapping', () => {

@@ -1,6 +1,6 @@
 // Creation and destruction of arenas. T numbers are those of the kernel reference's scenarios.
-import { describe, expect, it } from 'vitest';
-import { virtAddr } from '../emulator/address.ts';
+import { describe, expect, it, vi } from 'vitest';
+import { type Pfn, pfnToPhys, virtAddr } from '../emulator/address.ts';
 import { ERRNO, finish, type InjectionPoint } from '../mm/context.ts';
 import {
   ARENA_MAP_OPS,
@@ -19,6 +19,7 @@ import {
 import { arenaAllocPages } from './arena-alloc.ts';
 import { arenaFreePages } from './arena-free.ts';
 import { arenaMmap, arenaMunmap } from './arena-mmap.ts';
+import { RangeTree } from './range-tree.ts';
 import {
   A,
   ARCHES,
@@ -74,6 +75,24 @@ describe.each(ARCHES)('arena_map_alloc on %s', (arch) => {
       expect(pteAt(world, addr)).toBe(0n);
     }
     expect(world.mm.ptepOffset(virtAddr(k + 0x1_4000_0000n))).toBeNull();
+  });
+
+  it('has a table for the upper half-guard also where that needs one of its own', () => {
+    const world = createWorld(arch);
+    const kernVmStart = virtAddr(FACTS[arch].vmalloc[0] + 0x4000_0000n);
+    const { recoveryEnd } = createArena(world, A, { kernVmStart });
+    const last = virtAddr(recoveryEnd - 0x1000n);
+    expect(world.mm.ptepOffset(last)).not.toBeNull();
+    expect(pteAt(world, last)).toBe(0n);
+    expect(world.mm.ptepOffset(virtAddr(kernVmStart - 0x1000n))).toBeNull();
+  });
+
+  it('zeroes the scratch page, whatever lay in its frame', () => {
+    const world = createWorld(arch);
+    const at = pfnToPhys(SCRATCH_PFN as Pfn);
+    world.ram.write(at, new Uint8Array(4096).fill(0xa5));
+    createArenaAt(world, arch, A);
+    expect(world.ram.read(at, 4096)).toEqual(new Uint8Array(4096));
   });
 
   it('T32: checks its arguments in order', () => {
@@ -133,6 +152,34 @@ describe.each(ARCHES)('arena_map_alloc on %s', (arch) => {
     expect(pages.freePages).toBe(free);
     expect(vmalloc.findVmArea(virtAddr(FACTS[arch].vmalloc[0]))).toBeNull();
     expect(arenaMapAlloc(bpf, A)).toBeTypeOf('object');
+  });
+
+  it('T31: gives nodes, scratch page and addresses back, in this order', () => {
+    const { kernel, bpf, pages, vmalloc } = createWorld(arch);
+    const order: string[] = [];
+    const nodes: number[] = [];
+    const told =
+      <T extends unknown[], R>(what: string, call: (...args: T) => R) =>
+      (...args: T): R => {
+        order.push(what);
+        return call(...args);
+      };
+    const destroy = RangeTree.prototype.destroy;
+    const spy = vi.spyOn(RangeTree.prototype, 'destroy').mockImplementation(function (
+      this: RangeTree,
+    ) {
+      order.push('nodes');
+      nodes.push(this.nodes().length);
+      destroy.call(this);
+      nodes.push(this.nodes().length);
+    });
+    pages.freePage = told('scratch page', pages.freePage.bind(pages));
+    vmalloc.freeVmArea = told('addresses', vmalloc.freeVmArea.bind(vmalloc));
+    kernel.inject('populate', 1, ERRNO.ENOMEM);
+    expect(arenaMapAlloc(bpf, A)).toBe(ERRNO.ENOMEM);
+    spy.mockRestore();
+    expect(order).toEqual(['nodes', 'scratch page', 'addresses']);
+    expect(nodes).toEqual([1, 0]);
   });
 
   it('passes on the errno of an injected failure to populate', () => {
@@ -236,6 +283,16 @@ describe.each(BOTH)('arena_map_free on $arch, $series', ({ arch, series }) => {
     const ptep = world.mm.ptepOffset(virtAddr(arena.kernVmStart + 0x2620_0000n))!;
     world.ram.write64(ptep, 0n);
     expect(finish(arenaMapFree(arena))).toEqual({ freed: 1, leaked: 1 });
+  });
+
+  it('frees what is mapped up to the end of the upper half-guard', () => {
+    const world = createWorld(arch, { series });
+    const arena = createArenaAt(world, arch, A);
+    finish(arenaAllocPages(arena, 0n, 1, -1, true));
+    const [from, to] = [arena.kernVmStart + 0x2620_0000n, arena.recoveryEnd - 0x1000n];
+    world.ram.write64(world.mm.ptepOffset(virtAddr(to))!, pteAt(world, from));
+    world.ram.write64(world.mm.ptepOffset(virtAddr(from))!, 0n);
+    expect(finish(arenaMapFree(arena))).toEqual({ freed: 1, leaked: 0 });
   });
 
   it('tells the memory it uses as its revision does', () => {

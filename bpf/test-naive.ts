@@ -5,10 +5,10 @@ import { NaiveTree } from './test-naive-tree.ts';
 
 /** An arena of `size` pages that has `low` pages of the band below it; `v2` is the patch as posted. */
 export class NaiveArena {
-  readonly scratch: Uint8Array;
   /** What the kernel reaches, by page from user_vm_start. */
   readonly pages = new Map<number, Uint8Array>();
   readonly free = new NaiveTree();
+  readonly scratch: Uint8Array;
   /** Frees that wait for the worker, the last first. */
   pending: readonly { page: number; count: number }[] = [];
   private readonly given: { size: number; v2: boolean; low: number; pageSize: number };
@@ -19,29 +19,21 @@ export class NaiveArena {
     this.free.set(0, size - 1);
   }
 
-  /** Data pages mapped. */
-  get held(): number {
-    return [...this.pages.values()].filter((page) => page !== this.scratch).length;
-  }
-
   /** @returns the first page, or null */
   alloc(hint: number | null, count: number, sleepable: boolean): number | null {
-    const { size, v2, low, pageSize } = this.given;
-    const wanted = this.slot(hint ?? 0);
-    if (wanted + count > size) return null;
-    if (hint !== null && !this.free.covered(wanted, wanted + count - 1)) return null;
-    const slot = hint === null ? this.free.find(count) : wanted;
-    if (slot < 0) return null;
+    if (this.slot(hint ?? 0) + count > this.given.size) return null;
+    const slot = hint === null ? this.free.find(count) : this.slot(hint);
+    if (!this.free.covered(slot, slot + count - 1)) return null;
     this.free.clear(slot, slot + count - 1);
-    const first = ((slot + low) % (2 ** 32 / pageSize)) - low;
-    for (let done = 0; done < count; done++) {
-      const there = this.pages.get(first + done);
-      if (there && (v2 || there !== this.scratch)) {
-        this.free.set(slot + done, slot + count - 1);
-        this.release(first, done, sleepable);
+    const first = this.slot(slot + this.given.low) - this.given.low;
+    for (let page = first; page < first + count; page++) {
+      const there = this.pages.get(page);
+      if (there && (this.given.v2 || there !== this.scratch)) {
+        this.free.set(slot + page - first, slot + count - 1);
+        this.release(first, page - first, sleepable);
         return null;
       }
-      this.pages.set(first + done, new Uint8Array(pageSize));
+      this.pages.set(page, new Uint8Array(this.given.pageSize));
     }
     return first;
   }
@@ -49,12 +41,12 @@ export class NaiveArena {
   release(page: number, count: number, sleepable: boolean): void {
     const cut = Math.min(count, this.given.size - page);
     if (cut <= 0) return;
-    if (!sleepable) this.pending = [{ page, count: cut }, ...this.pending];
-    else this.drop(page, cut);
+    if (sleepable) this.drop([{ page, count: cut }]);
+    else this.pending = [{ page, count: cut }, ...this.pending];
   }
 
   worker(): void {
-    for (const { page, count } of this.pending) this.drop(page, count);
+    this.drop(this.pending);
     this.pending = [];
   }
 
@@ -68,29 +60,35 @@ export class NaiveArena {
 
   /** Memory that a kernel access reaches; absent pages are scratched by it. */
   kernel(page: number): Uint8Array {
-    const bytes = this.pages.get(page) ?? this.scratch;
-    this.pages.set(page, bytes);
-    return bytes;
+    if (!this.pages.has(page)) this.pages.set(page, this.scratch);
+    return this.pages.get(page)!;
   }
 
   /** Memory that a user access reaches, or null for SIGSEGV. */
   user(page: number): Uint8Array | null {
-    const mapped = this.pages.get(page);
-    if (mapped === this.scratch || page < 0 || page >= this.given.size) return null;
-    if (mapped) return mapped;
-    this.free.clear(page, page);
-    const bytes = new Uint8Array(this.given.pageSize);
-    this.pages.set(page, bytes);
-    return bytes;
+    if (page < 0 || page >= this.given.size) return null;
+    if (!this.pages.has(page)) {
+      this.free.clear(page, page);
+      this.pages.set(page, new Uint8Array(this.given.pageSize));
+    }
+    return this.pages.get(page) === this.scratch ? null : this.pages.get(page)!;
   }
 
-  private drop(page: number, count: number): void {
-    for (let i = page; i < page + count; i++) this.pages.delete(i);
-    this.free.set(this.slot(page), this.slot(page) + count - 1);
+  /** Data pages mapped. */
+  get held(): number {
+    return [...this.pages.values()].filter((page) => page !== this.scratch).length;
   }
 
-  /** Slot of a page: below user_vm_start the numbers wrap at the end of the band. */
+  private drop(spans: readonly { page: number; count: number }[]): void {
+    for (const { page, count } of spans) {
+      for (let i = page; i < page + count; i++) this.pages.delete(i);
+      this.free.set(this.slot(page), this.slot(page) + count - 1);
+    }
+  }
+
+  /** Slot of a page: the numbers wrap at both ends of the band. */
   private slot(page: number): number {
-    return page < 0 ? page + 2 ** 32 / this.given.pageSize : page;
+    const band = 2 ** 32 / this.given.pageSize;
+    return (page + band) % band;
   }
 }

@@ -125,9 +125,12 @@ describe('apply_to_existing_page_range', () => {
     const memory = createMemory();
     put(memory, START + BigInt(2 * PMD));
     putPmd(memory, START, BAD_ENTRY);
+    const tables = memory.mm.tablePages;
     expect(visited(applyToExistingPageRange, memory, START, 3 * PMD).addrs).toEqual([
       START + BigInt(2 * PMD),
     ]);
+    expect(memory.mm.tablePages).toBe(tables);
+    expect(memory.kernel.log).toEqual(['WARNING: at __apply_to_page_range (bad entry)']);
     putPmd(memory, START + BigInt(PMD), HUGE_ENTRY);
     const { result, addrs } = visited(applyToExistingPageRange, memory, START, 3 * PMD);
     expect([result, addrs]).toEqual([ERRNO.EINVAL, []]);

@@ -1,4 +1,5 @@
-// Every file that docs/reading-guide.md and docs/mmu.md send their readers to exists, and every name they use is in the source.
+// Every file that docs/reading-guide.md, docs/mmu.md and docs/kernel-tests.md send their readers to exists, and every
+// name they use is in the source.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,7 +8,7 @@ import { describe, expect, it } from 'vitest';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const SOURCE = ['emulator', 'mm', 'arch', 'bpf', 'testbed', 'cli'];
 
-const DOCUMENTS = ['docs/reading-guide.md', 'docs/mmu.md'];
+const DOCUMENTS = ['docs/reading-guide.md', 'docs/mmu.md', 'docs/kernel-tests.md'];
 
 const files = [...SOURCE, 'fixtures', 'docs', 'scripts'].flatMap((folder) =>
   readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' }).map(

@@ -61,7 +61,7 @@ describe('mk_pte', () => {
 describe('predicates', () => {
   it('take nothing but 0 for none', () => {
     expect(format.pteNone(0n)).toBe(true);
-    for (const entry of [1n, 2n, 0x400n, 1n << 63n]) expect(format.pteNone(entry)).toBe(false);
+    for (let bit = 0n; bit < 64n; bit++) expect(format.pteNone(1n << bit)).toBe(false);
   });
 
   it('take PTE_PRESENT_INVALID for present', () => {
