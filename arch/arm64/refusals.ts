@@ -1,6 +1,6 @@
 // A64 instructions that do not reach the core. Encodings are those of the Arm ARM, C4.1 (A64 instruction set encoding).
 import type { Trap } from '../../emulator/engine.ts';
-import { invalid, type Refusal, refuse } from '../refusals.ts';
+import { type Refusal, refuse } from '../refusals.ts';
 
 const bits = (w: number, high: number, low: number): number =>
   (w >>> low) & (2 ** (high - low + 1) - 1);
@@ -76,7 +76,7 @@ function words(
   return { name, encoding, ...effect, example, matches };
 }
 
-const ABORTS = invalid('the process aborts when the core translates them');
+const ABORTS = refuse('unallocated: the process aborts when the core translates them');
 const CLOCK = refuse("the host's clock would make runs differ");
 const CHANCE = refuse("the host's random numbers would make runs differ");
 const REGISTER = 0xffff_ffe0;
