@@ -27,8 +27,13 @@ const LOOPS = [
   ['walk_hit', 'faults', (bench: Bench, arch: BenchArch) => bench.walkHit(arch)],
 ] as const;
 
-/** Pairs that are not counted: the compiler comes to rest. */
-const WARM_UP = 2;
+/** Pairs that are not counted: until ours is no faster than in the pairs before, and no more than so many. */
+const MOST_WARM_UP = 16;
+/** As many pairs in a row without a gain end the warm-up. */
+const AT_REST = 3;
+/** A gain is more than this part. */
+const GAIN = 0.02;
+
 /** The mixed program under an empty block hook. Instructions a second. */
 function hooked(bench: Bench, arch: BenchArch): number {
   const { code, rounds, instructions } = bench.mixed(arch);
@@ -57,14 +62,15 @@ export async function benchCommand({ json, pairs = 9 }: BenchOptions, io: Io): P
       const key = `${name}.${arch}`;
       const ours: number[] = [];
       const bare: number[] = [];
-      for (let i = -WARM_UP; i < pairs; i++) {
-        const mine = loop(bench, arch);
-        const theirs =
-          bareName === 'hooked' ? hooked(bench, arch) : floor.run(`${bareName}.${arch}`);
-        if (i >= 0) {
-          ours.push(mine);
-          bare.push(theirs);
-        }
+      const pair = (): [number, number] => [
+        loop(bench, arch),
+        bareName === 'hooked' ? hooked(bench, arch) : floor.run(`${bareName}.${arch}`),
+      ];
+      warmUp(() => pair()[0]);
+      for (let i = 0; i < pairs; i++) {
+        const [mine, theirs] = pair();
+        ours.push(mine);
+        bare.push(theirs);
       }
       ratios[key] = Number(median(ours.map((value, i) => value / bare[i])).toFixed(3));
       details[key] = { ours, bare, unit: 'operations a CPU second' };
@@ -76,6 +82,16 @@ export async function benchCommand({ json, pairs = 9 }: BenchOptions, io: Io): P
   }
   if (json) io.out(`${JSON.stringify({ ratios, details }, null, 2)}\n`);
   return EXIT.ok;
+}
+
+/** The just-in-time compiler comes to rest: each loop is measured as it runs in the end. */
+function warmUp(run: () => number): void {
+  let best = 0;
+  for (let i = 0, atRest = 0; i < MOST_WARM_UP && atRest < AT_REST; i++) {
+    const speed = run();
+    atRest = speed > best * (1 + GAIN) ? 0 : atRest + 1;
+    best = Math.max(best, speed);
+  }
 }
 
 const perSecond = (value: number): string => `${value.toExponential(2)}/s`;
