@@ -174,7 +174,19 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     });
   command('bench', "the project's speed beside the bare engine's, as ratios")
     .option('--pairs <n>', 'pairs of each loop', wholeNumber)
+    .addOption(
+      new Option('--claim <name>', "a claim of the patch's, in modelled cycles").choices([
+        'no-flush',
+      ] as const),
+    )
+    .addOption(archOption())
+    .addOption(costPresetOption())
+    .option('--plot <file>', 'write the plot of the claim as SVG')
     .action(async (options) => {
+      if (options.claim !== undefined) {
+        exitCode = await (await import('./bench-claim.ts')).benchClaimCommand(options, io);
+        return;
+      }
       exitCode = await (await import('./bench.ts')).benchCommand(options, io);
     });
   command('schema', 'print the scenario format as JSON Schema').action(async () => {

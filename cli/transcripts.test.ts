@@ -142,6 +142,8 @@ const TRANSCRIPTS: Transcript[] = [
   ['asm-stdin', 0, ['asm', '--file', '-'], { stdin: 'nop # first\n\nlabel:\n  jmp label\n' }],
   ['disasm-x86_64', 0, ['disasm', '48', '89', 'b7', '00', '10', '00', '00', '31c0', 'c3', '06']],
   ['disasm-arm64', 0, ['disasm', '--arch', 'arm64', '0x010000f9', '0xc0035fd6', 'ffffffff', '00']],
+  ['bench-claim-x86_64', 0, ['bench', '--claim', 'no-flush', '--cost-preset', 'golden-cove']],
+  ['bench-claim-arm64', 0, ['bench', '--claim', 'no-flush', '--cost-preset', 'neoverse-n1']],
   ['doctor-engine', 0, ['doctor', '--engine']],
   ['help', 0, ['--help']],
   ['help-run', 0, ['help', 'run']],

@@ -26,6 +26,7 @@ import { type KernelConfig, KernelContext, LOOKED } from '../mm/context.ts';
 import { InitMm } from '../mm/init-mm.ts';
 import { PageAllocator, type PageOwner } from '../mm/page-alloc.ts';
 import type { Paging } from '../mm/paging.ts';
+import type { TlbPolicy } from '../mm/tlb.ts';
 import type { TlbControl } from '../mm/tlb-control.ts';
 import { VM_NO_GUARD, VM_USERMAP, Vmalloc } from '../mm/vmalloc.ts';
 import type { Costing } from './costing.ts';
@@ -48,6 +49,8 @@ export interface KernelParts {
   readonly stackSize: number;
   /** What calls cost is found with this; null: it is not. */
   readonly costing?: Costing | null;
+  /** What the TLBs may keep; the architectures' rule by default. */
+  readonly tlbPolicy?: TlbPolicy;
   /** Where the task's stack lies, a multiple of its size; the layout's own place by default. */
   readonly stackAt?: VirtAddr;
 }
@@ -89,6 +92,7 @@ export class Kernel {
   readonly cpus: Vcpu[] = [];
   readonly pageSize: number;
   readonly costing: Costing | null;
+  readonly tlbPolicy: TlbPolicy | undefined;
   readonly orc: DerivedOrc | null;
 
   readonly machine: Machine;
@@ -117,6 +121,7 @@ export class Kernel {
     this.ram = ram;
     this.pageSize = config.pageSize;
     this.costing = parts.costing ?? null;
+    this.tlbPolicy = parts.tlbPolicy;
     this.stackWalker = new StackWalker(arch, ram);
     this.layout = arch.layout(config);
     const format = arch.pteFormat(config);

@@ -15,6 +15,7 @@ import type { Disassembler } from '../emulator/disassembler.ts';
 import { EventSink } from '../emulator/events.ts';
 import { SAVE, saveObjects } from '../emulator/snapshot.ts';
 import { ERRNO, finish, KernelStuck } from '../mm/context.ts';
+import type { TlbPolicy } from '../mm/tlb.ts';
 import { Call, CallError, type CallSeen } from './call.ts';
 import { ContractWatch } from './contract.ts';
 import type { Costing } from './costing.ts';
@@ -46,6 +47,8 @@ export interface RunOptions {
   readonly events?: EventSink;
   /** What its calls cost is found with this, of its architecture; by default it is not. */
   readonly costing?: Costing | null;
+  /** What the TLBs may keep; the architectures' rule by default. */
+  readonly tlbPolicy?: TlbPolicy;
 }
 
 /** A step that was done. */
@@ -99,12 +102,15 @@ export class WorldRun {
   private innermost: BpfProg | null = null;
 
   /** Sets the kernel and the arenas up. @throws CallError for a world that cannot be */
-  constructor(host: RunHost, world: World, { events, costing = null }: RunOptions = {}) {
+  constructor(host: RunHost, world: World, { events, costing = null, tlbPolicy }: RunOptions = {}) {
     this.host = host;
     this.world = world;
     this.steps = world.cpus[0];
     // Whoever brings a sink of its own wants to hear of the set-up too.
-    const key = events === undefined ? `${bootKey(world)} ${costing?.key ?? ''}` : null;
+    const key =
+      events === undefined
+        ? `${bootKey(world)} ${costing?.key ?? ''} ${tlbPolicy?.negative ?? ''}`
+        : null;
     const kept = key === null ? null : (host.machines.takeSetUp(key) as Boot | null);
     const { description } = ARCHITECTURES[world.arch];
     const metering = costing !== null;
@@ -113,7 +119,8 @@ export class WorldRun {
     const counts = { counting, metering, accesses };
     this.machine = kept?.machine ?? host.machines.take(description, ramSizeFor(world), counts);
     try {
-      this.kernel = kept?.kernel ?? this.createKernel(events ?? new EventSink(), costing);
+      this.kernel =
+        kept?.kernel ?? this.createKernel(events ?? new EventSink(), { costing, tlbPolicy });
       this.images = kept?.images ?? new Images(this.kernel);
       this.places = kept?.places ?? this.setUp();
       this.boot = kept ?? (key !== null && host.machines.comesBack(key) ? this.keep(key) : null);
@@ -154,7 +161,7 @@ export class WorldRun {
     return [...fixed, ...costing, machine, machine.ram, host.disassembler, host.assembler];
   }
 
-  private createKernel(events: EventSink, costing: Costing | null): Kernel {
+  private createKernel(events: EventSink, more: Omit<RunOptions, 'events'>): Kernel {
     const { vmStart, scratchPfn, arenaLock, kfence, erms, stack, ...config } = this.world.kernel;
     const kernel = new Kernel({
       arch: ARCHITECTURES[this.world.arch],
@@ -164,7 +171,7 @@ export class WorldRun {
       events,
       stackSize: stack,
       stackAt: this.stackPlace(),
-      costing,
+      ...more,
     });
     for (let i = 0; i < this.world.cpus.length; i++) kernel.addCpu();
     return kernel;

@@ -77,6 +77,7 @@ export class Vcpu {
     this.mmu = new Mmu({
       paging: this.paging,
       tlb: arch.tlb,
+      policy: kernel.tlbPolicy,
       events,
       cpu: id,
       listener: {
