@@ -5,7 +5,15 @@ import { arm64Description } from '../../arch/arm64/registers.ts';
 import { x86Description } from '../../arch/x86/registers.ts';
 import type { VirtAddr } from '../address.ts';
 import { type CpuDescription, PERM_R, READ, type Stop, WRITE } from '../engine.ts';
-import type { Form } from './test-forms.ts';
+import {
+  arm64Registers,
+  basesOf,
+  type Form,
+  faultAddresses,
+  needsTarget,
+  needsZeroes,
+  x86Registers,
+} from './test-forms.ts';
 import { ARM64_FORMS } from './test-forms-arm64.ts';
 import { X86_FORMS } from './test-forms-x86.ts';
 import { CODE, CODE_PA, DATA, DATA_PA, TestMachine } from './test-machine.ts';
@@ -13,20 +21,7 @@ import { CODE, CODE_PA, DATA, DATA_PA, TestMachine } from './test-machine.ts';
 const PAGE = 4096n;
 /** Pages 1 and 2 of the data are under test, 8 is the stack. */
 const FIRST = DATA + PAGE;
-const SECOND = DATA + 2n * PAGE;
 const STACK = DATA + 8n * PAGE + 0x800n;
-
-/** These must be aligned: across a page they raise another exception, or none on this core. */
-const ALIGNED = [
-  /cmpxchg16b|movaps|movdqa|movnt(dq|ps)|paddd|pxor|pshufb|pblendw|ptest|aes|pclmul/,
-  /^(ld|st)(l?a|l)?x[rp]|^ld(l?a|ap|apu)r|^stll?u?r|^dc zva/,
-  /^(ld|st)(add|clr|eor|set|[su](max|min))|^swp|^cas/,
-  // What the hardware makes of these across pages was not measured.
-  /^fn?(ldenv|stenv|save|rstor)|^fb(ld|stp)|^maskmov/,
-];
-/** Forms whose memory must hold something valid: zeroes, or where to go on. */
-const NEEDS_ZEROES = /fxrstor|ldmxcsr|fld|fild|frstor|fbld|popf/;
-const NEEDS_TARGET = /^(ret|jmp|call \[)/;
 
 interface Setting {
   readonly description: CpuDescription;
@@ -37,27 +32,13 @@ interface Setting {
   readonly registers: Readonly<Record<string, bigint>>;
 }
 
-/** Registers that a form names behind its semicolon. */
-function special(text: string, base: bigint): Record<string, bigint> {
-  const [, name, value] = /; (\w+) = (\S+)/.exec(text) ?? [];
-  if (name === undefined) return {};
-  if (value === 'base') return { [name]: base };
-  return { [name]: value.startsWith('-') ? -BigInt(value.slice(1)) : BigInt(value) };
-}
-
 const x86Setting = ([text, code]: Form<string>, base: bigint): Setting => ({
   description: x86Description,
   base: 'rdi',
   // nop; the form; nop; hlt
   code: `90 ${code} 90 f4`,
   formLength: code.length / 2,
-  registers: {
-    ...{ rax: 0x0102_0304_0506_0708n, rbx: -3n, rcx: 5n, rdx: 7n, r9: 1n, r14: 0x40n },
-    ...{ rdi: base, r15: base, rsi: base, rsp: text.includes('[rsp]') ? base : STACK },
-    ...{ 'xmm0:lo': 0x1111_2222_3333_4444n, 'xmm0:hi': 0x5555_6666_7777_8888n },
-    ...{ 'xmm1:lo': -1n, 'xmm1:hi': -1n, rbp: STACK },
-    ...special(text, base),
-  },
+  registers: { rsp: STACK, rbp: STACK, ...x86Registers(text, base) },
 });
 
 const arm64Setting = ([, code]: Form<number>, base: bigint): Setting => ({
@@ -66,11 +47,7 @@ const arm64Setting = ([, code]: Form<number>, base: bigint): Setting => ({
   // nop; the form; nop; wfi
   code: [0xd503201f, code, 0xd503201f, 0xd503207f],
   formLength: 4,
-  registers: {
-    ...{ x0: 0x0102_0304_0506_0708n, x1: base, x2: 7n, x3: 8n, x4: -8n, x5: 5n, x6: 6n, x7: 7n },
-    ...{ sp: STACK, 'v0:lo': 0x1111_2222_3333_4444n, 'v0:hi': 0x5555_6666_7777_8888n },
-    ...{ 'v1:lo': 11n, 'v1:hi': 12n, 'v2:lo': 13n, 'v3:hi': 14n },
-  },
+  registers: { sp: STACK, ...arm64Registers(base) },
 });
 
 /** Machines used again, with a vCPU's first state. */
@@ -101,11 +78,11 @@ const give = (m: TestMachine) => void idle.push({ m, first: firstOf.get(m) });
 
 function machine(setting: Setting, text: string): TestMachine {
   const m = take(setting);
-  const zeroes = NEEDS_ZEROES.test(text);
+  const zeroes = needsZeroes(text);
   for (let i = 0; i < 4 * 4096; i++) {
     m.ram.bytes[DATA_PA + i] = zeroes ? 0 : (i * 7 + (i >> 8)) & 0xff;
   }
-  if (NEEDS_TARGET.test(text)) {
+  if (needsTarget(text)) {
     const at = setting.registers[text.startsWith('ret') ? 'rsp' : 'rdi'];
     const target = new BigUint64Array([CODE + 1n + BigInt(setting.formLength)]);
     m.ram.write(DATA_PA + Number(at - DATA), new Uint8Array(target.buffer));
@@ -146,28 +123,12 @@ const shown = (stop: Stop) =>
   stop.reason === 'fault' ? `${'RWX'[stop.kind]} ${hex(stop.va)}` : stop.reason;
 
 /** What the hardware reports, in order, if each fault is repaired by mapping the page of its address. */
-function expectedFaults([text, , kind, size, offset]: Form<unknown>, base: bigint): string[] {
-  const from = base + BigInt(offset);
-  const last = from + BigInt(size) - 1n;
-  const letter = kind === 'W' ? 'W' : 'R';
-  const crosses = from / PAGE !== last / PAGE;
-  const fromEnd = /fxsave|fxrstor/.test(text);
-  if (!crosses) return [`${letter} ${hex(fromEnd ? last : from)}`];
-  const second = (last / PAGE) * PAGE;
-  return fromEnd
-    ? [`${letter} ${hex(last)}`, `${letter} ${hex(from)}`]
-    : [`${letter} ${hex(from)}`, `${letter} ${hex(second)}`];
-}
+const expectedFaults = (form: Form<unknown>, base: bigint): string[] =>
+  faultAddresses(form, base).map((va) => `${form[2] === 'W' ? 'W' : 'R'} ${hex(va)}`);
 
-function cases<Code>(form: Form<Code>): bigint[] {
-  const [text, , , size, offset] = form;
-  const shift = BigInt(offset);
-  const inside = [FIRST + 0x100n - shift];
-  if (size === 1 || ALIGNED.some((pattern) => pattern.test(text))) return inside;
-  // FXSAVE areas are aligned to 16 bytes.
-  if (size === 512) return [...inside, SECOND - 256n, SECOND - 16n];
-  const distances = [...new Set([1, size >> 1, size > 8 ? size - 8 : 1])];
-  return [...inside, ...distances.map((distance) => SECOND - BigInt(distance) - shift)];
+function cases(form: Form<unknown>): bigint[] {
+  const { inside, across } = basesOf(form, FIRST);
+  return [inside, ...across];
 }
 
 function suite<Code>(
