@@ -4,6 +4,7 @@
 // Left out: pointers that the code reads from memory, which are not handed in; accesses whose address the decoder cannot
 // tell (segment overrides, gathers); what the kernel's own routines do.
 import { type BpfArena, guardSize, SZ_4G } from '../bpf/arena.ts';
+import { accessAddress } from '../emulator/access-form.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
 import { type AccessForm, WRITE } from '../emulator/engine.ts';
@@ -70,7 +71,7 @@ export class ContractWatch {
   };
 
   private judge(ip: VirtAddr, form: AccessForm): void {
-    const at = this.addressOf(form);
+    const at = accessAddress(form, this.registers);
     const arena = this.arenaAround(at, this.limit);
     if (arena === null) return;
     const last = at + BigInt(form.size) - 1n;
@@ -104,29 +105,6 @@ export class ContractWatch {
       if (offset >= -margin && offset < BigInt(SZ_4G) + margin) return arena;
     }
     return null;
-  }
-
-  private addressOf({
-    base,
-    index,
-    shift,
-    extend,
-    displacementHi,
-    displacementLo,
-  }: AccessForm): bigint {
-    let address = (BigInt(displacementHi) << 32n) | BigInt(displacementLo);
-    if (base >= 0) address += this.registers[base];
-    if (index >= 0) {
-      const value = this.registers[index];
-      const widened =
-        extend === 'none'
-          ? value
-          : extend === 'sxtw'
-            ? BigInt.asIntN(32, value)
-            : BigInt.asUintN(32, value);
-      address += widened << BigInt(shift);
-    }
-    return BigInt.asUintN(64, address);
   }
 
   private instruction(ip: VirtAddr): string {

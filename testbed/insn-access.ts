@@ -1,6 +1,7 @@
 // What the next instruction of a vCPU is about to access: where each operand lies, whether the TLB answers or the tables
 // are walked, and the words of RAM behind it. Nothing is changed by asking. Left out: instruction fetches, which races do
 // not aim at, and operands whose address only the core knows (AccessForm.exact): those are told as unknown.
+import { accessAddress } from '../emulator/access-form.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import { hi32, lo32 } from '../emulator/bits.ts';
 import { type AccessForm, type AccessKind, WRITE } from '../emulator/engine.ts';
@@ -104,7 +105,7 @@ export class InsnAccesses {
 
   private parts(vcpu: Vcpu, form: AccessForm): PageAccess[] {
     const parts: PageAccess[] = [];
-    const start = this.addressOf(form);
+    const start = accessAddress(form, this.words);
     for (let at = start, left = form.size; left > 0; ) {
       const size = Math.min(left, 0x1000 - Number(at & 0xfffn));
       parts.push(this.part(vcpu, at, size, form.kind));
@@ -125,28 +126,5 @@ export class InsnAccesses {
     }
     const found = paging.walk(hi, lo, kind, false);
     return { va, size, kind, pa: found ? paging.pa : null, hit: false };
-  }
-
-  private addressOf({
-    base,
-    index,
-    shift,
-    extend,
-    displacementHi,
-    displacementLo,
-  }: AccessForm): VirtAddr {
-    let address = (BigInt(displacementHi) << 32n) | BigInt(displacementLo);
-    if (base >= 0) address += this.words[base];
-    if (index >= 0) {
-      const value = this.words[index];
-      const wide =
-        extend === 'uxtw'
-          ? BigInt.asUintN(32, value)
-          : extend === 'sxtw'
-            ? BigInt.asIntN(32, value)
-            : value;
-      address += wide << BigInt(shift);
-    }
-    return BigInt.asUintN(64, address) as VirtAddr;
   }
 }

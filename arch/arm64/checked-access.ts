@@ -1,7 +1,6 @@
 // What a load, store or atomic asks of the paging unit, told from its encoding (DDI 0487, C4.1.64 and the instructions'
 // pages): the form in which access.ts makes whole accesses with every check. Addresses and sizes are those of insn.ts.
 // Left out: LDRAA and LDRAB, whose address is authenticated first, memory tags, SVE.
-import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import { type AccessForm, WRITE } from '../../emulator/engine.ts';
 import { ALWAYS, type DataInstruction, SCTLR } from './access.ts';
 import { ATOMIC, LOAD, STORE, UNPRIVILEGED_LOAD, UNPRIVILEGED_STORE } from './access-type.ts';
@@ -68,17 +67,4 @@ function elementsOf(w: number, form: AccessForm): number {
   const group = bits(w, 29, 28);
   if (group === 2) return 2;
   return group === 0 && bits(w, 26, 26) === 1 ? form.size / form.unit : 1;
-}
-
-/** Address of an access. @param words general registers in the description's order, PC that of the instruction */
-export function addressOf(form: AccessForm, words: BigUint64Array): VirtAddr {
-  let address = (BigInt(form.displacementHi) << 32n) | BigInt(form.displacementLo);
-  if (form.base >= 0) address += words[form.base];
-  if (form.index >= 0) address += extended(words[form.index], form.extend) << BigInt(form.shift);
-  return virtAddr(address);
-}
-
-function extended(value: bigint, how: AccessForm['extend']): bigint {
-  if (how === 'uxtw') return BigInt.asUintN(32, value);
-  return how === 'sxtw' ? BigInt.asIntN(32, value) : value;
 }

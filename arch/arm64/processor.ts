@@ -3,6 +3,7 @@
 // these are changes: while only Normal memory is in sight and SCTLR_EL1.A is 0, alignment refuses nothing that the core
 // would allow; after that every load and store is looked at. What is intercepted always: LDTR and STTR, LDAR, STLR and
 // their kin, and the system instructions of system.ts. Left out: SP alignment, traps of EL0 to EL1 by SCTLR_EL1 beside those of system.ts.
+import { accessAddress } from '../../emulator/access-form.ts';
 import type { VirtAddr } from '../../emulator/address.ts';
 import { hi32, lo32 } from '../../emulator/bits.ts';
 import {
@@ -20,13 +21,7 @@ import type { Mmu } from '../../mm/mmu.ts';
 import type { Processor, ProcessorParts, TakenFault } from '../processor.ts';
 import { type Arm64Fault, dataAccess, performAccess } from './access.ts';
 import type { AccessType } from './access-type.ts';
-import {
-  addressOf,
-  checkedAccess,
-  isUncheckedOrdered,
-  isUnprivileged,
-  wordOf,
-} from './checked-access.ts';
+import { checkedAccess, isUncheckedOrdered, isUnprivileged, wordOf } from './checked-access.ts';
 import { pcAlignmentFault } from './fault-code.ts';
 import { Arm64Paging, SCTLR_A } from './paging.ts';
 import { PC, XZR } from './registers.ts';
@@ -196,7 +191,7 @@ export class Arm64Processor implements Processor, Interceptor, Saveable, Transla
     const { how, form } = access;
     if (!this.careful && isUncheckedOrdered(wordOf(code)) && this.isAligned(form)) return null;
     this.takeUao();
-    const { fault } = dataAccess(mmu, paging, how, addressOf(form, this.words), form.size);
+    const { fault } = dataAccess(mmu, paging, how, accessAddress(form, this.words), form.size);
     if (fault === null && isUnprivileged(wordOf(code))) {
       this.runs = how.types[0];
       this.runsAt = ip;
