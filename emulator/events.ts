@@ -65,6 +65,13 @@ export interface TlbEvent {
   readonly end: VirtAddr | null;
 }
 
+/** An access was refused by a TLB entry that the tables contradict by now. Nothing was flushed. */
+export interface StaleRefusalEvent {
+  readonly type: 'staleRefusal';
+  readonly cpu: number;
+  readonly va: VirtAddr;
+}
+
 export interface LockEvent {
   readonly type: 'lock';
   readonly cpu: number;
@@ -125,6 +132,7 @@ export type Event =
   | DecisionEvent
   | PteChangeEvent
   | TlbEvent
+  | StaleRefusalEvent
   | LockEvent
   | PageEvent
   | StreamWriteEvent

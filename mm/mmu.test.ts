@@ -213,9 +213,7 @@ describe('a stale entry', () => {
     map(0x1000, 0x9000, WRITABLE);
     events.read((event) => seen.push(event));
     ask(0x1000n, WRITE);
-    expect(seen).toEqual([
-      { type: 'tlb', cpu: 3, op: 'refused by a stale entry', start: 0x1000n, end: 0x1000n },
-    ]);
+    expect(seen).toEqual([{ type: 'staleRefusal', cpu: 3, va: 0x1000n }]);
   });
 });
 

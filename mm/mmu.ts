@@ -199,8 +199,9 @@ export class Mmu implements Translator {
     this.faultVector = paging.faultVector;
     this.faultCode = paging.faultCode;
     this.faultKind = kind;
-    if (this.events?.on && this.staleness(join(hi, lo) as VirtAddr) !== null) {
-      this.tell('refused by a stale entry', join(hi, lo) as VirtAddr);
+    const va = join(hi, lo) as VirtAddr;
+    if (this.events?.on && this.staleness(va) !== null) {
+      this.events.emit({ type: 'staleRefusal', cpu: this.cpu, va });
     }
     if (paging.faultInvalidates) tlb.invalidatePage(hi, lo, paging.space, true);
     else if (tlb.pageAddr(slot) === NEGATIVE_PAGE) tlb.drop(slot);

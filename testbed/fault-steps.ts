@@ -57,6 +57,7 @@ function tellEvent(event: Exclude<Event, { type: 'printk' }>): FaultStep | null 
     // The access and its walk were told before; locks and pages are not on this path.
     case 'fault':
     case 'walkStep':
+    case 'staleRefusal':
     case 'insn':
     case 'lock':
     case 'page':

@@ -57,6 +57,9 @@ export class Story {
   private readonly parts: StoryParts;
   private readonly write: (line: string) => void;
 
+  /** Where a stale entry refused an access whose fault is still to come. */
+  private refusedAt: VirtAddr | null = null;
+
   /** @param write is handed each line, without a newline */
   constructor(source: StorySource, parts: StoryParts, write: (line: string) => void) {
     this.source = source;
@@ -94,6 +97,9 @@ export class Story {
       case 'retry':
         this.retry(event.resolution, event.ip);
         return;
+      case 'staleRefusal':
+        this.refusedAt = event.va;
+        return;
       default:
         if (this.inFault) this.kernelStep(event);
         else if (!this.inUntold) this.change(event);
@@ -118,6 +124,8 @@ export class Story {
     this.printed = [];
     this.inFault = this.faults <= this.parts.full;
     this.inUntold = !this.inFault;
+    const stale = this.refusedAt !== null && this.refusedAt >> 12n === event.va >> 12n;
+    this.refusedAt = null;
     const head = `fault ${this.faults}: ${event.access} at ${hex(event.va)}, ${this.source.place(event.va)}`;
     if (!this.inFault) {
       if (this.faults > this.parts.full + BRIEF) this.untold++;
@@ -127,6 +135,7 @@ export class Story {
     this.write(head);
     this.write(`  ${this.instructionLine(event.ip)}`);
     if (!this.parts.walks) this.tellWalk();
+    if (stale) this.write('  refused by a stale TLB entry: the tables say otherwise by now');
     const { describeCode, faultAddressRegister } = this.source;
     this.write(`  ${describeCode(event.code)}; ${faultAddressRegister} ${hex(event.va)}`);
   }
@@ -164,7 +173,10 @@ export class Story {
   }
 
   private kernelStep(
-    event: Exclude<Event, { type: 'fault' | 'walkStep' | 'insn' | 'oops' | 'retry' }>,
+    event: Exclude<
+      Event,
+      { type: 'fault' | 'walkStep' | 'insn' | 'oops' | 'retry' | 'staleRefusal' }
+    >,
   ): void {
     if (event.type === 'printk') {
       this.printed.push(event.text);
