@@ -32,6 +32,19 @@ describe('an instruction over the end of a page', () => {
   });
 });
 
+describe('a limit before what is fatal', () => {
+  it.each([
+    ['in the middle of a page', 0x100],
+    ['cut by the end of a page', 2],
+  ])('ends the run there: %s', (_where, first) => {
+    const machine = straddling('90f00fa3c8', first);
+    const ip = CODE + BigInt(END - first + 1);
+    expect(machine.cpu.step()).toEqual({ reason: 'limit', ip });
+    expect(machine.cpu.retired).toBe(1);
+    expect(machine.cpu.step()).toMatchObject({ reason: 'exception', name: '#UD', ip });
+  });
+});
+
 describe('a witness', () => {
   it.each([
     [

@@ -55,6 +55,8 @@ export class StopReader {
     }
     if (error !== UC_ERR_OK) return this.cannot(ip, core.binding.errorText(error));
     if (core.stepping) return null;
+    // The next instruction, whatever it is, is not to run any more.
+    if (this.counter !== null && this.counter.remaining <= 0) return null;
     // Translation ended before what the core would not survive, or might not.
     if (core.code.fatal.has(ip)) return core.mayTranslate(ip) ? null : this.trap(ip);
     return this.cannot(ip, 'the core stopped and does not tell why');
