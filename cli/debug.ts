@@ -1,5 +1,6 @@
 // faultline debug: a step debugger with gdb's words, and `stepfault`. The commands are in debug-commands.ts.
 import { Debugger } from '../testbed/debugger.ts';
+import { policiesOf } from '../testbed/policies.ts';
 import { DebugCommands } from './debug-commands.ts';
 import { EXIT, isUserError } from './errors.ts';
 import { openRun, refuseCpus } from './execute.ts';
@@ -34,6 +35,7 @@ export async function debugCommand(file: string, options: DebugOptions, io: Io):
   const world = worldOf(scenario, arch);
   // The way back counts instructions, whether or not they are limited.
   const instructions = world.limits.instructions ?? Number.MAX_SAFE_INTEGER;
+  const policies = policiesOf(world);
   const run = openRun(host, scenario, { ...world, limits: { ...world.limits, instructions } });
   try {
     const lines: string[] = [];
@@ -43,10 +45,13 @@ export async function debugCommand(file: string, options: DebugOptions, io: Io):
     const explainer = options.explain ? new Explainer(arch) : null;
     if (explainer !== null) run.kernel.events.read((event) => explainer.read(event));
     const commands = new DebugCommands(new Debugger(run), scenario, out, explainer);
+    for (const policy of policies) out(`policy ${policy}\n`);
     const error = await drive(commands, options, io);
     const pass = !commands.differs;
     if (options.json) {
-      io.out(`${JSON.stringify({ scenario: file, arch, pass, lines, error }, null, 2)}\n`);
+      io.out(
+        `${JSON.stringify({ scenario: file, arch, policies, pass, lines, error }, null, 2)}\n`,
+      );
     }
     return error !== null ? EXIT.usage : pass ? EXIT.ok : EXIT.differs;
   } finally {

@@ -1,7 +1,7 @@
 // What an exploration came to, as the document that `--json` prints and as lines, and the results of shards put together.
 import { CliError } from './errors.ts';
 import { type Io, paint } from './io.ts';
-import { plural } from './tell.ts';
+import { plural, worldLine } from './tell.ts';
 
 /** Part `index` (from 0) of `count`. */
 export interface Shard {
@@ -25,6 +25,7 @@ export interface ExploreDocument {
   readonly name: string;
   readonly arch: string;
   readonly series: string;
+  readonly policies: readonly string[];
   readonly mutant: string | null;
   /** The choices of the memory model. */
   readonly memory: string;
@@ -72,6 +73,7 @@ function mergeShards(parts: readonly ExploreDocument[], file: string): ExploreDo
   const same = (one: ExploreDocument) =>
     one.scenario === file &&
     one.series === first.series &&
+    String(one.policies) === String(first.policies) &&
     one.mutant === first.mutant &&
     one.preemptions === first.preemptions;
   const count = Number(first.shard?.split('/')[1]);
@@ -113,9 +115,9 @@ function shortestOfEach(violations: readonly ViolationDocument[]): ViolationDocu
 
 export function tellDocument(document: ExploreDocument, io: Io): void {
   const line = (text: string) => io.out(`${text}\n`);
-  const { name, arch, series, mutant, memory, without, violations } = document;
+  const { name, mutant, memory, without, violations } = document;
   line(paint(io, 'bold', name));
-  line(`${arch}, series ${series}${mutant === null ? '' : `, mutant: ${mutant}`}`);
+  line(worldLine(document, mutant));
   line(`memory model: ${memory}`);
   for (const text of document.mode === 'exhaustive' ? exhaustive(document) : sampled(document))
     line(text);

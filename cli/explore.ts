@@ -5,6 +5,7 @@ import { minimize, preemptionsOf } from '../testbed/counterexample.ts';
 import { type Counterexample, Explorer, type ExploreState } from '../testbed/explore.ts';
 import { memoryModelText } from '../testbed/memory-model.ts';
 import type { Mutant } from '../testbed/mutant.ts';
+import { policiesOf } from '../testbed/policies.ts';
 import type { RunHost } from '../testbed/run.ts';
 import { sample } from '../testbed/sample.ts';
 import type { ArchName, Scenario, World } from '../testbed/scenario.ts';
@@ -217,6 +218,7 @@ function baseOf({ scenario, arch, mutant }: Task, world: World) {
     name: scenario.name,
     arch,
     series: scenario.series,
+    policies: policiesOf(world),
     mutant: mutant?.name ?? null,
     memory: memoryModelText(world),
     without: [...world.without],

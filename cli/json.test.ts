@@ -279,6 +279,7 @@ describe('other documents', () => {
       pa: hex.nullable(),
       code: hex.nullable(),
       verdict: z.string(),
+      policies: z.array(z.string()),
       levels: z.array(level).length(4),
     }).parse(document);
     expect(document).toMatchObject({ ok: true, pa: '0x1234010', code: null });

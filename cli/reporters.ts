@@ -33,6 +33,10 @@ export function createReporter(name: ReporterName, io: Io): Reporter {
 
 const titleOf = ({ name, arch }: TestResult): string => (arch === null ? name : `${name} ${arch}`);
 
+/** What the world may do beyond the rule, behind a name. */
+const policiesIn = ({ document }: TestResult): string =>
+  (document?.policies ?? []).map((policy) => `, policy ${policy}`).join('');
+
 const detailsOf = ({ name, failures, error }: TestResult): string[] =>
   error === null
     ? failures.map((f) => `${name}:${f.line}: ${f.expect}: wanted ${f.wanted}, got ${f.got}`)
@@ -52,7 +56,8 @@ function lineReporter(io: Io): Reporter {
     result(result) {
       results.push(result);
       const word = paint(io, styles[result.status], words[result.status]);
-      io.out(`${word} ${titleOf(result)}${result.why === '' ? '' : `: ${result.why}`}\n`);
+      const title = titleOf(result) + policiesIn(result);
+      io.out(`${word} ${title}${result.why === '' ? '' : `: ${result.why}`}\n`);
       for (const line of detailsOf(result))
         io.out(`       ${line.replaceAll('\n', '\n       ')}\n`);
       if (result.status === 'failed' && result.document) {
@@ -105,7 +110,10 @@ function junitReporter(io: Io): Reporter {
     end() {
       const { failed, skipped } = count(results);
       const cases = results.map((result) => {
-        const title = result.arch === null ? result.name : `${result.why} (${result.arch})`;
+        const title =
+          result.arch === null
+            ? result.name
+            : `${result.why} (${result.arch}${policiesIn(result)})`;
         const open = `  <testcase classname="${escapeXml(result.name)}" name="${escapeXml(title)}"`;
         if (result.status === 'skipped') {
           return `${open}><skipped message="${escapeXml(result.why)}"/></testcase>`;
@@ -130,7 +138,7 @@ function ktapReporter(io: Io): Reporter {
     return [
       ...detailsOf(result).flatMap((line) => line.split('\n').map((part) => `# ${part}`)),
       // A # would begin a directive.
-      `${ok} ${i + 1} ${titleOf(result).replaceAll('#', '')}${skip}`,
+      `${ok} ${i + 1} ${(titleOf(result) + policiesIn(result)).replaceAll('#', '')}${skip}`,
     ];
   };
   return {

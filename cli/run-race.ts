@@ -2,13 +2,15 @@
 
 import { Columns } from '../testbed/columns.ts';
 import type { Mutant } from '../testbed/mutant.ts';
+import { policiesOf } from '../testbed/policies.ts';
 import type { RunHost, StepRun } from '../testbed/run.ts';
 import type { ArchName, Scenario, Schedule } from '../testbed/scenario.ts';
 import { parseSchedule } from '../testbed/scenario-load-kernel.ts';
 import { CliError } from './errors.ts';
 import { type Executed, execute, shellWord } from './execute.ts';
 import { type Io, paint } from './io.ts';
-import { stepLines } from './tell.ts';
+import { worldOf } from './scenario-file.ts';
+import { stepLines, worldLine } from './tell.ts';
 
 export const isRace = (scenario: Scenario): boolean =>
   Object.values(scenario.worlds).some(({ form }) => form === 'cpus');
@@ -43,8 +45,8 @@ export function tellRace(
 ): Executed {
   const line = (text: string) => io.out(`${text}\n`);
   line(paint(io, 'bold', scenario.name));
-  const mutated = race.mutant === undefined ? '' : `, mutant: ${race.mutant.name}`;
-  line(`${arch}, series ${scenario.series}${mutated}\n`);
+  const world = worldOf(scenario, arch);
+  line(`${worldLine({ ...world, policies: policiesOf(world) }, race.mutant?.name)}\n`);
   const executed = execute(host, scenario, arch, {
     ...race,
     prepareRace({ race: going }) {

@@ -1,4 +1,5 @@
 // faultline run: one file, and the story of its faults.
+import { policiesOf } from '../testbed/policies.ts';
 import type { RunHost } from '../testbed/run.ts';
 import type { ArchName, Scenario } from '../testbed/scenario.ts';
 import { Story } from '../testbed/story.ts';
@@ -12,9 +13,9 @@ import { listCommand } from './list-object.ts';
 import { checkProfile, tellProfiles } from './profile.ts';
 import { type ProgramOptions, replayOptions, scenarioFrom } from './program.ts';
 import { isRace, raceOptions, scheduleOf, tellRace } from './run-race.ts';
-import { loadMutant, pickArchs } from './scenario-file.ts';
+import { loadMutant, pickArchs, worldOf } from './scenario-file.ts';
 import { supervised } from './supervise.ts';
-import { stepLines, storySource } from './tell.ts';
+import { stepLines, storySource, worldLine } from './tell.ts';
 
 export interface RunOptions extends ProgramOptions, CostOptions {
   readonly json?: boolean;
@@ -131,7 +132,9 @@ function tell(
     walks: traces.has('walks'),
     insns: traces.has('insns'),
   };
-  let title = `${paint(io, 'bold', scenario.name)}\n${arch}, series ${scenario.series}\n\n`;
+  const world = worldOf(scenario, arch);
+  const policies = policiesOf(world);
+  let title = `${paint(io, 'bold', scenario.name)}\n${worldLine({ ...world, policies })}\n\n`;
   // Nothing is told of a run that cannot even begin.
   const line = (text: string) => {
     io.out(`${title}${text}\n`);

@@ -10,6 +10,16 @@ import type { StorySource } from '../testbed/story.ts';
 /** GUARD_SZ / 2: what lies below kern_vm_start. */
 const HALF_GUARD = 0x8000n;
 
+/** Under a scenario's name: what it is run as. */
+export function worldLine(
+  { arch, series, policies }: { arch: string; series: string; policies: readonly string[] },
+  mutant: string | null = null,
+): string {
+  const named = policies.map((policy) => `policy ${policy}`);
+  if (mutant !== null) named.push(`mutant: ${mutant}`);
+  return [arch, `series ${series}`, ...named].join(', ');
+}
+
 /** "page 3 of arena", or where else an address lies. */
 export function placeText(run: WorldRun, va: bigint): string {
   const arena = arenaAt(va, run.places);

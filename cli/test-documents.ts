@@ -23,6 +23,7 @@ const base = {
   name: z.string(),
   arch: z.enum(['x86_64', 'arm64']),
   series: z.enum(['v2', 'mainline']),
+  policies: z.array(z.string()),
   pass: z.boolean(),
   failures: z.array(failure),
 };

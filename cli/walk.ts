@@ -3,6 +3,7 @@ import type { VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
 import type { AccessKind } from '../emulator/engine.ts';
 import type { WalkReport } from '../mm/paging.ts';
+import { policiesOf } from '../testbed/policies.ts';
 import { parseWord } from './decode.ts';
 import { EXIT } from './errors.ts';
 import { located, openRun, refuseCpus } from './execute.ts';
@@ -29,10 +30,12 @@ export async function walkCommand(file: string, address: string, options: WalkOp
   const run = openRun(host, scenario, worldOf(scenario, arch));
   try {
     for (const step of run.steps) located(scenario, step, () => run.runStep(step));
+    const policies = policiesOf(run.world);
     const report = run.kernel.cpus[0].paging.inspect(va, KINDS[options.access]);
-    if (options.json) io.out(`${JSON.stringify(toJson(report), null, 2)}\n`);
+    if (options.json) io.out(`${JSON.stringify({ ...toJson(report), policies }, null, 2)}\n`);
     else {
-      io.out(`${options.access} of ${hex(va)}, ${placeText(run, va)}\n`);
+      const named = policies.map((policy) => `, policy ${policy}`).join('');
+      io.out(`${options.access} of ${hex(va)}, ${placeText(run, va)}${named}\n`);
       for (const line of walkLines(report)) io.out(`${line}\n`);
     }
     return EXIT.ok;

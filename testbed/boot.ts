@@ -11,7 +11,6 @@ import type { Disassembler } from '../emulator/disassembler.ts';
 import { EventSink } from '../emulator/events.ts';
 import { type Restore, SAVE, saveObjects } from '../emulator/snapshot.ts';
 import { ERRNO } from '../mm/context.ts';
-import type { TlbPolicy } from '../mm/tlb.ts';
 import { CallError } from './call-error.ts';
 import type { Costing } from './costing.ts';
 import { formatErrno } from './errno.ts';
@@ -38,8 +37,6 @@ export interface RunOptions {
   readonly events?: EventSink;
   /** What its calls cost is found with this, of its architecture; by default it is not. */
   readonly costing?: Costing | null;
-  /** What the TLBs may keep; the architectures' rule by default. */
-  readonly tlbPolicy?: TlbPolicy;
 }
 
 /** A kernel with its arenas. */
@@ -88,7 +85,7 @@ export function outsideOf(host: RunHost, world: World, { machine, kernel }: Boot
 const worldKeys = new WeakMap<World, string>();
 
 /** All that a boot depends on; null where whoever brings a sink of its own wants to hear of the boot too. */
-function keyOf(world: World, { events, costing, tlbPolicy }: RunOptions): string | null {
+function keyOf(world: World, { events, costing }: RunOptions): string | null {
   if (events !== undefined) return null;
   let key = worldKeys.get(world);
   if (key === undefined) {
@@ -101,7 +98,7 @@ function keyOf(world: World, { events, costing, tlbPolicy }: RunOptions): string
     key = JSON.stringify(parts, (_, part) => (typeof part === 'bigint' ? `${part}n` : part));
     worldKeys.set(world, key);
   }
-  return `${key} ${costing?.key ?? ''} ${tlbPolicy?.negative ?? ''}`;
+  return `${key} ${costing?.key ?? ''}`;
 }
 
 function bootAnew(host: RunHost, world: World, options: RunOptions, key: string | null): Boot {
@@ -140,9 +137,9 @@ function createKernel(
   host: RunHost,
   world: World,
   machine: Machine,
-  { events = new EventSink(), costing = null, tlbPolicy }: RunOptions,
+  { events = new EventSink(), costing = null }: RunOptions,
 ): Kernel {
-  const { vmStart, scratchPfn, arenaLock, kfence, erms, stack, ...config } = world.kernel;
+  const { vmStart, scratchPfn, arenaLock, kfence, erms, stack, tlb, ...config } = world.kernel;
   const kernel = new Kernel({
     arch: ARCHITECTURES[world.arch],
     config: { ...config, series: world.series },
@@ -152,7 +149,7 @@ function createKernel(
     stackSize: stack,
     stackAt: stackPlace(world),
     costing,
-    tlbPolicy,
+    tlbPolicy: tlb,
   });
   for (let i = 0; i < world.cpus.length; i++) kernel.addCpu();
   return kernel;

@@ -8,6 +8,7 @@ import type { Failure } from './expect.ts';
 import type { FaultRecord } from './fault-log.ts';
 import type { StepObserved } from './observed.ts';
 import { pageAt } from './places.ts';
+import { policiesOf } from './policies.ts';
 import type { StepRun, WorldRun } from './run.ts';
 import type { Scenario } from './scenario.ts';
 
@@ -20,6 +21,8 @@ export interface RunDocument extends JsonObject {
   name: string;
   arch: string;
   series: string;
+  /** See {@link policiesOf}. */
+  policies: string[];
   pass: boolean;
 }
 
@@ -53,6 +56,7 @@ export function documentOf(
     name: options.scenario.name,
     arch: world.arch,
     series: world.series,
+    policies: policiesOf(world),
   };
   const { replay } = options;
   if (world.form === 'call' && steps.length === 1) {

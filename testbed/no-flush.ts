@@ -72,27 +72,25 @@ export function compareNoFlush(
 }
 
 /** A store to a page that nobody allocated, and the same store again. */
-const STORE = {
+const store = (negative: 'off' | 'on') => ({
   arch: ['x86_64', 'arm64'],
+  kernel: { tlb: { negative } },
   steps: [1, 2].map(() => ({
     call: {
       code: { x86_64: 'mov [rdi], rsi\nret', arm64: 'str x1, [x0]\nret' },
       args: [{ arena: 0 }, 42],
     },
   })),
-};
+});
 
 /** Runs the fault with and without negative entries. @throws Error if it does not go as the model says */
 export function measureFault(host: RunHost, preset: CostPreset): MeasuredFault {
   const costing = new Costing(ARCHITECTURES[preset.arch], host.disassembler, 'fast', preset);
   const run = (negative: 'off' | 'on') => {
-    const scenario = parseScenario(JSON.stringify(STORE), 'no-flush', () => {
+    const scenario = parseScenario(JSON.stringify(store(negative)), 'no-flush', () => {
       throw new RangeError('names no files');
     });
-    const world = new WorldRun(host, scenario.worlds[preset.arch]!, {
-      costing,
-      tlbPolicy: { negative },
-    });
+    const world = new WorldRun(host, scenario.worlds[preset.arch]!, { costing });
     try {
       return world.steps.map((step) => {
         const seen = world.runStep(step).seen as CallSeen;

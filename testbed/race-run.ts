@@ -5,6 +5,7 @@ import type { JsonObject, RunDocument } from './document.ts';
 import { type DocumentOptions, stepDocument } from './document.ts';
 import type { Violation } from './invariants.ts';
 import { pageAt } from './places.ts';
+import { policiesOf } from './policies.ts';
 import type { Choose } from './schedule.ts';
 import { formatSchedule, turnsOf } from './schedule.ts';
 import type { WatchedRace } from './watched-race.ts';
@@ -58,6 +59,7 @@ export function raceDocument(
     name: options.scenario.name,
     arch: world.arch,
     series: world.series,
+    policies: policiesOf(world),
   };
   const cpus = race.done.map((steps) =>
     steps.map((step) => ({ ...base, ...stepDocument(run, step, options) })),

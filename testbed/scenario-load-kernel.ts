@@ -27,6 +27,7 @@ export function loadKernel(raw: Raw['kernel'], loader: Loader): KernelOptions {
     bpfSyscall: raw?.bpf_syscall ?? true,
     erms: raw?.erms ?? true,
     stack: loadStack(raw?.stack, pageSize, loader),
+    tlb: { negative: raw?.tlb?.negative ?? 'off' },
   };
 }
 

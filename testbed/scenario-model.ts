@@ -4,6 +4,7 @@
 import type { VirtAddr } from '../emulator/address.ts';
 import type { CpuDescription } from '../emulator/engine.ts';
 import type { InjectionPoint, KernelConfig } from '../mm/context.ts';
+import type { TlbPolicy } from '../mm/tlb.ts';
 import type { Step } from './step-model.ts';
 
 declare const unit: unique symbol;
@@ -113,6 +114,8 @@ export interface KernelOptions extends Omit<KernelConfig, 'series'> {
   readonly erms: boolean;
   /** THREAD_SIZE in bytes. */
   readonly stack: number;
+  /** What the TLBs may do beyond the architecture's rule. */
+  readonly tlb: TlbPolicy;
 }
 
 export interface KfenceOptions {

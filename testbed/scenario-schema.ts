@@ -70,6 +70,15 @@ const kernel = () =>
     bpf_syscall: may('false: the hook is the stub that returns false (true).', z.boolean()),
     erms: may('CPU feature that alternatives ask for (true).', z.boolean()),
     stack: may('Kernel stack in bytes (0x4000).', count(0, 0xffff_ffff)),
+    tlb: may(
+      'What the TLBs may do beyond the rule; reports name each that is on.',
+      mapping({
+        negative: may(
+          'on: a refused translation is kept for one access, as under a hypervisor (off).',
+          z.enum(['off', 'on']),
+        ),
+      }),
+    ),
   });
 
 const inject = () =>
