@@ -14,6 +14,7 @@ import { CliError } from './errors.ts';
 import { located } from './execute.ts';
 import type { Explainer } from './explain.ts';
 import { placeText, stepLines } from './tell.ts';
+import { tlbLines } from './tlb.ts';
 import { walkLines } from './walk.ts';
 
 type Handler = (rest: string) => void;
@@ -207,7 +208,7 @@ export class DebugCommands {
     if (text === '') throw new CliError('info walk: no address', 'give an address: info walk $rdi');
     const report = this.debug.vcpu.paging.inspect(this.address(text), 0);
     this.line(`read of ${hex(report.va)}, ${placeText(this.debug.run, report.va)}`);
-    this.lines(walkLines(report));
+    this.lines([...walkLines(report), ...tlbLines(this.debug.run, report.va)]);
   }
 
   private x(rest: string): void {

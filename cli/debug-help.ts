@@ -12,7 +12,7 @@ export const HELP = [
   'delete checkpoint N  drop checkpoint N',
   'stepfault [N|all]    one stop further on the way of a fault',
   'info registers [R]   registers',
-  'info walk ADDRESS    page-table walk of an address',
+  'info walk ADDRESS    page-table walk of an address, and its TLB entries',
   'info arena           arenas, their addresses and pages',
   'info faults          faults so far',
   'info breakpoints     breakpoints',

@@ -273,6 +273,14 @@ describe('other documents', () => {
       bits: z.string(),
       verdict: z.string(),
     });
+    const entry = z.strictObject({
+      ...{ va: hex, size: hex, pa: hex.nullable() },
+      rights: z.string(),
+      global: z.boolean(),
+      pcid: z.int(),
+      answers: z.boolean(),
+      stale: z.enum(['gone', 'moved', 'rights']).nullable(),
+    });
     z.strictObject({
       va: hex,
       ok: z.boolean(),
@@ -280,6 +288,7 @@ describe('other documents', () => {
       code: hex.nullable(),
       verdict: z.string(),
       policies: z.array(z.string()),
+      tlb: z.tuple([z.strictObject({ cpu: z.literal(0), entries: z.tuple([entry]) })]),
       levels: z.array(level).length(4),
     }).parse(document);
     expect(document).toMatchObject({ ok: true, pa: '0x1234010', code: null });

@@ -143,6 +143,7 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
         .choices(['read', 'write', 'fetch'] as const)
         .default('read'),
     )
+    .option('--schedule <text>', 'several CPUs: look where this schedule ends, as "0:3 1:2"')
     .action(async (file, address, options) => {
       exitCode = await (await import('./walk.ts')).walkCommand(file, address, options, io);
     });

@@ -111,6 +111,38 @@ const TRANSCRIPTS: Transcript[] = [
     { stdin: 'sf\n\n\nwat\nc\n' },
   ],
   ['debug-help', 0, ['debug', FIRST, '--arch', 'arm64', '--batch', ...ex('help')]],
+  [
+    'walk-stale',
+    0,
+    ['walk', 'fixtures/stale-scratch-mainline.yaml', '0xffffc90028069000', '--arch', 'x86_64'],
+  ],
+  [
+    'walk-race',
+    0,
+    [
+      ...['walk', 'fixtures/races/stale-entry.yaml', '0xffff800081008000', '--arch', 'arm64'],
+      ...['--access', 'write', '--schedule', '1:1 0:3'],
+    ],
+  ],
+  [
+    'walk-kept-refusal',
+    0,
+    [
+      ...['walk', 'fixtures/races/kept-refusal.yaml', '0xffffc90001e69000', '--arch', 'x86_64'],
+      ...['--schedule', '0:2 1:1 2:*'],
+    ],
+  ],
+  ['run-kept-refusal-x86', 0, ['run', 'fixtures/kept-refusal-allocated-x86.yaml']],
+  ['run-kept-refusal-arm64', 0, ['run', 'fixtures/kept-refusal-scratch-arm64.yaml']],
+  [
+    'debug-kept-refusal',
+    0,
+    [
+      ...['debug', 'fixtures/kept-refusal-scratch-x86.yaml', '--batch'],
+      ...ex('stepfault all', 'info walk arena', 'stepfault all', 'info walk arena', 'stepi'),
+    ],
+  ],
+  ['test-kept-refusal', 0, ['test', 'fixtures', '--filter', 'kept-refusal-scratch']],
   ['walk-not-canonical', 0, ['walk', FIRST, '0x800000000000', '--arch', 'x86_64']],
   ['decode-pf', 0, ['decode', 'pf', '0x11']],
   ['decode-pf-reserved', 0, ['decode', 'pf', '0x8000000000000009']],

@@ -106,6 +106,11 @@ const CASES: readonly Case[] = [
   ['shard-word', ['test', FIRST, '--shard', 'first']],
   ['reporter-unknown', ['test', FIRST, '--reporter', 'tap']],
   ['walk-of-a-word', ['walk', FIRST, 'arena', '--arch', 'arm64']],
+  ['walk-schedule-of-one', ['walk', FIRST, '0', '--arch', 'arm64', '--schedule', '0:1']],
+  [
+    'walk-schedule-form',
+    ['walk', 'fixtures/races/fault-fault.yaml', '0', '--arch', 'arm64', '--schedule', '2:1'],
+  ],
   ['decode-unknown', ['decode', 'far', '0']],
   ['decode-negative', ['decode', 'esr', '-1']],
   ['decode-too-wide', ['decode', 'pte-x86', '0x10000000000000000']],

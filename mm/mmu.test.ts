@@ -69,6 +69,11 @@ class ListedPaging implements Paging {
     return this.grant(this.rights, 0, lo, kind) !== REFUSED;
   }
 
+  readonly spaceName = 'ASID';
+  describeRights(rights: number): string {
+    return `rights ${rights}`;
+  }
+
   inspect(va: VirtAddr): WalkReport {
     const level = {
       level: 'L3',
@@ -214,6 +219,52 @@ describe('a stale entry', () => {
     events.read((event) => seen.push(event));
     ask(0x1000n, WRITE);
     expect(seen).toEqual([{ type: 'staleRefusal', cpu: 3, va: 0x1000n }]);
+  });
+});
+
+describe('who listens', () => {
+  it('changes nothing of a refusal, in the paging unit either', () => {
+    const refusal = (heard: boolean) => {
+      const { paging, events, mmu, ask, map } = make();
+      if (heard) events.read(() => {});
+      map(0x1000, 0x9000, 0);
+      ask(0x1000n);
+      paging.pages.clear();
+      return [ask(0x1000n, WRITE), mmu.faultCode, paging.faultCode, paging.faultVector];
+    };
+    expect(refusal(true)).toEqual(['fault 15', 15, 15, 0x25]);
+    expect(refusal(true)).toEqual(refusal(false));
+  });
+});
+
+describe('the entries for an address', () => {
+  it('are told of every size and space, with what the tables say of those that answer', () => {
+    const { paging, mmu, ask, map } = make();
+    map(0x20_0000, 0x40_0000, WRITABLE, 21);
+    ask(0x20_3456n);
+    paging.space = 2;
+    paging.pages.clear();
+    map(0x20_3000, 0x9000);
+    ask(0x20_3456n);
+    map(0x20_3000, 0xa000);
+    const small = { va: 0x20_3000n, shift: 12, space: 2, global: false, page: 0x9000 };
+    const large = { va: 0x20_0000n, shift: 21, space: 1, global: false, page: 0x40_0000 };
+    const told = { rights: WRITABLE, rightsText: 'rights 2' };
+    expect(mmu.tlbEntries(virtAddr(0xab00_0000_0020_3008n))).toEqual([
+      { ...small, ...told, answers: true, stale: 'moved' },
+      { ...large, ...told, answers: false, stale: null },
+    ]);
+    expect(mmu.tlbEntries(virtAddr(0x20_4000n))).toMatchObject([{ shift: 21 }]);
+    expect(mmu.tlbEntries(virtAddr(0x40_3000n))).toEqual([]);
+  });
+
+  it('show a kept refusal, which a page makes stale', () => {
+    const { mmu, ask, map } = make('on');
+    ask(0x1000n);
+    const told = { page: null, shift: 12, rightsText: 'rights 4', answers: true };
+    expect(mmu.tlbEntries(virtAddr(0x1000n))).toMatchObject([{ ...told, stale: null }]);
+    map(0x1000, 0x9000);
+    expect(mmu.tlbEntries(virtAddr(0x1000n))).toMatchObject([{ ...told, stale: 'moved' }]);
   });
 });
 

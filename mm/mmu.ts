@@ -9,7 +9,7 @@ import { hi32, join, lo32 } from '../emulator/bits.ts';
 import { type AccessKind, READ, type Translator } from '../emulator/engine.ts';
 import type { EventSink } from '../emulator/events.ts';
 import { GRANTED, NO_RIGHTS, type Paging, REFUSED, RIGHTS_DIRTY } from './paging.ts';
-import { MISS, NEGATIVE_PAGE, Tlb, type TlbPolicy, type TlbShape } from './tlb.ts';
+import { MISS, NEGATIVE_PAGE, Tlb, type TlbEntry, type TlbPolicy, type TlbShape } from './tlb.ts';
 
 /** Who caches what the MMU answers. */
 export interface MmuListener {
@@ -39,6 +39,16 @@ export interface MmuOptions {
 
 /** How an entry differs from what a walk finds now: the page is gone, another one, or has other rights. */
 export type Staleness = 'gone' | 'moved' | 'rights';
+
+/** A TLB entry beside the tables of now, for people and JSON. */
+export interface TlbReport extends TlbEntry {
+  /** The rights in words: see {@link Paging.describeRights}. */
+  readonly rightsText: string;
+  /** False for an entry of another address space. */
+  readonly answers: boolean;
+  /** Of one that answers: null if it is up to date. */
+  readonly stale: Staleness | null;
+}
 
 const TWO_32 = 2 ** 32;
 
@@ -110,11 +120,31 @@ export class Mmu implements Translator {
    */
   staleness(va: VirtAddr): Staleness | null {
     const { paging, tlb } = this;
+    const bare = paging.untag(hi32(va), READ);
+    const slot = paging.translating ? tlb.lookup(bare, lo32(va), paging.space) : MISS;
+    return slot === MISS ? null : this.stalenessOf(slot, va);
+  }
+
+  /** Every entry that covers an address; of several that answer, the first does. */
+  tlbEntries(va: VirtAddr): TlbReport[] {
+    const { paging, tlb } = this;
+    return tlb.covering(paging.untag(hi32(va), READ), lo32(va)).map((slot) => {
+      const entry = tlb.entry(slot);
+      const answers = paging.translating && (entry.global || entry.space === paging.space);
+      return {
+        ...entry,
+        rightsText: paging.describeRights(entry.rights),
+        answers,
+        stale: answers ? this.stalenessOf(slot, va) : null,
+      };
+    });
+  }
+
+  private stalenessOf(slot: number, va: VirtAddr): Staleness | null {
+    const { paging, tlb } = this;
     const hi = hi32(va);
     const lo = lo32(va);
     const bare = paging.untag(hi, READ);
-    const slot = paging.translating ? tlb.lookup(bare, lo, paging.space) : MISS;
-    if (slot === MISS) return null;
     const kept = tlb.rights(slot);
     const page = tlb.pageAddr(slot);
     paging.walk(hi, lo, READ, false);
@@ -196,13 +226,16 @@ export class Mmu implements Translator {
   private refuseHit(hi: number, lo: number, kind: AccessKind, slot: number): false {
     const { paging, tlb } = this;
     this.hit = true;
+    const va = join(hi, lo) as VirtAddr;
+    if (this.events?.on) {
+      const stale = this.stalenessOf(slot, va) !== null;
+      if (stale) this.events.emit({ type: 'staleRefusal', cpu: this.cpu, va });
+      // The comparison has walked: the unit's answer is to be that of the entry, as if nobody had looked.
+      paging.grant(tlb.rights(slot), hi, lo, kind);
+    }
     this.faultVector = paging.faultVector;
     this.faultCode = paging.faultCode;
     this.faultKind = kind;
-    const va = join(hi, lo) as VirtAddr;
-    if (this.events?.on && this.staleness(va) !== null) {
-      this.events.emit({ type: 'staleRefusal', cpu: this.cpu, va });
-    }
     if (paging.faultInvalidates) tlb.invalidatePage(hi, lo, paging.space, true);
     else if (tlb.pageAddr(slot) === NEGATIVE_PAGE) tlb.drop(slot);
     return false;

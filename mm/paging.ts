@@ -104,6 +104,17 @@ export interface Paging {
   /** Tag of the address space for the TLB: PCID or ASID (with the half of the address space where that matters). */
   readonly space: number;
 
+  /** What {@link space} is: the manual's name. */
+  readonly spaceName: 'PCID' | 'ASID';
+  /** What a TLB entry keeps of {@link rights}, in the manual's words. */
+  describeRights(rights: number): string;
+
   /** The same walk told level by level, without side effects. */
   inspect(va: VirtAddr, kind: AccessKind): WalkReport;
 }
+
+const UNITS = ['', 'K', 'M', 'G', 'T'];
+
+/** Size of a page or block of 2^`shift` bytes in words: 12 is 4K, 25 is 32M. */
+export const pageSizeName = (shift: number): string =>
+  `${2 ** (shift % 10)}${UNITS[Math.floor(shift / 10)]}`;

@@ -12,6 +12,8 @@
 // in front of us and shows us an unpredictable part of them; misses it shows all, so that the contents depend on the
 // program alone. What needs the model: the golden cases `stale`, `global`, `remap`, `two-roots`, `made-good`, the
 // explorer's `stale` invariant, and spurious faults.
+import type { PhysAddr, VirtAddr } from '../emulator/address.ts';
+import { join } from '../emulator/bits.ts';
 import { type Restore, SAVE, type Saveable, SavedCopy } from '../emulator/snapshot.ts';
 
 /** One array of the TLB: `sets` * `ways` entries for pages of the sizes in `shifts`. */
@@ -53,6 +55,21 @@ interface SizeClass {
   readonly ways: number;
   /** Valid entries of this size: a search passes over sizes that have none. */
   live: number;
+}
+
+/** An entry, for readers. */
+export interface TlbEntry {
+  /** Address of the page's first byte. */
+  readonly va: VirtAddr;
+  /** log2 of the page size. */
+  readonly shift: number;
+  /** PCID or ASID under which it was made; a global one answers in every space. */
+  readonly space: number;
+  readonly global: boolean;
+  /** Physical address of the page's first byte; null: a refusal is kept. */
+  readonly page: PhysAddr | null;
+  /** See {@link Tlb.insert}. */
+  readonly rights: number;
 }
 
 /** Told of an entry that is dropped: the halves of its page's address, log2 of its size, its space. */
@@ -145,6 +162,34 @@ export class Tlb implements Saveable {
     return this.shift[slot];
   }
 
+  /** Slots of every entry that covers an address, in whatever space; smaller pages first, as {@link lookup} finds them. */
+  covering(hi: number, lo: number): number[] {
+    const found: number[] = [];
+    for (const size of this.classes) {
+      if (size.live === 0) continue;
+      const pageHi = (hi & size.maskHi) >>> 0;
+      const pageLo = (lo & size.maskLo) >>> 0;
+      const first = setOf(size, pageHi, pageLo);
+      for (let slot = first; slot < first + size.ways; slot++) {
+        if (this.covers(slot, size, pageHi, pageLo)) found.push(slot);
+      }
+    }
+    return found;
+  }
+
+  /** The entry of a slot that is valid. */
+  entry(slot: number): TlbEntry {
+    const page = this.page[slot];
+    return {
+      va: join(this.hi[slot], this.lo[slot]) as VirtAddr,
+      shift: this.shift[slot],
+      space: this.space[slot],
+      global: this.isGlobal[slot] === 1,
+      page: page === NEGATIVE_PAGE ? null : (page as PhysAddr),
+      rights: this.kept[slot],
+    };
+  }
+
   /** Addresses of the pages whose entries name the page at a physical address. */
   pagesOf(page: number): bigint[] {
     const found: bigint[] = [];
@@ -212,8 +257,7 @@ export class Tlb implements Saveable {
       const pageLo = (lo & size.maskLo) >>> 0;
       const first = setOf(size, pageHi, pageLo);
       for (let slot = first; slot < first + size.ways; slot++) {
-        if (this.shift[slot] !== size.shift) continue;
-        if (this.hi[slot] !== pageHi || this.lo[slot] !== pageLo) continue;
+        if (!this.covers(slot, size, pageHi, pageLo)) continue;
         if (!this.named(slot, space, globals)) continue;
         this.drop(slot);
         dropped++;
@@ -262,6 +306,10 @@ export class Tlb implements Saveable {
   private named(slot: number, space: number, globals: boolean): boolean {
     if (this.isGlobal[slot] === 1) return globals;
     return space === ANY_SPACE || this.space[slot] === space;
+  }
+
+  private covers(slot: number, size: SizeClass, pageHi: number, pageLo: number): boolean {
+    return this.lo[slot] === pageLo && this.hi[slot] === pageHi && this.shift[slot] === size.shift;
   }
 
   private find(size: SizeClass, pageHi: number, pageLo: number, space: number): number {

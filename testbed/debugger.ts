@@ -270,9 +270,17 @@ export class Debugger {
       detail: `${names[fault.kind]} of ${hex(fault.va)} by ${where}: ${insn}`,
     };
     const report = vcpu.paging.inspect(fault.va, fault.kind);
-    for (const { level, table, index, entry, bits, verdict } of report.levels) {
-      const what = bits === '' ? verdict : `${verdict} (${bits})`;
-      yield { title: 'walk', detail: `${level} ${hex(table)}[${index}] = ${hex(entry)}  ${what}` };
+    if (vcpu.mmu.hit && vcpu.mmu.faultCodeWord === fault.code) {
+      const stale = report.code === fault.code ? '' : ', a stale one: the tables say otherwise';
+      yield { title: 'tlb', detail: `refused by an entry${stale}` };
+    } else {
+      for (const { level, table, index, entry, bits, verdict } of report.levels) {
+        const what = `${verdict}${bits === '' ? '' : ` (${bits})`}`;
+        yield {
+          title: 'walk',
+          detail: `${level} ${hex(table)}[${index}] = ${hex(entry)}  ${what}`,
+        };
+      }
     }
     yield { title: 'fault', detail: kernel.arch.describeCode(fault.code) };
     const events: Event[] = [];

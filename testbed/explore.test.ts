@@ -72,7 +72,8 @@ describe('the reduction', () => {
       const arch = i % 2 === 0 ? 'x86_64' : 'arm64';
       const series = i % 4 < 2 ? 'mainline' : 'v2';
       const arena = random(2) === 0 ? { arena: { alloc: [[0, 1]] } } : {};
-      const { run, watched } = race(cpus, arch, series, arena);
+      const kernel = i % 3 === 0 ? { kernel: { tlb: { negative: 'on' } } } : {};
+      const { run, watched } = race(cpus, arch, series, { ...arena, ...kernel });
       const all = explore(watched, { preemptions: 2, reduce: false });
       const some = explore(watched, { preemptions: 2 });
       const what = `race ${i}, ${arch} ${series}: ${JSON.stringify(cpus)}`;

@@ -6,6 +6,7 @@ import type { VirtAddr } from '../emulator/address.ts';
 import { hi32, lo32 } from '../emulator/bits.ts';
 import { type AccessForm, type AccessKind, WRITE } from '../emulator/engine.ts';
 import { type AccessLog, CHANGED, LOOKED, type Shared } from '../mm/context.ts';
+import { GRANTED, REFUSED, REWALK } from '../mm/paging.ts';
 import { MISS } from '../mm/tlb.ts';
 import type { Kernel } from './kernel.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -18,7 +19,7 @@ export interface PageAccess {
   readonly kind: AccessKind;
   /** Physical address; null where the access will fault. */
   readonly pa: number | null;
-  /** The TLB answers. */
+  /** The TLB answers, be it with a refusal. */
   readonly hit: boolean;
 }
 
@@ -56,7 +57,8 @@ export class InsnAccesses {
   /** Tells `log` what these accesses look at and change. */
   note(vcpu: Vcpu, accesses: readonly PageAccess[], log: AccessLog): void {
     for (const { va, size, kind, pa, hit } of accesses) {
-      log.object(this.entryOf(vcpu, va), hit ? LOOKED : LOOKED | CHANGED);
+      // A miss fills the entry, and a fault may drop it.
+      log.object(this.entryOf(vcpu, va), hit && pa !== null ? LOOKED : LOOKED | CHANGED);
       // On a hit it is the invariants that compare with the entry.
       this.noteWalk(va, log, hit);
       if (pa === null) continue;
@@ -120,7 +122,10 @@ export class InsnAccesses {
     const slot = paging.translating
       ? mmu.tlb.lookup(paging.untag(hi, kind), lo, paging.space)
       : MISS;
-    if (slot !== MISS) {
+    const grant =
+      slot === MISS ? REWALK : paging.grant(mmu.tlb.rights(slot), paging.untag(hi, kind), lo, kind);
+    if (grant === REFUSED) return { va, size, kind, pa: null, hit: true };
+    if (grant === GRANTED) {
       const offset = Number(va & ((1n << BigInt(mmu.tlb.pageShift(slot))) - 1n));
       return { va, size, kind, pa: mmu.tlb.pageAddr(slot) + offset, hit: true };
     }

@@ -27,6 +27,8 @@ interface Retried {
   /** Nobody has changed the page's entry since. */
   undisturbed: boolean;
   resolved: boolean;
+  /** It is the one re-fault that the policy `tlb.negative` allows. */
+  readonly kept: boolean;
 }
 
 const HANDLER = 'bpf_arena_handle_page_fault';
@@ -48,6 +50,8 @@ export class Invariants {
   /** TLB entries, as `cpu page frame`, whose frame was freed under them. */
   private stale = new Set<string>();
   private retried: (Retried | null)[] = [];
+  /** The TLB of each CPU has just refused an access that the tables would serve. */
+  private refusedByTlb: boolean[] = [];
   private lastFault: (FaultEvent | null)[] = [];
   /** Of a handler that runs on each CPU: reports so far, and whether the page was seen mapped before the first. */
   private handling: ({ reports: number; mapped: boolean; early: boolean } | null)[] = [];
@@ -80,6 +84,7 @@ export class Invariants {
     this.bugs = kernel.pages.bugs.length;
     for (const { id } of kernel.cpus) {
       this.retried[id] = null;
+      this.refusedByTlb[id] = false;
       this.lastFault[id] = null;
       this.handling[id] = null;
       this.stepsDone[id] = 0;
@@ -255,6 +260,9 @@ export class Invariants {
       case 'tlb':
         this.flushed(event);
         return;
+      case 'staleRefusal':
+        this.refusedByTlb[event.cpu] = true;
+        return;
       case 'fault':
         this.faulted(event);
         return;
@@ -359,14 +367,18 @@ export class Invariants {
     const { cpu, ip, va } = event;
     this.lastFault[cpu] = event;
     const last = this.retried[cpu];
-    if (last?.resolved && last.undisturbed && last.ip === ip && last.va === va) {
+    const again = last?.resolved && last.undisturbed && last.ip === ip && last.va === va;
+    const { negative } = this.race.run.world.kernel.tlb;
+    const kept = negative === 'on' && this.refusedByTlb[cpu] && !last?.kept;
+    this.refusedByTlb[cpu] = false;
+    if (again && !kept) {
       this.breaks(
         'progress',
         cpu,
         `the access to ${hex(va)} faults again, though the fault was handled and nobody has touched the page since`,
       );
     }
-    this.retried[cpu] = { ip, va, undisturbed: true, resolved: false };
+    this.retried[cpu] = { ip, va, undisturbed: true, resolved: false, kept };
   }
 
   private decided(cpu: number, fn: string, text: string): void {

@@ -25,7 +25,7 @@ export interface PlayWatch {
 /** Steps of one schedule at most: beyond it the schedule is one of those that never end. */
 const MOST_STEPS = 1_000_000;
 
-/** Plays from where the race stands. A broken invariant is told once; the schedule goes on to its end. */
+/** Plays from where the race stands until nobody can move or the schedule is over. A broken invariant is told once; the schedule goes on to its end. */
 export function play(watched: WatchedRace, choose: Choose, watch: PlayWatch = {}): Played {
   const { race } = watched;
   const cpus: number[] = [];
@@ -36,6 +36,7 @@ export function play(watched: WatchedRace, choose: Choose, watch: PlayWatch = {}
     ready = race.ready()
   ) {
     const cpu = choose(ready);
+    if (cpu === null) return { cpus, violation };
     watch.before?.(cpu);
     const broken = watched.step(cpu);
     cpus.push(cpu);

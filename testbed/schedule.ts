@@ -1,8 +1,8 @@
 // Schedules: which CPU moves when. As text "0:3 1:2 0:*": turns of a CPU and so many of its steps, or all it has left.
 import type { Schedule } from './scenario-model.ts';
 
-/** Picks the CPU that moves, one of `ready`, which is in ascending order and never empty. */
-export type Choose = (ready: readonly number[]) => number;
+/** Picks the CPU that moves, one of `ready`, which is in ascending order and never empty; null: the schedule is over. */
+export type Choose = (ready: readonly number[]) => number | null;
 
 /** A turn: steps of one CPU in a row; null for all that it has left. */
 export interface Turn {
@@ -25,10 +25,10 @@ export function turnsOf(cpus: readonly number[]): Turn[] {
 }
 
 /**
- * Follows turns. A CPU that cannot move, because it has ended or waits, gives its turn to the next; behind the last turn
- * CPUs run to their ends, the lowest first.
+ * Follows turns. A CPU that cannot move, because it has ended or waits, gives its turn to the next.
+ * @param behind what comes behind the last turn: CPUs run to their ends, the lowest first, or nothing
  */
-export function followTurns(turns: readonly Turn[]): Choose {
+export function followTurns(turns: readonly Turn[], behind: 'run' | 'stop' = 'run'): Choose {
   let at = 0;
   let left = turns[0]?.steps ?? Number.POSITIVE_INFINITY;
   return (ready) => {
@@ -40,7 +40,7 @@ export function followTurns(turns: readonly Turn[]): Choose {
       at++;
       left = turns[at]?.steps ?? Number.POSITIVE_INFINITY;
     }
-    return ready[0];
+    return behind === 'run' ? ready[0] : null;
   };
 }
 

@@ -98,6 +98,8 @@ export class Story {
         this.retry(event.resolution, event.ip);
         return;
       case 'staleRefusal':
+        // No walk was made for it.
+        this.walk = [];
         this.refusedAt = event.va;
         return;
       default:
@@ -124,7 +126,7 @@ export class Story {
     this.printed = [];
     this.inFault = this.faults <= this.parts.full;
     this.inUntold = !this.inFault;
-    const stale = this.refusedAt !== null && this.refusedAt >> 12n === event.va >> 12n;
+    const stale = this.refusedAt !== null && samePage(this.refusedAt, event.va);
     this.refusedAt = null;
     const head = `fault ${this.faults}: ${event.access} at ${hex(event.va)}, ${this.source.place(event.va)}`;
     if (!this.inFault) {
@@ -134,6 +136,7 @@ export class Story {
     }
     this.write(head);
     this.write(`  ${this.instructionLine(event.ip)}`);
+    if (this.walk.length > 0 && !samePage(this.walk[0].va, event.va)) this.walk = [];
     if (!this.parts.walks) this.tellWalk();
     if (stale) this.write('  refused by a stale TLB entry: the tables say otherwise by now');
     const { describeCode, faultAddressRegister } = this.source;
@@ -241,3 +244,5 @@ export class Story {
     return told.map(([name, value]) => `${name}=${value}`).join(' ');
   }
 }
+
+const samePage = (one: bigint, other: bigint): boolean => one >> 12n === other >> 12n;

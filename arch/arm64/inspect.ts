@@ -3,7 +3,7 @@
 import type { PhysAddr, VirtAddr } from '../../emulator/address.ts';
 import { hex, hi32, lo32 } from '../../emulator/bits.ts';
 import type { AccessKind } from '../../emulator/engine.ts';
-import type { LevelReport, WalkReport } from '../../mm/paging.ts';
+import { type LevelReport, pageSizeName, type WalkReport } from '../../mm/paging.ts';
 import { DESCEND, LEAF } from '../../mm/walk.ts';
 import { describeEsr, FSC_ACCESS_FLAG, FSC_ADDRESS_SIZE, FSC_TRANSLATION } from './fault-code.ts';
 import type { Arm64Paging } from './paging.ts';
@@ -48,14 +48,9 @@ function tellEntry(probe: Arm64Paging, step: number): string {
   if (verdict === DESCEND) return 'table';
   const shift = record.shift[step];
   if (verdict === LEAF) {
-    return `${sizeName(shift)} ${shift === half.granuleShift ? 'page' : 'block'}`;
+    return `${pageSizeName(shift)} ${shift === half.granuleShift ? 'page' : 'block'}`;
   }
   if (probe.stopKind === FSC_TRANSLATION) return 'invalid';
   if (probe.stopKind === FSC_ACCESS_FLAG) return 'access flag clear';
   return probe.stopKind === FSC_ADDRESS_SIZE ? 'address size' : 'outside RAM';
 }
-
-const UNITS = ['', 'K', 'M', 'G', 'T'];
-
-/** A power of two in words: 12 is 4K, 25 is 32M. */
-const sizeName = (shift: number) => `${2 ** (shift % 10)}${UNITS[Math.floor(shift / 10)]}`;

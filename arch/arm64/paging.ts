@@ -38,11 +38,12 @@ import {
   FSC_TRANSLATION,
   FSC_WALK_ABORT,
   faultStatus,
+  faultStatusName,
   instructionAbort,
 } from './fault-code.ts';
 import { inspectWalk } from './inspect.ts';
 import type { Arm64PagingState } from './paging-state.ts';
-import { AP2, allowedAt, combinedRights, HI_DBM, hiddenByPan } from './permissions.ts';
+import { AP2, allowedAt, combinedRights, HI_DBM, hiddenByPan, rightsText } from './permissions.ts';
 import { type AddressHalf, isDevice, outputHi, prepareRegime, type Regime } from './regime.ts';
 
 // ---- Registers and state ----
@@ -86,6 +87,7 @@ export class Arm64Paging implements Paging, EntryRules {
   translating = false;
   nextTable = 0;
   readonly faultInvalidates = false;
+  readonly spaceName = 'ASID';
   /** DFSC or IFSC of the last refusal: the low bits of `faultCode`, and PAR_EL1.FST. */
   faultStatus = 0;
   /** Memory attributes of the last translation as a MAIR_EL1 byte, and its SH field. */
@@ -356,6 +358,13 @@ export class Arm64Paging implements Paging, EntryRules {
   }
 
   // ---- Inspection ----
+
+  /** What either exception level may do, before PAN and WXN; `clean`: a write sets dirty state first. */
+  describeRights(rights: number): string {
+    if ((rights & NEGATIVE) !== 0) return faultStatusName((rights >>> LEVEL_SHIFT) & 0x3f);
+    const device = (rights & RIGHT_DEVICE) !== 0 ? ', Device' : '';
+    return `${rightsText(rights)}${device}${(rights & RIGHTS_DIRTY) === 0 ? ', clean' : ''}`;
+  }
 
   inspect(va: VirtAddr, kind: AccessKind): WalkReport {
     return inspectWalk(new Arm64Paging(this.ram, { ...this.state }), va, kind);

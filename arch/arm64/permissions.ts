@@ -45,3 +45,10 @@ export function allowedAt(rights: number, el0: boolean, wxn: boolean): number {
 
 /** FEAT_PAN (D8.4.3): PSTATE.PAN keeps EL1 from data that EL0 can read or write. EPAN is left out. */
 export const hiddenByPan = (rights: number): boolean => (rights & EL0_DATA) !== 0;
+
+/** PERM_ bits of both exception levels as text: `EL1 rw-, EL0 ---`. */
+export const rightsText = (rights: number): string =>
+  `EL1 ${permText(rights)}, EL0 ${permText(rights >>> EL0_SHIFT)}`;
+
+const permText = (perms: number): string =>
+  (perms & PERM_R ? 'r' : '-') + (perms & PERM_W ? 'w' : '-') + (perms & PERM_X ? 'x' : '-');

@@ -109,6 +109,7 @@ export class X86Paging implements Paging, EntryRules {
   nextTable = 0;
   readonly translating = true;
   readonly faultInvalidates = true;
+  readonly spaceName = 'PCID';
 
   /** The entries that the last walk read. */
   readonly record = new WalkRecord();
@@ -354,6 +355,21 @@ export class X86Paging implements Paging, EntryRules {
   }
 
   // ---- Inspection ----
+
+  /** In the words of an entry's bits; `key=3` is a protection key. */
+  describeRights(rights: number): string {
+    if ((rights & RIGHT_PRESENT) === 0) return 'not present';
+    const key = (rights >>> KEY_SHIFT) & 15;
+    const words = [
+      'P',
+      rights & RIGHT_W ? 'RW' : '',
+      rights & RIGHT_U ? 'US' : '',
+      rights & RIGHTS_DIRTY ? 'D' : '',
+      rights & RIGHT_X ? '' : 'XD',
+      key === 0 ? '' : `key=${key}`,
+    ];
+    return words.filter((word) => word !== '').join(' ');
+  }
 
   inspect(va: VirtAddr, kind: AccessKind): WalkReport {
     return inspectWalk(new X86Paging(this.ram, { ...this.state }), va, kind);
