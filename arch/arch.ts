@@ -5,7 +5,7 @@ import type { PhysAddr, VirtAddr } from '../emulator/address.ts';
 import type { Cpu, CpuDescription } from '../emulator/engine.ts';
 import type { AccessName, Resolution } from '../emulator/events.ts';
 import type { Ram } from '../emulator/ram.ts';
-import type { Activity, KernelConfig, KernelContext } from '../mm/context.ts';
+import type { Activity, KernelConfig, KernelContext, Progress } from '../mm/context.ts';
 import type { Paging } from '../mm/paging.ts';
 import type { PteFormat } from '../mm/pte.ts';
 import type { TlbShape } from '../mm/tlb.ts';
@@ -37,7 +37,7 @@ export interface Recoverer {
   readonly fn: string;
   readonly resolution: Extract<Resolution, 'scratch' | 'kfence'>;
   /** @returns true if the instruction can be run again */
-  handlePageFault(addr: VirtAddr, isWrite: boolean, regs: PtRegs): Activity<boolean>;
+  handlePageFault(addr: VirtAddr, isWrite: boolean, regs: PtRegs): Progress<boolean>;
 }
 
 /** What an exception-table lookup finds: a handler's type and its decoded fields. Addresses are absolute. */
@@ -113,7 +113,7 @@ export type FaultOutcome =
   | { readonly resolution: 'oops'; readonly lines: readonly string[]; readonly halted?: string };
 
 /** A fault path: ends with the outcome. */
-export type FaultPath = Activity<FaultOutcome>;
+export type FaultPath = Progress<FaultOutcome>;
 
 /** Where the modelled kernel keeps things. Everything is page aligned for every page size of the architecture. */
 export interface KernelLayout {

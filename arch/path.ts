@@ -1,5 +1,7 @@
-// The ends of a fault path. Outcomes without data are made once.
-import type { FaultOutcome, FaultPath, Recoverer } from './arch.ts';
+// The ends of a fault path, and those who may repair a fault. Outcomes without data are made once.
+import type { VirtAddr } from '../emulator/address.ts';
+import { type Activity, finish, type KernelContext, onward } from '../mm/context.ts';
+import type { FaultContext, FaultOutcome, PtRegs, Recoverer } from './arch.ts';
 
 export const SPURIOUS: FaultOutcome = { resolution: 'spurious' };
 export const FIXED_UP: FaultOutcome = { resolution: 'extable' };
@@ -8,11 +10,42 @@ const REPAIRED: Readonly<Record<Recoverer['resolution'], FaultOutcome>> = {
   kfence: { resolution: 'kfence' },
 };
 
-/** The outcome of a recoverer that returned true. */
-export const repairedBy = (recoverer: Recoverer): FaultOutcome => REPAIRED[recoverer.resolution];
+/**
+ * Asks KFENCE and the arena whether they repair a fault on an absent page.
+ * @param by the kernel function that asks
+ * @returns null if nobody did
+ */
+export function askRecoverers(
+  { kernel, recoverers }: FaultContext,
+  by: string,
+  addr: VirtAddr,
+  isWrite: boolean,
+  regs: PtRegs,
+): FaultOutcome | null {
+  for (let i = 0; i < recoverers.length; i++) {
+    const recoverer = recoverers[i];
+    const handled = finish(recoverer.handlePageFault(addr, isWrite, regs));
+    if (told(kernel, by, recoverer, handled)) return REPAIRED[recoverer.resolution];
+  }
+  return null;
+}
 
-/** A path that has already come to its outcome. */
-// biome-ignore lint/correctness/useYield: nothing another CPU could see is left to do
-export function* settled(outcome: FaultOutcome): FaultPath {
-  return outcome;
+/** {@link askRecoverers}, step by step. */
+export function* askRecoverersInSteps(
+  { kernel, recoverers }: FaultContext,
+  by: string,
+  addr: VirtAddr,
+  isWrite: boolean,
+  regs: PtRegs,
+): Activity<FaultOutcome | null> {
+  for (const recoverer of recoverers) {
+    const handled = yield* onward(recoverer.handlePageFault(addr, isWrite, regs));
+    if (told(kernel, by, recoverer, handled)) return REPAIRED[recoverer.resolution];
+  }
+  return null;
+}
+
+function told(kernel: KernelContext, by: string, { fn }: Recoverer, handled: boolean): boolean {
+  if (kernel.events.on) kernel.decide(by, `${fn}(): ${handled}`);
+  return handled;
 }

@@ -1,7 +1,7 @@
 // The patch's handler: T1 to T14, T21, T22, T37, T38 and T40 of the kernel reference, as far as they lie on this floor.
 import { describe, expect, it } from 'vitest';
 import { virtAddr } from '../emulator/address.ts';
-import { finish } from '../mm/context.ts';
+import { finish, onward } from '../mm/context.ts';
 import { Kfence, kfenceProtectedPteArm64, kfenceProtectedPteX86 } from '../mm/kfence.ts';
 import type { BpfArena } from './arena.ts';
 import { arenaAllocPages } from './arena-alloc.ts';
@@ -244,7 +244,7 @@ describe.each(BOTH)('bpf_arena_handle_page_fault on $arch, $series', ({ arch, se
   it('stops before it looks, before it installs and before it reports', () => {
     const { world } = setUp();
     world.kernel.stepping = true;
-    const activity = bpfArenaHandlePageFault(world.bpf, virtAddr(K), true, KERNEL_IP);
+    const activity = onward(bpfArenaHandlePageFault(world.bpf, virtAddr(K), true, KERNEL_IP));
     expect([...activity].map((s) => `${s.kind} ${s.what.split(' ')[0]}`)).toEqual([
       'pte ptep_get',
       'pte ptep_try_set',
@@ -255,7 +255,7 @@ describe.each(BOTH)('bpf_arena_handle_page_fault on $arch, $series', ({ arch, se
   it('loses the race to another installer without harm', () => {
     const { world } = setUp();
     world.kernel.stepping = true;
-    const activity = bpfArenaHandlePageFault(world.bpf, virtAddr(K), true, KERNEL_IP);
+    const activity = onward(bpfArenaHandlePageFault(world.bpf, virtAddr(K), true, KERNEL_IP));
     activity.next();
     activity.next();
     const other = FACTS[arch].scratchPte + 0x1000n;

@@ -4,7 +4,7 @@
 import type { PtRegs, Recoverer } from '../arch/arch.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex, u64 } from '../emulator/bits.ts';
-import { type Activity, ADDED, CHANGED, LOOKED } from '../mm/context.ts';
+import { type Activity, ADDED, CHANGED, LOOKED, type Progress } from '../mm/context.ts';
 import { type Ptep, ptepTrySet, setPteAt } from '../mm/pte.ts';
 import { type BpfArena, guardSize, SZ_4G } from './arena.ts';
 import type { BpfContext } from './context.ts';
@@ -24,13 +24,8 @@ export function arenaRecoverer(bpf: BpfContext): Recoverer {
     fn: FN,
     resolution: 'scratch',
     handlePageFault: (addr: VirtAddr, isWrite: boolean, regs: PtRegs) =>
-      bpfSyscall ? bpfArenaHandlePageFault(bpf, addr, isWrite, regs.ip) : noBpf(),
+      bpfSyscall && bpfArenaHandlePageFault(bpf, addr, isWrite, regs.ip),
   };
-}
-
-// biome-ignore lint/correctness/useYield: an Activity that has no step
-function* noBpf(): Activity<boolean> {
-  return false;
 }
 
 /**
@@ -42,12 +37,12 @@ function* noBpf(): Activity<boolean> {
  * @returns true if the instruction is to be run again
  * @kernel bpf_arena_handle_page_fault kernel/bpf/arena.c read
  */
-export function* bpfArenaHandlePageFault(
+export function bpfArenaHandlePageFault(
   bpf: BpfContext,
   addr: VirtAddr,
   isWrite: boolean,
   _faultIp: VirtAddr,
-): Activity<boolean> {
+): Progress<boolean> {
   const { kernel, mm, trace } = bpf;
   const told = kernel.events.on;
   if (told) kernel.enter(FN, { addr: hex(addr), access: isWrite ? 'write' : 'read' });
@@ -67,29 +62,56 @@ export function* bpfArenaHandlePageFault(
     return false;
   }
 
-  if (kernel.replacements !== null) return yield* mutated(bpf, arena, prog, addr, isWrite);
+  if (kernel.replacements !== null) return mutated(bpf, arena, prog, addr, isWrite);
+  if (kernel.stepping) return recoverInSteps(bpf, arena, prog, addr, isWrite);
 
   // apply_to_page_range(page, PAGE_SIZE, apply_range_set_scratch_cb); its result is ignored, as in the kernel.
   const ptep = mm.ptepAlloc(addr);
   const pageAddr = mm.pageStart(addr);
-  if (ptep > 0) {
-    if (kernel.stepping) yield { kind: 'pte', what: `ptep_get ${hex(pageAddr)}` };
-    kernel.access?.word(ptep, LOOKED);
-    if (mm.pteNone(ptep)) {
-      if (kernel.stepping) yield { kind: 'pte', what: `ptep_try_set ${hex(pageAddr)}` };
-      // Lost only to another installer, whose entry is valid: the retry succeeds.
-      const pte = arena.scratchPte;
-      const won = ptepTrySet(kernel, mm.ram, mm.format, pageAddr, ptep as Ptep, pte);
-      if (told) kernel.decide(FN, won ? 'scratch page installed' : 'lost the race to install');
-    } else if (told) kernel.decide(FN, 'the page is mapped by now');
-  }
-  if (kernel.stepping) {
-    yield { kind: 'report', what: `arena violation at ${hex(pageAddr)}` };
-    // Another CPU may have walked its own stack since.
-    trace.walk();
-  }
+  if (ptep > 0 && isNone(bpf, ptep as Ptep)) install(bpf, arena, pageAddr, ptep as Ptep);
   reportArenaViolation(bpf, prog, isWrite, pageAddr, arena.kernVmStart);
   return true;
+}
+
+/** What {@link bpfArenaHandlePageFault} does once it knows that it is to, with other CPUs in between. */
+function* recoverInSteps(
+  bpf: BpfContext,
+  arena: BpfArena,
+  prog: BpfProg,
+  addr: VirtAddr,
+  isWrite: boolean,
+): Activity<boolean> {
+  const { mm, trace } = bpf;
+  const ptep = mm.ptepAlloc(addr);
+  const pageAddr = mm.pageStart(addr);
+  if (ptep > 0) {
+    yield { kind: 'pte', what: `ptep_get ${hex(pageAddr)}` };
+    if (isNone(bpf, ptep as Ptep)) {
+      yield { kind: 'pte', what: `ptep_try_set ${hex(pageAddr)}` };
+      install(bpf, arena, pageAddr, ptep as Ptep);
+    }
+  }
+  yield { kind: 'report', what: `arena violation at ${hex(pageAddr)}` };
+  // Another CPU may have walked its own stack since.
+  trace.walk();
+  reportArenaViolation(bpf, prog, isWrite, pageAddr, arena.kernVmStart);
+  return true;
+}
+
+/** pte_none(ptep_get()) of apply_range_set_scratch_cb(). */
+function isNone({ kernel, mm }: BpfContext, ptep: Ptep): boolean {
+  kernel.access?.word(ptep, LOOKED);
+  const none = mm.pteNone(ptep);
+  if (!none && kernel.events.on) kernel.decide(FN, 'the page is mapped by now');
+  return none;
+}
+
+/** Lost only to another installer, whose entry is valid: the retry succeeds. */
+function install({ kernel, mm }: BpfContext, arena: BpfArena, va: VirtAddr, ptep: Ptep): void {
+  const won = ptepTrySet(kernel, mm.ram, mm.format, va, ptep, arena.scratchPte);
+  if (kernel.events.on) {
+    kernel.decide(FN, won ? 'scratch page installed' : 'lost the race to install');
+  }
 }
 
 /** The range test; a mutant may move its ends. Both are page boundaries, so the byte's address answers for its page. */
@@ -153,8 +175,7 @@ function* setScratch(arena: BpfArena, pageAddr: VirtAddr, ptep: Ptep): Activity<
     return;
   }
   yield { kind: 'pte', what: `ptep_try_set ${hex(pageAddr)}` };
-  const won = ptepTrySet(kernel, mm.ram, mm.format, pageAddr, ptep, arena.scratchPte);
-  if (told) kernel.decide(FN, won ? 'scratch page installed' : 'lost the race to install');
+  install(arena.bpf, arena, pageAddr, ptep);
 }
 
 /**

@@ -1,7 +1,7 @@
 // Two CPUs at once: every schedule with at most two preemptions of two kernel paths, and what must hold after each.
 import { afterAll, describe, expect, it } from 'vitest';
 import { type Pfn, type VirtAddr, virtAddr } from '../emulator/address.ts';
-import { type Activity, finish } from '../mm/context.ts';
+import { type Activity, finish, onward } from '../mm/context.ts';
 import type { BpfArena } from './arena.ts';
 import { arenaAllocPages, arenaReservePages } from './arena-alloc.ts';
 import { bpfArenaHandlePageFault } from './arena-fault.ts';
@@ -62,8 +62,10 @@ class Bench {
     arenaAllocPages(this.arena, page === null ? 0n : this.at(page), count, -1, true);
   free = (page: number, count: number, sleepable = true) =>
     arenaFreePages(this.arena, this.at(page), count, sleepable);
-  fault = (page: number) =>
-    bpfArenaHandlePageFault(this.world.bpf, this.kaddr(page), true, KERNEL_IP);
+  *fault(page: number): Activity<boolean> {
+    const { bpf } = this.world;
+    return yield* onward(bpfArenaHandlePageFault(bpf, this.kaddr(page), true, KERNEL_IP));
+  }
   user = (page: number) => userAccess(this.mm, this.at(page), 8, 7n);
 
   /** Runs both to their ends. @returns their results */

@@ -80,12 +80,27 @@ export type Activity<T> = Generator<Step, T, void>;
  */
 export class KernelStuck extends Error {}
 
+/**
+ * A path as a caller finds it: what it came to, where nobody steps it, or the path where steps are left. A fault asks for
+ * a few of them, and a generator costs more than what some of them do. A result is never a generator itself.
+ */
+export type Progress<T> = T | Activity<T>;
+
+const hasSteps = <T>(progress: Progress<T>): progress is Activity<T> =>
+  typeof progress === 'object' && progress !== null && 'next' in progress;
+
 /** Runs a path to its end. @returns its result */
-export function finish<T>(activity: Activity<T>): T {
+export function finish<T>(progress: Progress<T>): T {
+  if (!hasSteps(progress)) return progress;
   for (;;) {
-    const result = activity.next();
+    const result = progress.next();
     if (result.done) return result.value;
   }
+}
+
+/** The steps that are left of a path, if any, and then its result. */
+export function* onward<T>(progress: Progress<T>): Activity<T> {
+  return hasSteps(progress) ? yield* progress : progress;
 }
 
 /** How often the kernel did what takes time, so far. */

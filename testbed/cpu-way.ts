@@ -2,7 +2,7 @@
 // Who moves next is the caller's to choose, so that a schedule can be given, counted through or replayed. Left out:
 // interrupts. A step is seen by all CPUs at once; what reorders them is memory-model.ts's.
 import { hex } from '../emulator/bits.ts';
-import type { Step } from '../mm/context.ts';
+import { onward, type Step } from '../mm/context.ts';
 import type { Kernel } from './kernel.ts';
 import { type CallEnd, endOf, type OtherStop, type Vcpu } from './vcpu.ts';
 
@@ -34,7 +34,7 @@ export function* cpuWay(vcpu: Vcpu, ipName: string, limit: number): CpuWay {
     if (fault === null) return endOf(stop as OtherStop);
     const path = vcpu.enter(fault);
     if ('outcome' in path) return path;
-    const done = vcpu.conclude(fault, yield* path);
+    const done = vcpu.conclude(fault, yield* onward(path));
     if (done === 'resume') vcpu.resume();
     else if (done !== 'retry') return done;
   }

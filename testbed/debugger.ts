@@ -5,6 +5,7 @@ import type { VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
 import type { Stop } from '../emulator/engine.ts';
 import type { Event } from '../emulator/events.ts';
+import { onward } from '../mm/context.ts';
 import type { Call } from './call.ts';
 import { type FaultStep, told } from './fault-steps.ts';
 import { History } from './history.ts';
@@ -290,8 +291,9 @@ export class Debugger {
       const path = vcpu.enter(fault);
       yield* told(events);
       if ('outcome' in path) return path;
+      const steps = onward(path);
       for (;;) {
-        const step = path.next();
+        const step = steps.next();
         yield* told(events);
         if (!step.done) continue;
         const outcome = vcpu.conclude(fault, step.value);

@@ -2,9 +2,10 @@
 // ex_handler_bpf() of arch/arm64/net/bpf_jit_comp.c.
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import { hex } from '../../emulator/bits.ts';
-import type { ExtableEntry, FaultContext, FaultPath } from '../arch.ts';
+import type { Activity } from '../../mm/context.ts';
+import type { ExtableEntry, FaultContext, FaultOutcome, FaultPath } from '../arch.ts';
 import { buildExtable, type DecodeTail, type ExtableSource, searchExtable } from '../extable.ts';
-import { FIXED_UP, settled } from '../path.ts';
+import { FIXED_UP } from '../path.ts';
 import { esrWnr } from './esr.ts';
 import { bug } from './oops.ts';
 import { type Arm64PtRegs, registerNumber, XZR } from './registers.ts';
@@ -131,7 +132,7 @@ export function fixupException(
     case ARM64_EX_TYPE.load_unaligned_zeropad:
       return exHandlerLoadUnalignedZeropad(context, entry, regs);
     default:
-      return settled(bug(context, 'fixup_exception', regs));
+      return bug(context, 'fixup_exception', regs);
   }
 }
 
@@ -155,7 +156,7 @@ const cpyFaultedOnUaccess = (entry: ExtableEntry, esr: number): boolean =>
 
 function goOnAtFixup(entry: ExtableEntry, regs: Arm64PtRegs): FaultPath {
   regs.ip = entry.fixup;
-  return settled(FIXED_UP);
+  return FIXED_UP;
 }
 
 /** @kernel ex_handler_uaccess_err_zero arch/arm64/mm/extable.c read */
@@ -178,7 +179,7 @@ function exHandlerLoadUnalignedZeropad(
   const offset = addr & 7n;
   // The kernel would fault for good where even this word is missing.
   const word = context.readWord(addr - offset);
-  if (word === null) return settled(bug(context, 'fixup_exception', regs));
+  if (word === null) return bug(context, 'fixup_exception', regs);
   regs.writeReg(entry.data & 31, word >> (offset * 8n));
   return goOnAtFixup(entry, regs);
 }
@@ -188,7 +189,11 @@ function exHandlerLoadUnalignedZeropad(
  * instruction. Nothing is mapped, so the next access reports again.
  * @kernel ex_handler_bpf arch/arm64/net/bpf_jit_comp.c read
  */
-function* exHandlerBpf(context: FaultContext, entry: ExtableEntry, regs: Arm64PtRegs): FaultPath {
+function* exHandlerBpf(
+  context: FaultContext,
+  entry: ExtableEntry,
+  regs: Arm64PtRegs,
+): Activity<FaultOutcome> {
   const word = entry.fixupWord;
   const cleared = word >>> 27;
   const isWrite = cleared === DONT_CLEAR;

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { virtAddr } from '../../emulator/address.ts';
+import { onward } from '../../mm/context.ts';
 import type { FaultOutcome } from '../arch.ts';
 import { type Asked, type Change, fakeRecoverer, fault, TestKernel } from '../testing.ts';
 import { type Arm64ExtableSource, buildArm64Extable, searchArm64Extable } from './extable.ts';
@@ -111,7 +112,7 @@ describe('a translation fault at a kernel address', () => {
     const asked: Asked = [];
     const { test, regs, fixup } = setUp({ recoverers: [fakeRecoverer(asked, 'scratch', true)] });
     test.kernel.stepping = true;
-    const start = () => doMemAbort(test.context, regs, fault(PAGE, esr(TRANSLATION_3)));
+    const start = () => onward(doMemAbort(test.context, regs, fault(PAGE, esr(TRANSLATION_3))));
     const step = { done: false, value: { kind: 'call', what: '__do_kernel_fault' } };
     const path = start();
     expect(path.next()).toEqual(step);

@@ -5,10 +5,10 @@
 import type { VirtAddr } from '../../emulator/address.ts';
 import { hex, hex16, hi32, lo32, u64 } from '../../emulator/bits.ts';
 import { READ, WRITE } from '../../emulator/engine.ts';
-import { finish, LOOKED } from '../../mm/context.ts';
-import type { FaultContext, FaultPath, HardwareFault } from '../arch.ts';
+import { type Activity, LOOKED, onward } from '../../mm/context.ts';
+import type { FaultContext, FaultOutcome, FaultPath, HardwareFault } from '../arch.ts';
 import { oops } from '../oops.ts';
-import { repairedBy, SPURIOUS, settled } from '../path.ts';
+import { askRecoverers, askRecoverersInSteps, SPURIOUS } from '../path.ts';
 import { isTtbr0Addr, untaggedAddr } from './address-ranges.ts';
 import {
   esrFsc,
@@ -58,7 +58,7 @@ export function el1Abort(
   fault: HardwareFault,
 ): FaultPath {
   if (!canSaveRegisters(context, regs)) {
-    return settled(panicBadStack(context, regs, fault.code, fault.addr));
+    return panicBadStack(context, regs, fault.code, fault.addr);
   }
   return doMemAbort(context, regs, fault);
 }
@@ -109,7 +109,7 @@ const dead = (
   message: string,
   regs: Arm64PtRegs,
   { addr, fault }: Abort,
-): FaultPath => settled(dieKernelFault(context, message, addr, fault.code, regs));
+): FaultPath => dieKernelFault(context, message, addr, fault.code, regs);
 
 /** @kernel do_translation_fault arch/arm64/mm/fault.c read */
 function doTranslationFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
@@ -170,7 +170,7 @@ function doTagCheckFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort)
 function doSea(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
   if (context.kernel.events.on) announce(context, 'do_sea', abort);
   const { name } = faultInfo(esrFsc(abort.esr));
-  return settled(oops(context, () => die(context, name, regs, abort.fault.code, true)));
+  return oops(context, () => die(context, name, regs, abort.fault.code, true));
 }
 
 /**
@@ -202,17 +202,46 @@ function noteWalk({ kernel, paging }: FaultContext, addr: VirtAddr): void {
  * KFENCE and the arena are asked for translation faults; then the oops.
  * @kernel __do_kernel_fault arch/arm64/mm/fault.c read - without mainline's branch for protected KVM
  */
-function* doKernelFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
+function doKernelFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
+  const { kernel } = context;
+  if (kernel.events.on) announce(context, FN, abort);
+  if (kernel.stepping) return doKernelFaultInSteps(context, regs, abort);
+  return (
+    withoutRecoverers(context, regs, abort) ??
+    askRecoverers(context, FN, abort.addr, esrWnr(abort.esr), regs) ??
+    dieKernelFault(context, 'paging request', abort.addr, abort.fault.code, regs)
+  );
+}
+
+const FN = '__do_kernel_fault';
+
+function* doKernelFaultInSteps(
+  context: FaultContext,
+  regs: Arm64PtRegs,
+  abort: Abort,
+): Activity<FaultOutcome> {
+  yield { kind: 'call', what: FN };
+  const before = withoutRecoverers(context, regs, abort);
+  if (before !== null) return yield* onward(before);
+  const { addr, esr, fault } = abort;
+  const repaired = yield* askRecoverersInSteps(context, FN, addr, esrWnr(esr), regs);
+  return repaired ?? dieKernelFault(context, 'paging request', addr, fault.code, regs);
+}
+
+/** __do_kernel_fault() as far as KFENCE and the arena, who are asked where it comes to nothing: null. */
+function withoutRecoverers(
+  context: FaultContext,
+  regs: Arm64PtRegs,
+  abort: Abort,
+): FaultPath | null {
   const { kernel } = context;
   const { addr, esr, fault } = abort;
-  if (kernel.events.on) announce(context, '__do_kernel_fault', abort);
-  if (kernel.stepping) yield { kind: 'call', what: '__do_kernel_fault' };
   if (!isEl1InstructionAbort(esr)) {
     const fixed = fixupException(context, regs, esr);
     if (kernel.events.on) {
       kernel.decide('fixup_exception', fixed === null ? 'no handler takes it' : 'handled');
     }
-    if (fixed !== null) return kernel.stepping ? yield* fixed : finish(fixed);
+    if (fixed !== null) return fixed;
   }
   if (isSpuriousEl1TranslationFault(context, addr, esr)) {
     if (kernel.events.on) {
@@ -220,7 +249,7 @@ function* doKernelFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort):
     }
     kernel.printk(
       `Ignoring spurious kernel translation fault at virtual address ${hex16(addr)}`,
-      '__do_kernel_fault',
+      FN,
     );
     return SPURIOUS;
   }
@@ -232,19 +261,8 @@ function* doKernelFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort):
   if (hi32(addr) === 0 && lo32(addr) < 2 ** context.pte.pageShift) {
     return dieKernelFault(context, 'NULL pointer dereference', addr, fault.code, regs);
   }
-  if (isTranslationFault(esrFsc(esr))) {
-    const isWrite = esrWnr(esr);
-    const { recoverers } = context;
-    for (let i = 0; i < recoverers.length; i++) {
-      const recoverer = recoverers[i];
-      const asked = recoverer.handlePageFault(addr, isWrite, regs);
-      const handled = kernel.stepping ? yield* asked : finish(asked);
-      if (kernel.events.on) kernel.decide('__do_kernel_fault', `${recoverer.fn}(): ${handled}`);
-      if (handled) return repairedBy(recoverer);
-    }
-  } else if (kernel.events.on) {
-    kernel.decide('__do_kernel_fault', 'not a translation fault: nobody is asked');
-  }
+  if (isTranslationFault(esrFsc(esr))) return null;
+  if (kernel.events.on) kernel.decide(FN, 'not a translation fault: nobody is asked');
   return dieKernelFault(context, 'paging request', addr, fault.code, regs);
 }
 

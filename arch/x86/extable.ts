@@ -3,10 +3,11 @@
 // kernel built without), the FPU state that FPU_RESTORE resets, and FS that CLEAR_FS clears.
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import { hex } from '../../emulator/bits.ts';
+import type { Activity } from '../../mm/context.ts';
 import type { ExtableEntry, FaultContext, FaultOutcome, FaultPath } from '../arch.ts';
 import { buildExtable, type DecodeTail, type ExtableSource, searchExtable } from '../extable.ts';
 import { oops } from '../oops.ts';
-import { FIXED_UP, settled } from '../path.ts';
+import { FIXED_UP } from '../path.ts';
 import { exHandlerMsr, exHandlerMsrMce } from './extable-msr.ts';
 import { VECTOR_GP } from './fault-code.ts';
 import { die, oopsEnd } from './oops.ts';
@@ -174,9 +175,9 @@ export function fixupException(
       exHandlerMsr(context, regs, false, reg);
       return exHandlerDefault(entry, regs);
     case X86_EX_TYPE.wrmsr_in_mce:
-      return settled(exHandlerMsrMce(context, regs, true));
+      return exHandlerMsrMce(context, regs, true);
     case X86_EX_TYPE.rdmsr_in_mce:
-      return settled(exHandlerMsrMce(context, regs, false));
+      return exHandlerMsrMce(context, regs, false);
     case X86_EX_TYPE.pop_reg:
       regs.words[RSP] += 8n;
       return exHandlerImmReg(entry, regs, reg, imm);
@@ -190,7 +191,7 @@ export function fixupException(
     case X86_EX_TYPE.zeropad:
       return loadZeropad(context, entry, regs, faultAddr) ? exHandlerDefault(entry, regs) : null;
     default:
-      return settled(bug(context, regs, faultAddr));
+      return bug(context, regs, faultAddr);
   }
 }
 
@@ -199,7 +200,7 @@ function exHandlerDefault(entry: ExtableEntry, regs: X86PtRegs): FaultPath {
   if (entry.data & FLAG_CLEAR_AX) regs.words[RAX] = 0n;
   if (entry.data & FLAG_CLEAR_DX) regs.words[RDX] = 0n;
   regs.ip = entry.fixup;
-  return settled(FIXED_UP);
+  return FIXED_UP;
 }
 
 /**
@@ -260,7 +261,11 @@ function exHandlerImmReg(
  * instruction. Nothing is mapped, so the next access reports again.
  * @kernel ex_handler_bpf arch/x86/net/bpf_jit_comp.c read
  */
-function* exHandlerBpf(context: FaultContext, entry: ExtableEntry, regs: X86PtRegs): FaultPath {
+function* exHandlerBpf(
+  context: FaultContext,
+  entry: ExtableEntry,
+  regs: X86PtRegs,
+): Activity<FaultOutcome> {
   const word = entry.fixupWord;
   const cleared = (word >> 8) & 0xff;
   const isWrite = cleared === DONT_CLEAR;

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { virtAddr } from '../../emulator/address.ts';
+import { onward } from '../../mm/context.ts';
 import type { FaultOutcome } from '../arch.ts';
 import { type Asked, type Change, fakeRecoverer, fault, TestKernel } from '../testing.ts';
 import { buildX86Extable, searchX86Extable, type X86ExtableSource } from './extable.ts';
@@ -104,7 +105,7 @@ describe('a not-present kernel address', () => {
     const asked: Asked = [];
     const { test, regs } = setUp({ recoverers: [fakeRecoverer(asked, 'scratch', true)] });
     test.kernel.stepping = true;
-    const path = excPageFault(test.context, regs, fault(PAGE, 0n));
+    const path = onward(excPageFault(test.context, regs, fault(PAGE, 0n)));
     expect(path.next()).toEqual({ done: false, value: { kind: 'call', what: 'page_fault_oops' } });
     expect(path.next()).toEqual({ done: true, value: { resolution: 'scratch' } });
   });

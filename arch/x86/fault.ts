@@ -4,12 +4,12 @@
 // everything that happens to user-mode faults: mm/ of a process is not modelled here.
 import type { VirtAddr } from '../../emulator/address.ts';
 import { hex, lo32 } from '../../emulator/bits.ts';
-import { finish } from '../../mm/context.ts';
+import type { Activity } from '../../mm/context.ts';
 import { warnOnce } from '../../mm/warn.ts';
 import type { FaultContext, FaultOutcome, FaultPath, HardwareFault } from '../arch.ts';
 import { oops } from '../oops.ts';
 import { tableEntries } from '../page-table.ts';
-import { repairedBy, SPURIOUS, settled } from '../path.ts';
+import { askRecoverers, askRecoverersInSteps, SPURIOUS } from '../path.ts';
 import { fixupException } from './extable.ts';
 import { PF_I, PF_P, PF_PK, PF_RSVD, PF_U, PF_W, VECTOR_PF } from './fault-code.ts';
 import { die, dumpPagetable, hasTable, oopsEnd, showFaultOops } from './oops.ts';
@@ -35,7 +35,7 @@ export function deliverPageFault(
   regs: X86PtRegs,
   fault: HardwareFault,
 ): FaultPath {
-  if (!canDeliver(context, regs)) return settled(excDoubleFault(context, regs));
+  if (!canDeliver(context, regs)) return excDoubleFault(context, regs);
   return excPageFault(context, regs, fault);
 }
 
@@ -87,7 +87,7 @@ function doKernAddrFault(context: FaultContext, regs: X86PtRegs, fault: Hardware
   if (kernel.events.on) {
     kernel.decide('spurious_kernel_fault', spurious ? 'the entry permits it now' : 'not spurious');
   }
-  if (spurious) return settled(SPURIOUS);
+  if (spurious) return SPURIOUS;
   return badAreaNosemaphore(context, regs, fault);
 }
 
@@ -131,7 +131,7 @@ function doUserAddrFault(context: FaultContext, regs: X86PtRegs, fault: Hardware
     decide('kernel code fetches from user memory: no exception table is asked');
     return pageFaultOops(context, regs, fault);
   }
-  if (code & PF_RSVD) return settled(pgtableBad(context, regs, fault));
+  if (code & PF_RSVD) return pgtableBad(context, regs, fault);
   const smap = (controlRegisters(context).cr4 & CR4_SMAP) !== 0n;
   if (smap && !(code & PF_U) && !(regs.flags & EFLAGS_AC)) {
     decide('SMAP is on and EFLAGS.AC is clear: no exception table is asked');
@@ -200,34 +200,59 @@ function kernelmodeFixupOrOops(
  * page_fault_oops(): stack guard pages, then KFENCE and the arena for not-present faults, then the oops.
  * @kernel page_fault_oops arch/x86/mm/fault.c read
  */
-function* pageFaultOops(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultPath {
+function pageFaultOops(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultPath {
   const { kernel } = context;
-  if (kernel.events.on) announce(context, 'page_fault_oops', fault);
-  if (kernel.stepping) yield { kind: 'call', what: 'page_fault_oops' };
-  if (!regs.userMode) {
-    if (context.isVmallocAddr(fault.addr) && getStackGuardInfo(context.current, fault.addr)) {
-      return handleStackOverflow(context, regs, fault.addr, false);
-    }
-    const code = lo32(fault.code);
-    // A page that is present but forbids the access is nobody's to repair.
-    if (!(code & PF_P)) {
-      const isWrite = (code & PF_W) !== 0;
-      const { recoverers } = context;
-      for (let i = 0; i < recoverers.length; i++) {
-        const recoverer = recoverers[i];
-        const asked = recoverer.handlePageFault(fault.addr, isWrite, regs);
-        const handled = kernel.stepping ? yield* asked : finish(asked);
-        if (kernel.events.on) kernel.decide('page_fault_oops', `${recoverer.fn}(): ${handled}`);
-        if (handled) return repairedBy(recoverer);
-      }
-    } else if (kernel.events.on) {
-      kernel.decide('page_fault_oops', 'X86_PF_PROT is set: nobody is asked');
-    }
+  if (kernel.events.on) announce(context, FN, fault);
+  if (kernel.stepping) return pageFaultOopsInSteps(context, regs, fault);
+  const overflow = stackOverflow(context, regs, fault);
+  if (overflow !== null) return overflow;
+  const repaired = repairable(context, regs, fault)
+    ? askRecoverers(context, FN, fault.addr, (lo32(fault.code) & PF_W) !== 0, regs)
+    : null;
+  return repaired ?? nobodyRepairs(context, regs, fault);
+}
+
+const FN = 'page_fault_oops';
+
+function* pageFaultOopsInSteps(
+  context: FaultContext,
+  regs: X86PtRegs,
+  fault: HardwareFault,
+): Activity<FaultOutcome> {
+  yield { kind: 'call', what: FN };
+  const overflow = stackOverflow(context, regs, fault);
+  if (overflow !== null) return overflow;
+  if (repairable(context, regs, fault)) {
+    const isWrite = (lo32(fault.code) & PF_W) !== 0;
+    const repaired = yield* askRecoverersInSteps(context, FN, fault.addr, isWrite, regs);
+    if (repaired !== null) return repaired;
   }
+  return nobodyRepairs(context, regs, fault);
+}
+
+function stackOverflow(
+  context: FaultContext,
+  regs: X86PtRegs,
+  { addr }: HardwareFault,
+): FaultOutcome | null {
+  if (regs.userMode || !context.isVmallocAddr(addr)) return null;
+  if (!getStackGuardInfo(context.current, addr)) return null;
+  return handleStackOverflow(context, regs, addr, false);
+}
+
+/** A page that is present but forbids the access is nobody's to repair. */
+function repairable({ kernel }: FaultContext, regs: X86PtRegs, { code }: HardwareFault): boolean {
+  if (regs.userMode) return false;
+  if (!(lo32(code) & PF_P)) return true;
+  if (kernel.events.on) kernel.decide(FN, 'X86_PF_PROT is set: nobody is asked');
+  return false;
+}
+
+function nobodyRepairs(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultOutcome {
   return oops(context, () => {
     showFaultOops(context, regs, fault);
     die(context, 'Oops', regs, lo32(fault.code), fault.addr);
-    kernel.printk(`CR2: ${fault.addr.toString(16).padStart(16, '0')}`, 'page_fault_oops');
+    context.kernel.printk(`CR2: ${fault.addr.toString(16).padStart(16, '0')}`, FN);
     oopsEnd(context, fault.addr);
   });
 }
