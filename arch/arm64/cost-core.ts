@@ -22,7 +22,7 @@ export const neoverseN1: CoreDescription = {
   rememberedLoads: 400,
   storeBuffer: 128,
   storesPerLine: 2,
-  line: 64,
+  line: 2 ** 40, // the reference knows no cache lines
   loadsPerBank: 2,
 };
 

@@ -3,15 +3,10 @@
 import { type Forwarding, InstructionBuilder } from '../../emulator/cost/builder.ts';
 import type { CostedInstruction, Flow } from '../../emulator/cost/instruction.ts';
 import { TICKS_PER_CYCLE } from '../../emulator/cost/units.ts';
-import {
-  type ClassCost,
-  classOf,
-  LOAD_LATENCY,
-  MEMORY_PORTS,
-  PORTS,
-  VECTOR_LOAD_LATENCY,
-} from './cost-classes.ts';
-import { FLAGS, type Operands, parseOperands, type Register, SP, VECTOR } from './cost-operands.ts';
+import { type ClassCost, classOf, PORTS } from './cost-classes.ts';
+import { formOf } from './cost-form.ts';
+import { type Operands, parseOperands, type Register, SP } from './cost-operands.ts';
+import { accessRoles, rolesOf } from './cost-roles.ts';
 
 /** An instruction as the disassembler gives it. */
 export interface DisassembledInstruction {
@@ -20,16 +15,7 @@ export interface DisassembledInstruction {
   readonly operands: string;
 }
 
-const SETS_FLAGS = /^(adds|subs|ands|bics|adcs|sbcs|negs|cmp|cmn|tst|ccmp|ccmn|fcmpe?)$/;
-const READS_FLAGS =
-  /^(adcs?|sbcs?|csel|csinc|csinv|csneg|csetm?|cinc|cinv|cneg|ccmp|ccmn|fcsel|b\..+)$/;
-const COMPARES = /^(cmp|cmn|tst|ccmp|ccmn|fcmpe?)$/;
-/** The destination is an operand too. */
-const ACCUMULATES = /^(movk|bfi|bfxil|bfm|fmla|fmls|mla|mls|ins)$/;
 const ACCESSES = /^(ld|st|prf|swp|cas)/;
-const ATOMIC =
-  /^(swp|cas|ld(add|clr|set|eor|[su]max|[su]min)|st(add|clr|set|eor)|lda?xr|stl?xr|stlr)/;
-const SHIFTED = new Set(['add', 'sub', 'adds', 'subs', 'cmp', 'cmn', 'neg']);
 const BYTES: Readonly<Record<string, number>> = {
   w: 4,
   x: 8,
@@ -42,6 +28,9 @@ const BYTES: Readonly<Record<string, number>> = {
 };
 /** A store's bytes to a load: an estimate, a cycle more than a load from the cache. */
 const FORWARDING: Forwarding = { unrolled: 5 * TICKS_PER_CYCLE, loop: 5 * TICKS_PER_CYCLE };
+/** The second register of a pair comes when a lone one would. */
+const SECOND_LATENCY = 4;
+const MEMORY_PORTS = { load: PORTS.l, storeAddress: PORTS.l, storeData: PORTS.d } as const;
 
 function flowOf(mnemonic: string): Flow {
   if (mnemonic === 'bl' || mnemonic === 'blr') return 'call';
@@ -50,42 +39,14 @@ function flowOf(mnemonic: string): Flow {
   return /^(b\.|cbn?z|tbn?z)/.test(mnemonic) ? 'branch' : 'next';
 }
 
-/** The refinement under which a class may stand, or ''. */
-function variantOf(mnemonic: string, { registers, shift, amount }: Operands): string {
-  const [first, second] = registers;
-  if (mnemonic === 'fmov') {
-    const into = first !== undefined && first.value >= VECTOR;
-    const from = second === undefined || second.value >= VECTOR;
-    if (into === from) return '';
-    return into ? 'in' : 'out';
-  }
-  // A left shift by up to 4 is free in the adder; anything else goes through the multi-cycle pipeline.
-  const costly = shift !== '' && !(shift === 'lsl' && amount <= 4);
-  if (SHIFTED.has(mnemonic) && costly && first?.size !== 'v') return 'shift';
-  return first?.size ?? '';
-}
-
-const values = (registers: readonly Register[]) =>
-  registers.map((register) => register.value).filter((value) => value >= 0);
-
-function compute(
-  out: InstructionBuilder,
-  mnemonic: string,
-  operands: Operands,
-  cost: ClassCost,
-): number {
-  const { registers } = operands;
-  const compares = COMPARES.test(mnemonic) || flowOf(mnemonic) !== 'next';
-  const targets = compares ? [] : values(registers.slice(0, 1));
-  const reads = values(compares ? registers : registers.slice(1));
-  if (ACCUMULATES.test(mnemonic)) reads.push(...targets);
-  if (READS_FLAGS.test(mnemonic)) reads.push(FLAGS);
-  const writes = SETS_FLAGS.test(mnemonic) ? [...targets, FLAGS] : targets;
+function compute(out: InstructionBuilder, mnemonic: string, operands: Operands, cost: ClassCost) {
+  const { reads, writes } = rolesOf(mnemonic, operands);
+  const [first, ...others] = cost.ports;
+  const { latency } = cost;
   const busy = cost.busy > 1 ? cost.busy * TICKS_PER_CYCLE : 0;
-  const { unit, latency } = cost;
-  out.add({ ports: PORTS[cost.port], latency, reads, writes, busy, unit: busy > 0 ? unit : -1 });
-  for (const target of targets) if (target <= SP) noteAddress(out, mnemonic, operands, target);
-  return cost.slots;
+  out.add({ ports: PORTS[first], latency, reads, writes, busy });
+  for (const port of others) out.uop(PORTS[port], 1, [], []);
+  for (const target of writes) if (target <= SP) noteAddress(out, mnemonic, operands, target);
 }
 
 function noteAddress(
@@ -103,14 +64,6 @@ function noteAddress(
   } else out.unknown([target]);
 }
 
-/** Operations that a load or store takes of the dispatcher's width, to agree with llvm-mca. */
-function memorySlots(stores: boolean, pair: boolean, wide: boolean, writeback: boolean): number {
-  const update = writeback ? 1 : 0;
-  if (!stores) return (pair ? 2 : 1) + update;
-  if (wide) return (pair ? 5 : 4) + 2 * update;
-  return (pair ? 3 : 2) + update;
-}
-
 /** Bytes of one register's part of the access. */
 function unitBytes(mnemonic: string, [first]: readonly Register[]): number {
   if (/b$/.test(mnemonic)) return 1;
@@ -118,53 +71,82 @@ function unitBytes(mnemonic: string, [first]: readonly Register[]): number {
   return BYTES[first?.size ?? 'x'] ?? 8;
 }
 
-/** Read-modify-write and exclusive accesses: an access each way, as one load and one store. */
-function atomic(out: InstructionBuilder, mnemonic: string, operands: Operands): number {
-  const { registers, address } = operands;
-  if (address === null) return 1;
-  const moved = values(registers);
-  const access = out.access(
-    { ...address, relative: false },
-    unitBytes(mnemonic, registers),
-    FORWARDING,
-  );
-  const loads = !/^st(l?xr|lr)/.test(mnemonic);
-  const stores = !/^lda?xr/.test(mnemonic);
-  // The loaded register is the last, but a compare-and-swap loads the first.
-  const target = mnemonic.startsWith('cas') ? moved[0] : moved.at(-1);
-  if (loads) out.load(access, LOAD_LATENCY, target === undefined ? [] : [target]);
-  if (stores) out.store(access, moved.slice(0, 1));
-  out.unknown(moved.filter((value) => value <= SP));
-  return (loads ? 1 : 0) + (stores ? 2 : 0);
+/** Operations of a load: the first has the result, the others only take their pipelines. */
+function load(
+  out: InstructionBuilder,
+  { ports, latency }: ClassCost,
+  reads: readonly number[],
+  { filled, kept }: { readonly filled: readonly number[]; readonly kept: readonly number[] },
+  access: number,
+): void {
+  const [first, ...others] = ports;
+  const all = [...reads, ...kept];
+  // A vector pair's second register comes by a load of its own.
+  const pair = filled.length === 2 && latency > SECOND_LATENCY && !others.includes('v');
+  if (pair) out.uop(PORTS.l, SECOND_LATENCY, reads, filled.slice(1));
+  const own = pair ? filled.slice(0, 1) : filled;
+  out.add({ ports: PORTS[first], latency, reads: all, writes: own, load: access });
+  const left = pair ? others.slice(1) : others;
+  for (const port of left) out.uop(PORTS[port], 1, [], []);
 }
 
+/** A store leaves as a whole, when address and data are there. */
+function store(
+  out: InstructionBuilder,
+  { ports, latency }: ClassCost,
+  reads: readonly number[],
+  { filled, stored }: { readonly filled: readonly number[]; readonly stored: readonly number[] },
+  access: number,
+): void {
+  const all = [...reads, ...stored];
+  ports.forEach((port, n) => {
+    if (port === 'd') return;
+    out.uop(PORTS[port], n === 0 ? latency : 1, all, n === 0 ? filled : []);
+  });
+  out.add({ ports: PORTS.d, latency: 1, reads: stored, writes: [], store: access });
+}
+
+/** An access's operations, and that of a written base. @returns slots */
 function memory(out: InstructionBuilder, mnemonic: string, operands: Operands): number {
   const { registers, address } = operands;
   if (address === null) return 1;
-  const stores = mnemonic.startsWith('st');
-  // Two words that are loaded together are one operation.
-  const pair = registers.length > 1 && (stores || registers[0].size !== 'w');
-  const width = unitBytes(mnemonic, registers) * Math.max(1, registers.length);
-  const moved = values(registers);
+  const { filled, stored, loads, stores } = accessRoles(mnemonic, operands);
+  const moved = loads && stores ? filled : stores ? stored : registers;
+  const width = unitBytes(mnemonic, registers.slice(-1)) * Math.max(1, moved.length);
   const access = out.access({ ...address, relative: false }, width, FORWARDING);
   const reads = [address.base, address.index].filter((value) => value >= 0);
+  const form = formOf(mnemonic, operands);
+  let slots = 0;
+  if (loads) {
+    const cost = stores ? ATOMIC_LOAD : classOf('load', form);
+    load(out, cost, reads, { filled, kept: stores ? [] : stored }, access);
+    slots += cost.slots;
+  }
   if (stores) {
-    if (pair) out.uop(PORTS.l, 1, reads, []);
-    out.store(access, moved);
-  } else {
-    const vector = moved.some((value) => value >= VECTOR);
-    const latency = vector ? VECTOR_LOAD_LATENCY : LOAD_LATENCY;
-    out.load(access, latency, moved);
-    if (pair) out.uop(PORTS.l, latency, reads, moved.slice(1));
-    out.unknown(moved.filter((value) => value <= SP));
+    const cost = loads ? ATOMIC_STORE : classOf('store', form);
+    store(out, cost, reads, { filled: loads ? [] : filled, stored }, access);
+    slots += cost.slots;
   }
-  if (address.writeback && address.base >= 0) {
-    out.uop(PORTS.i, 1, [address.base], [address.base]);
-    out.unknown([address.base]);
-  }
-  const wide = registers.some(({ size }) => size === 'q' || size === 'v');
-  return memorySlots(stores, pair, wide, address.writeback);
+  out.unknown(filled.filter((value) => value <= SP));
+  if (!address.writeback || address.base < 0) return slots;
+  out.uop(PORTS.i, 1, [...reads, ...stored], [address.base]);
+  out.unknown([address.base]);
+  return slots + 1;
 }
+
+/** An atomic read-modify-write: a load and a store, which is an estimate. */
+const ATOMIC_LOAD: ClassCost = { name: 'atomic', ports: ['l'], latency: 4, busy: 1, slots: 1 };
+const ATOMIC_STORE: ClassCost = {
+  name: 'atomic',
+  ports: ['l', 'd'],
+  latency: 1,
+  busy: 1,
+  slots: 2,
+};
+
+/** A load relative to the instruction. */
+const isLiteral = (mnemonic: string, { address }: Operands) =>
+  address === null && /^ldr(sw)?$/.test(mnemonic);
 
 /** @returns the instruction for the scoreboard; what it does not know it guesses, and never throws */
 export function decodeArm64Cost(insn: DisassembledInstruction): CostedInstruction {
@@ -173,10 +155,11 @@ export function decodeArm64Cost(insn: DisassembledInstruction): CostedInstructio
   const out = new InstructionBuilder(MEMORY_PORTS);
   const accesses = operands.address !== null && ACCESSES.test(mnemonic);
   const family = mnemonic.startsWith('b.') ? 'b' : mnemonic;
-  const cost = classOf(family, variantOf(mnemonic, operands));
-  const slots = accesses
-    ? (ATOMIC.test(mnemonic) ? atomic : memory)(out, mnemonic, operands)
-    : compute(out, mnemonic, operands, cost);
+  const table = isLiteral(mnemonic, operands) ? 'load' : 'operation';
+  const cost = classOf(table, formOf(family, operands));
+  let { slots } = cost;
+  if (accesses) slots = memory(out, mnemonic, operands);
+  else compute(out, mnemonic, operands, cost);
   return {
     form: accesses ? 'memory' : cost.name,
     length: insn.bytes.length,

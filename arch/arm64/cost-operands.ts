@@ -12,8 +12,12 @@ export const VALUES = 68;
 export interface Register {
   /** Value number; -1 for the zero register. */
   readonly value: number;
-  /** w, x; b, h, s, d, q; v for a vector with an arrangement. */
+  /** w, x; b, h, s, d, q; v for a vector with an arrangement or one of its lanes. */
   readonly size: string;
+  /** Arrangement (`4s`), or the size of the lane (`s`); '' for others. */
+  readonly shape: string;
+  /** Number of the lane, or -1. */
+  readonly lane: number;
 }
 
 export interface Address {
@@ -33,19 +37,22 @@ export interface Operands {
   readonly shift: string;
   readonly amount: number;
   readonly immediate: number | null;
+  /** Name of a system register or operation, or of a condition; '' if there is none. */
+  readonly system: string;
 }
 
-const REGISTER = /^(?:([wxbhsdqv])(\d+)|(sp|wsp|xzr|wzr))/;
+const REGISTER = /^(?:([wxbhsdqv])(\d+)(?:\.(\d*[bhsdq]))?(?:\[(\d+)\])?|(sp|wsp|xzr|wzr))$/;
 
 function parseRegister(text: string): Register | null {
   const match = REGISTER.exec(text);
   if (match === null) return null;
-  const [, size, number, special] = match;
+  const [, size, number, shape = '', lane = '-1', special] = match;
   if (special !== undefined) {
-    return { value: special.endsWith('sp') ? SP : -1, size: special.startsWith('w') ? 'w' : 'x' };
+    const value = special.endsWith('sp') ? SP : -1;
+    return { value, size: special.startsWith('w') ? 'w' : 'x', shape, lane: -1 };
   }
   const vector = size !== 'w' && size !== 'x';
-  return { value: Number(number) + (vector ? VECTOR : 0), size };
+  return { value: Number(number) + (vector ? VECTOR : 0), size, shape, lane: Number(lane) };
 }
 
 /** `v0.4s-v3.4s` written out. */
@@ -72,15 +79,14 @@ function parseAddress(inside: string, after: string): Address {
     index: index?.value ?? -1,
     scale: 2 ** Number(shift ?? 0),
     disp: signed(disp),
-    writeback: after.startsWith('!') || after.includes('#'),
+    writeback: after.startsWith('!') || after.startsWith(','),
   };
 }
 
 /** @param text operands as the disassembler writes them */
 export function parseOperands(text: string): Operands {
-  const open = text.indexOf('[');
-  // A lane (`v1.s[0]`) has brackets too; an address stands alone.
-  const bracket = open > 0 && /[\w]/.test(text[open - 1]) ? -1 : open;
+  // A lane (`v1.s[0]`, `{v1.s}[0]`) has brackets too; an address stands alone.
+  const bracket = text.search(/(?<![\w}])\[/);
   const close = text.lastIndexOf(']');
   const outside = bracket < 0 ? text : text.slice(0, bracket);
   const address =
@@ -90,12 +96,14 @@ export function parseOperands(text: string): Operands {
     .map((token) => token.trim());
   const registers = tokens.map(parseRegister).filter((register) => register !== null);
   const shift = /\b(lsl|lsr|asr|ror|[su]xt[bhwx])(?: #(0x[0-9a-f]+|\d+))?$/.exec(outside.trim());
-  const immediate = /#(-?(?:0x[0-9a-f]+|\d+))/.exec(outside)?.[1];
+  const immediate = tokens.find((token) => token.startsWith('#'))?.slice(1);
   return {
     registers,
     address,
     shift: shift?.[1] ?? '',
     amount: Number(shift?.[2] ?? 0),
     immediate: immediate === undefined ? null : signed(immediate),
+    system:
+      tokens.find((token) => /^[a-z_]\w*$/.test(token) && parseRegister(token) === null) ?? '',
   };
 }

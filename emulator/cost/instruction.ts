@@ -10,9 +10,9 @@ export interface Uop {
   readonly ports: number;
   /** Cycles from start to result. */
   readonly latency: number;
-  /** Ticks for which it keeps {@link unit} to itself. */
+  /** Ticks for which it keeps {@link unit} to itself, or without one its port; 0: the port for a cycle. */
   readonly busy: number;
-  /** Number of the unpipelined unit (a divider), 0 to 3, or -1. */
+  /** Number of the unpipelined unit (a divider), 0 or 1, or -1. */
   readonly unit: number;
   readonly reads: readonly number[];
   readonly writes: readonly number[];

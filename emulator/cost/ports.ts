@@ -4,7 +4,11 @@
 import type { CoreDescription } from './core.ts';
 import { MinHeap } from './heap.ts';
 import type { Uop } from './instruction.ts';
+import { UnitJobs } from './unit-jobs.ts';
 import { TICKS_PER_CYCLE } from './units.ts';
+
+/** Unpipelined units there may be. */
+const UNITS = 2;
 
 /** Bits of the banks' counters. */
 const COUNTER_BITS = 2;
@@ -21,8 +25,8 @@ export class Ports {
   /** Operations bound to each port that have not started in {@link loadCycle}. */
   private readonly load: Int32Array;
   private loadCycle = 0;
-  /** Ticks from which each unpipelined unit is free. */
-  private readonly unitFree = [0, 0, 0, 0];
+  /** Jobs of each unpipelined unit. */
+  private readonly units: readonly UnitJobs[];
   /** Per scheduler, the start cycles of the operations in it. */
   private readonly waiting: readonly MinHeap[];
   private readonly schedulerOf: readonly number[];
@@ -30,6 +34,7 @@ export class Ports {
   constructor(core: CoreDescription) {
     this.core = core;
     this.load = new Int32Array(core.ports);
+    this.units = Array.from({ length: UNITS }, () => new UnitJobs());
     this.waiting = core.schedulers.map(() => new MinHeap());
     this.schedulerOf = Array.from({ length: core.ports }, (_, port) =>
       core.schedulers.findIndex(({ ports }) => (ports >> port) & 1),
@@ -47,32 +52,34 @@ export class Ports {
    * @returns cycle in which it starts
    */
   start(uop: Uop, allowed: number, ready: number, renamed: number, bank: number): number {
-    const { unit } = uop;
-    const from =
-      unit < 0 ? ready : Math.max(ready, Math.ceil(this.unitFree[unit] / TICKS_PER_CYCLE));
+    const { unit, busy } = uop;
     const bound =
       this.core.binding === 'rename' ? 1 << this.leastLoaded(allowed, renamed) : allowed;
-    const at = this.firstFree(bound, from, bank);
-    const port = lowestBit(bound & ~this.taken[at]);
-    this.taken[at] |= 1 << port;
+    // Without a unit of its own, what takes longer than a cycle holds its port.
+    const held = unit < 0 && busy > 0 ? Math.ceil(busy / TICKS_PER_CYCLE) : 1;
+    const free = (cycle: number) => this.firstFree(bound, cycle, bank, held);
+    const at = unit < 0 ? free(ready) : this.units[unit].add(busy, ready, free);
+    const port = lowestBit(this.portsFree(bound, at, held));
+    for (let cycle = at; cycle < at + held; cycle++) this.taken[cycle] |= 1 << port;
     if (bank >= 0) this.banks[at] += 1 << (COUNTER_BITS * bank);
-    if (unit >= 0) {
-      // A job that starts at once when the last one ends keeps the fraction of a cycle that rounding up has lost.
-      const free = this.unitFree[unit];
-      const began = free > (at - 1) * TICKS_PER_CYCLE ? free : at * TICKS_PER_CYCLE;
-      this.unitFree[unit] = began + uop.busy;
-    }
     this.load[port]++;
     this.schedule(this.schedulerOf[port], at);
     return at;
   }
 
-  /** First cycle in which one of the ports is free, and the bank of the cache. */
-  private firstFree(ports: number, from: number, bank: number): number {
+  /** First cycle from which one of the ports is free for so many, and the bank of the cache. */
+  private firstFree(ports: number, from: number, bank: number, cycles: number): number {
     for (let at = from; ; at++) {
-      if (at >= this.taken.length) this.grow(at);
-      if ((this.taken[at] & ports) !== ports && this.bankFree(at, bank)) return at;
+      if (at + cycles > this.taken.length) this.grow(at + cycles);
+      if (this.portsFree(ports, at, cycles) !== 0 && this.bankFree(at, bank)) return at;
     }
+  }
+
+  /** Those of the ports that are free for so many cycles. */
+  private portsFree(ports: number, from: number, cycles: number): number {
+    let free = ports;
+    for (let at = from; at < from + cycles; at++) free &= ~this.taken[at];
+    return free;
   }
 
   private bankFree(cycle: number, bank: number): boolean {
