@@ -87,6 +87,7 @@ export function execute(
 function executeRace(run: WorldRun, scenario: Scenario, watch: RunWatch): Executed {
   const { world, kernel } = run;
   kernel.context.replacements = watch.mutant?.replacements ?? null;
+  watch.prepare?.(run);
   const watched = located(scenario, null, () => new WatchedRace(run));
   const told = watch.prepareRace?.(watched);
   const choose = chooserOf(watch.schedule ?? world.schedule);

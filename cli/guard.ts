@@ -18,7 +18,12 @@ const STILL_PART = 4;
 
 /** How a world ended. */
 export type Verdict =
-  | { readonly kind: 'ran'; readonly ran: Ran }
+  | {
+      readonly kind: 'ran';
+      readonly ran: Ran;
+      /** What had to be kept from the engine. */
+      readonly condemned: readonly Condemned[];
+    }
   /** Bad input that shows only when it is run. */
   | { readonly kind: 'refused'; readonly message: string; readonly remedy: string }
   /** It still ran when its time was over. `place` is where, if that is known. */
@@ -55,7 +60,7 @@ export class Guard {
     const answer = attempt.kind === 'answer' ? attempt.answer : null;
     if (answer?.kind === 'read') return answer;
     if (answer === null) throw new Error(`the worker ended reading ${job.file}\n${this.lastWords}`);
-    const verdict = verdictOf(answer);
+    const verdict = verdictOf(answer, []);
     if (verdict.kind === 'refused') throw new CliError(verdict.message, verdict.remedy);
     throw new Error('the worker answered another question');
   }
@@ -69,13 +74,13 @@ export class Guard {
     for (;;) {
       const task = { ...job, arch, condemned };
       const plain = await this.attempt({ ...task, notesFrom: null });
-      if (plain.kind === 'answer') return verdictOf(plain.answer);
+      if (plain.kind === 'answer') return verdictOf(plain.answer, condemned);
       const found = await this.findCulprit(task);
       if (!('bytes' in found)) return found;
       const { place, bytes, why } = found;
       const known = condemned.some((old) => Buffer.compare(old.bytes, bytes) === 0);
       if (known || condemned.length === MOST_CONDEMNED) return { kind: 'died', place };
-      condemned.push({ bytes, why });
+      condemned.push({ arch, bytes, why });
     }
   }
 
@@ -87,13 +92,13 @@ export class Guard {
   /** Where a world that just took its process down does so; or how it ends when it is run with care. */
   private async findCulprit(
     task: Omit<Task, 'notesFrom' | 'notesFd'>,
-  ): Promise<Verdict | (Condemned & { readonly place: Place })> {
+  ): Promise<Verdict | (Omit<Condemned, 'arch'> & { readonly place: Place })> {
     const rough = await this.attempt({ ...task, notesFrom: Number.POSITIVE_INFINITY });
-    if (rough.kind === 'answer') return verdictOf(rough.answer);
+    if (rough.kind === 'answer') return verdictOf(rough.answer, task.condemned);
     if (rough.kind === 'late') return rough;
     const from = this.placeOf(rough).retired;
     const exact = await this.attempt({ ...task, notesFrom: from });
-    if (exact.kind === 'answer') return verdictOf(exact.answer);
+    if (exact.kind === 'answer') return verdictOf(exact.answer, task.condemned);
     if (exact.kind === 'late') return exact;
     const place = this.placeOf(exact);
     const did = exact.kind === 'hang' ? 'hangs' : 'aborts';
@@ -118,9 +123,10 @@ export class Guard {
   }
 }
 
-function verdictOf(answer: Answer): Verdict {
+function verdictOf(answer: Answer, condemned: readonly Condemned[]): Verdict {
   switch (answer.kind) {
     case 'ran':
+      return { ...answer, condemned };
     case 'refused':
       return answer;
     case 'unusable':

@@ -19,6 +19,13 @@ export async function loadNamedAssembler(name: string | undefined): Promise<Asse
 /** One process has one store of machines: they are used again from one command to the next. */
 let machines: Machines | null = null;
 
+let alwaysCondemned: readonly Condemned[] = [];
+
+/** Keeps encodings from all machines of this process. To be called before the first {@link loadHost}. */
+export function condemnHere(condemned: readonly Condemned[]): void {
+  alwaysCondemned = condemned;
+}
+
 /**
  * The engine, the assembler and the disassembler.
  * @param condemned encodings that this host's machines refuse, beside those that every one does
@@ -34,7 +41,7 @@ export async function loadHost(
     loadNamedAssembler(assemblerName),
     loadDisassembler(),
   ]);
-  machines ??= new Machines(unicornEngine());
+  machines ??= new Machines(unicornEngine(), alwaysCondemned);
   const isPlain = condemned.length === 0 && witness === null;
   return {
     machines: isPlain ? machines : new Machines(unicornEngine(), condemned, witness),

@@ -9,8 +9,12 @@ export interface Io {
   /** @throws the operating system's error, with its `code` */
   readFile(path: string): Uint8Array;
   readStdin(): Uint8Array;
-  /** Lines typed on standard input. @param prompt shown before each on a terminal */
-  lines(prompt: string): AsyncIterable<string>;
+  /**
+   * Lines typed on standard input.
+   * @param prompt shown before each on a terminal
+   * @param heard is told of a line when it comes in, which may be long before it is taken
+   */
+  lines(prompt: string, heard?: (line: string) => void): AsyncIterable<string>;
   /** Colours are wanted on stdout: a terminal, and NO_COLOR is not set. */
   readonly colour: boolean;
   /** Standard error is a terminal: long work may show progress there. */
@@ -38,13 +42,17 @@ export function processIo(): Io {
   };
 }
 
-async function* promptedLines(prompt: string): AsyncGenerator<string> {
+async function* promptedLines(
+  prompt: string,
+  heard: (line: string) => void = () => {},
+): AsyncGenerator<string> {
   const onTerminal = process.stdin.isTTY && process.stdout.isTTY;
   const input = createInterface({
     input: process.stdin,
     output: onTerminal ? process.stdout : undefined,
     prompt,
   });
+  input.on('line', heard);
   try {
     if (onTerminal) input.prompt();
     for await (const line of input) {

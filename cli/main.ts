@@ -3,9 +3,15 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { EXIT, isUserError } from './errors.ts';
 import type { Io } from './io.ts';
+import type * as Survive from './survive.ts';
 import { usageError } from './usage.ts';
 
 export { processIo } from './io.ts';
+
+/** Loads what watches over commands that run code only for those. */
+async function survivably(...args: Parameters<typeof Survive.survivably>): Promise<number> {
+  return (await import('./survive.ts')).survivably(...args);
+}
 
 /** A whole number of an option, decimal or 0x hex. */
 function wholeNumber(text: string): number {
@@ -84,7 +90,8 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     .option('--check-contract', 'report accesses beyond what a kfunc may access of arena pointers')
     .option('--list', 'only say what an object offers and needs')
     .action(async (file, options) => {
-      exitCode = await (await import('./run.ts')).runCommand(file, options, io);
+      const { runCommand } = await import('./run.ts');
+      exitCode = await survivably({ file, options }, io, (own) => runCommand(file, options, own));
     });
   command('explore <file>', 'interleavings of a scenario with several CPUs')
     .addOption(archOption())
@@ -107,7 +114,9 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     .option('--save <file>', 'where to keep what is left when it stops')
     .option('--resume <file>', 'go on with what --save kept')
     .action(async (file, options) => {
-      exitCode = await (await import('./explore.ts')).exploreCommand(file, options, io);
+      const { exploreCommand } = await import('./explore.ts');
+      const job = { file, options: { ...options, schedule: undefined } };
+      exitCode = await survivably(job, io, (own) => exploreCommand(file, options, own));
     });
   command('test [paths...]', 'run every scenario below the paths, one line each')
     .addOption(archOption())
@@ -135,7 +144,8 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     )
     .addOption(explainOption())
     .action(async (file, options) => {
-      exitCode = await (await import('./debug.ts')).debugCommand(file, options, io);
+      const { debugCommand } = await import('./debug.ts');
+      exitCode = await survivably({ file, options }, io, (own) => debugCommand(file, options, own));
     });
   fileCommand('walk <file> <address>', 'the page-table walk of an address after a scenario')
     .addOption(
@@ -145,7 +155,10 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     )
     .option('--schedule <text>', 'several CPUs: look where this schedule ends, as "0:3 1:2"')
     .action(async (file, address, options) => {
-      exitCode = await (await import('./walk.ts')).walkCommand(file, address, options, io);
+      const { walkCommand } = await import('./walk.ts');
+      exitCode = await survivably({ file, options }, io, (own) =>
+        walkCommand(file, address, options, own),
+      );
     });
   command(
     'decode <what> [value]',

@@ -10,7 +10,7 @@ import { CliError } from './errors.ts';
 import { type Executed, execute, shellWord } from './execute.ts';
 import { type Io, paint } from './io.ts';
 import { worldOf } from './scenario-file.ts';
-import { stepLines, worldLine } from './tell.ts';
+import { replayLines, stepLines, worldLine } from './tell.ts';
 
 export const isRace = (scenario: Scenario): boolean =>
   Object.values(scenario.worlds).some(({ form }) => form === 'cpus');
@@ -28,8 +28,15 @@ export function scheduleOf(scenario: Scenario, text: string | undefined): Schedu
   });
 }
 
+/** As a command line gives them. */
+export interface RaceOptions {
+  readonly schedule?: string;
+  /** A file. */
+  readonly mutant?: string;
+}
+
 /** The options that a replay needs. */
-export const raceOptions = (options: { schedule?: string; mutant?: string }): string =>
+export const raceOptions = (options: RaceOptions): string =>
   [
     options.schedule === undefined ? '' : ` --schedule ${shellWord(options.schedule)}`,
     options.mutant === undefined ? '' : ` --mutant ${shellWord(options.mutant)}`,
@@ -80,6 +87,7 @@ export function tellRace(
     const { invariant, cpu, what } = violation;
     line(`${paint(io, 'red', invariant)}${cpu === null ? '' : `, by CPU ${cpu}`}: ${what}`);
   }
+  for (const text of replayLines(executed)) line(text);
   line(executed.pass ? paint(io, 'green', 'as expected') : paint(io, 'red', 'not as expected'));
   return executed;
 }

@@ -12,16 +12,13 @@ import { type Io, paint } from './io.ts';
 import { listCommand } from './list-object.ts';
 import { checkProfile, tellProfiles } from './profile.ts';
 import { type ProgramOptions, replayOptions, scenarioFrom } from './program.ts';
-import { isRace, raceOptions, scheduleOf, tellRace } from './run-race.ts';
+import { isRace, type RaceOptions, raceOptions, scheduleOf, tellRace } from './run-race.ts';
 import { loadMutant, pickArchs, worldOf } from './scenario-file.ts';
-import { supervised } from './supervise.ts';
-import { stepLines, storySource, worldLine } from './tell.ts';
+import { replayLines, stepLines, storySource, worldLine } from './tell.ts';
 
-export interface RunOptions extends ProgramOptions, CostOptions {
+export interface RunOptions extends ProgramOptions, CostOptions, RaceOptions {
   readonly json?: boolean;
   readonly trace?: string;
-  readonly schedule?: string;
-  readonly mutant?: string;
   /** Say of every printed line which kernel function prints it. */
   readonly explain?: boolean;
   /** Run nothing: say what the object offers and needs. */
@@ -46,8 +43,6 @@ export async function runCommand(file: string, options: RunOptions, io: Io): Pro
   }
   checkProfile(options);
   const traces = parseTraces(options.trace);
-  const ended = await supervised(file, options, io);
-  if (ended !== null) return ended;
   const scenario = scenarioFrom(file, options, io);
   const schedule = scheduleOf(scenario, options.schedule);
   const mutant = options.mutant === undefined ? undefined : loadMutant(options.mutant, io);
@@ -158,6 +153,7 @@ function tell(
       if (step.seen.kind === 'call' && step.step !== run.steps.at(-1)) line('');
     },
   });
+  for (const text of replayLines(executed)) line(text);
   line(executed.pass ? paint(io, 'green', 'as expected') : paint(io, 'red', 'not as expected'));
   return executed;
 }

@@ -6,6 +6,7 @@ import { formatErrno } from '../testbed/errno.ts';
 import { arenaAt, pageAt } from '../testbed/places.ts';
 import type { StepRun, WorldRun } from '../testbed/run.ts';
 import type { StorySource } from '../testbed/story.ts';
+import type { Executed } from './execute.ts';
 
 /** GUARD_SZ / 2: what lies below kern_vm_start. */
 const HALF_GUARD = 0x8000n;
@@ -91,7 +92,8 @@ function callSummary(run: WorldRun, call: CallSeen): string {
   }
   const kinds = [...counts].map(([resolution, n]) => `${n} ${resolution}`).join(', ');
   const why = 'why' in end ? `: ${end.why} at ${run.kernel.symbols.format(end.ip)}` : '';
-  const how = ret === null ? `${end.outcome}${why}` : `returned ${hex(ret)}`;
+  const bytes = 'bytes' in end ? `: ${Buffer.from(end.bytes).toString('hex')}` : '';
+  const how = ret === null ? `${end.outcome}${why}${bytes}` : `returned ${hex(ret)}`;
   const cost = call.cost === null ? '' : `, ${call.cost.cycles} cycles (${call.cost.cost})`;
   const work = `${plural(call.instructions, 'instruction')}${cost}`;
   return `${how}; ${work}, ${plural(faults.length, 'fault')}${kinds === '' ? '' : ` (${kinds})`}`;
@@ -140,6 +142,12 @@ const block = (title: string, lines: readonly string[]): string[] => [
   title,
   ...lines.map((line) => `  | ${line}`.trimEnd()),
 ];
+
+/** How to run again what the engine refused or died of. */
+export const replayLines = ({ steps, document }: Pick<Executed, 'steps' | 'document'>): string[] =>
+  steps.some(({ seen }) => seen.kind === 'call' && seen.outcome === 'engine')
+    ? [`replay: ${document.replay}`]
+    : [];
 
 /** "1 page", "2 pages". */
 export const plural = (count: number, word: string): string =>

@@ -7,11 +7,12 @@ import type { Failure } from '../testbed/expect.ts';
 import type { ArchName } from '../testbed/scenario.ts';
 import type { CostOptions } from './cost.ts';
 import type { ProgramOptions } from './program.ts';
+import type { RaceOptions } from './run-race.ts';
 
 /** A file as a command line names it: a scenario, assembly or an object. */
 export interface Job {
   readonly file: string;
-  readonly options: ProgramOptions & CostOptions;
+  readonly options: ProgramOptions & CostOptions & RaceOptions;
 }
 
 export interface Task extends Job {

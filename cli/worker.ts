@@ -12,6 +12,8 @@ import { execute } from './execute.ts';
 import { loadHost } from './host.ts';
 import { processIo } from './io.ts';
 import { replayOptions, scenarioFrom } from './program.ts';
+import { raceOptions, scheduleOf } from './run-race.ts';
+import { loadMutant } from './scenario-file.ts';
 import { type Answer, type Task, writePlace } from './worker-protocol.ts';
 
 /** Longest x86 instruction. */
@@ -50,7 +52,9 @@ async function answerTo(task: Task): Promise<Answer> {
     const witness: Witness = (ip, code) => note({ inCore: true, retired: 0, ip, code });
     const host = await loadHost(options.assembler, condemned, closely ? witness : null);
     const { document, steps, pass } = execute(host, scenario, task.arch, {
-      replayOptions: replayOptions(options) + costReplay(options),
+      replayOptions: replayOptions(options) + costReplay(options) + raceOptions(options),
+      schedule: scheduleOf(scenario, options.schedule),
+      mutant: options.mutant === undefined ? undefined : loadMutant(options.mutant, io),
       costing: costingFrom(options, ARCHS, host, io),
       prepare: (run) => takeNotes(run, task.notesFrom, note),
     });

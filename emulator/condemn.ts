@@ -4,6 +4,7 @@ import type { CpuDescription, InstructionSet, Trap } from './engine.ts';
 
 /** One encoding that the core must not get, whatever the architecture thinks of it. */
 export interface Condemned {
+  readonly arch: CpuDescription['name'];
   readonly bytes: Uint8Array;
   /** What the run's outcome `engine` says of it. */
   readonly why: string;
@@ -12,8 +13,9 @@ export interface Condemned {
 /** The description with an instruction set that refuses these encodings too. */
 export function condemn(
   description: CpuDescription,
-  encodings: readonly Condemned[],
+  condemned: readonly Condemned[],
 ): CpuDescription {
+  const encodings = condemned.filter(({ arch }) => arch === description.name);
   if (encodings.length === 0) return description;
   const base = description.instructions;
   const instructions: InstructionSet = {

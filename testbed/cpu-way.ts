@@ -24,7 +24,7 @@ export function* cpuWay(vcpu: Vcpu, ipName: string, limit: number): CpuWay {
   const end = cpu.retired + limit;
   for (;;) {
     yield { kind: 'insn', what: hex(cpu.readRegister(ipName)) };
-    const stop = cpu.run(1);
+    const stop = vcpu.drive?.(cpu, 1) ?? cpu.run(1);
     if (stop.reason === 'limit' && cpu.retired < end) {
       // Having returned is no step of its own.
       if (cpu.run(0).reason === 'exit') return { outcome: 'returned' };

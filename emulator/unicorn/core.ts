@@ -23,6 +23,7 @@ import {
   StoreHooks,
 } from './internals.ts';
 import { Journal } from './journal.ts';
+import { noteRunning } from './last-will.ts';
 import type { NativeCode } from './native-code.ts';
 import { type Recipe, recipeFor } from './recipes.ts';
 import { RegisterFile } from './registers.ts';
@@ -283,9 +284,11 @@ export class Core implements FillsOwner {
 
   private start(ip: bigint, count: number): number {
     this.running = true;
+    noteRunning(true);
     try {
       return this.binding.emuStart(this.handle, ip, 0, 0, count);
     } finally {
+      noteRunning(false);
       this.running = false;
     }
   }

@@ -84,7 +84,11 @@ describe('a witness', () => {
 });
 
 describe('a condemned encoding', () => {
-  const refused = { bytes: Uint8Array.of(0x0f, 0xa3, 0xc8), why: 'it is tried' };
+  const refused = {
+    arch: 'x86_64' as const,
+    bytes: Uint8Array.of(0x0f, 0xa3, 0xc8),
+    why: 'it is tried',
+  };
 
   it('is refused by name, and everything else runs', () => {
     const description = condemn(x86.description, [refused]);
