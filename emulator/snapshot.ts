@@ -34,14 +34,18 @@ export function saveObjects(roots: readonly object[], outside: Iterable<object>)
 export function saveFields(object: object): Restore {
   const fields = object as Record<string, unknown>;
   const keys = Object.keys(object);
-  const values = keys.map((key) => fields[key]);
+  const values = Object.values(object);
   return () => {
-    for (let i = 0; i < keys.length; i++) {
-      if (fields[keys[i]] !== values[i]) fields[keys[i]] = values[i];
-    }
-    const now = Object.keys(object);
-    if (now.length > keys.length)
+    let now = Object.keys(object);
+    if (now.length > keys.length) {
       for (const key of now) if (!keys.includes(key)) delete fields[key];
+      now = Object.keys(object);
+    }
+    // Most fields are as they were, and to ask for one by its name is slow.
+    const held = Object.values(object);
+    for (let i = 0; i < keys.length; i++) {
+      if (held[i] !== values[i] || now[i] !== keys[i]) fields[keys[i]] = values[i];
+    }
   };
 }
 

@@ -153,11 +153,15 @@ export class InitMm implements Saveable {
    * @kernel vmalloc_to_page mm/vmalloc.c unverified
    */
   vmallocToPage(addr: VirtAddr): Pfn | -1 {
-    const table = this.pteTable(hi32(addr), lo32(addr), LOOK);
-    if (table <= 0) return -1;
-    const word = this.ram.wordIndex(table + this.pteOffset(addr));
+    const ptep = this.ptepOffset(addr);
+    return ptep === null ? -1 : this.pfnAt(ptep);
+  }
+
+  /** The first frame of the page that a PTE maps, or -1 if it maps none. */
+  pfnAt(ptep: Ptep): Pfn | -1 {
+    const word = this.ram.wordIndex(ptep);
     if (this.ram.word(word) === 0 && this.ram.word(word + 1) === 0) return -1;
-    const pte = this.ram.read64(table + this.pteOffset(addr));
+    const pte = this.ram.read64(ptep);
     return this.format.ptePresent(pte) ? this.format.ptePfn(pte) : -1;
   }
 

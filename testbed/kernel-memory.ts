@@ -36,10 +36,12 @@ export class KernelMemory {
 
   /** The 8 bytes at an address, aligned or not; null where something is not mapped. */
   readWord(va: VirtAddr): bigint | null {
-    const pa = this.physOf(va);
-    if (pa === null) return null;
+    const ptep = this.mm.ptepOffset(va);
+    const pfn = ptep === null ? -1 : this.mm.pfnAt(ptep);
+    if (ptep === null || pfn < 0) return null;
+    const pa = pfn * FRAME_SIZE + Number(va & this.pageMask);
     if (pa % 8 === 0 && this.ram.contains(pa, 8)) {
-      this.readAt(this.mm.ptepOffset(va)!);
+      this.readAt(ptep);
       this.readAt(pa);
       return this.ram.read64(pa);
     }

@@ -183,6 +183,9 @@ export class UnicornCpu implements Cpu {
     if (!core.fills.mayWriteCode() && !core.code.differs()) return;
     this.counter?.forgetBlocks();
     core.flushCode();
+    if (core.running) return;
+    core.flushTlb();
+    core.fills.forgetWrites();
   }
 
   get interceptor(): Interceptor | null {

@@ -59,7 +59,7 @@ export class Fills {
   /** Our machine code is to flush pages when the callback has returned. */
   private flushes = false;
   private answering = false;
-  /** 1 for each frame that the core was ever allowed to write. */
+  /** 1 for each frame that the core may have written since {@link forgetWrites}, or ever. */
   private readonly writable: Uint8Array;
   /** Frames to which the library may store without asking. */
   private readonly storing: Uint8Array;
@@ -160,6 +160,13 @@ export class Fills {
       if (this.writable[frame - this.ram.base / FRAME] !== 0) return true;
     }
     return false;
+  }
+
+  /** The code is looked at anew, and no cached translation lets the core write it unasked. */
+  forgetWrites(): void {
+    for (const frame of this.code.executedFrames) {
+      this.writable[frame - this.ram.base / FRAME] = 0;
+    }
   }
 
   /** True if the library may store to the frame at `pa` without asking. It no longer counts then: drop its translations. */

@@ -111,4 +111,46 @@ describe.each(VARIANTS)('$variant', ({ engine, counting }) => {
     expect(m.cpu.run(limit).reason).toBe('halt');
     expect(m.get(one.result).toString(16)).toBe('12345');
   });
+
+  it.each(REWRITES)('runs on $description.name what was put back after its own stores', (one) => {
+    const m = new TestMachine(one.description, one.code, { engine, counting });
+    open.push(m);
+    m.pages.map(CODE + 0x1000n, CODE_PA + 0x1000, PERM_R | PERM_X);
+    m.pages.map(DATA, CODE_PA + 0x1000, PERM_R | PERM_W);
+    m.mapData(1);
+    const { instructionPointer: ip, general } = one.description;
+    const limit = counting ? 200 : Number.POSITIVE_INFINITY;
+    for (let round = 0; round < 3; round++) {
+      m.load(CODE_PA + 0x1000, one.function);
+      m.cpu.flushCode();
+      m.set({ [ip]: CODE + 0x1000n });
+      m.cpu.step();
+      expect(m.get(general[0])).toBe(9n);
+      m.set({ ...one.registers, [ip]: CODE });
+      expect(m.cpu.run(limit).reason).toBe('halt');
+      expect(m.get(one.result).toString(16)).toBe('12345');
+    }
+  });
+});
+
+// Without short cuts every step asks for its code.
+describe('with all short cuts', () => {
+  it.each(REWRITES)('keeps $description.name code in a frame that held data once', (one) => {
+    const m = new TestMachine(one.description, one.code, { engine: VARIANTS[0].engine });
+    open.push(m);
+    m.load(CODE_PA + 0x1000, one.function);
+    m.pages.map(CODE + 0x1000n, CODE_PA + 0x1000, PERM_R | PERM_X);
+    m.pages.map(DATA, CODE_PA + 0x1000, PERM_R | PERM_W);
+    m.mapData(1);
+    m.set(one.registers);
+    m.cpu.run(200);
+    const fetches = () => {
+      m.cpu.flushCode();
+      m.set({ [one.description.instructionPointer]: CODE + 0x1000n });
+      m.pages.asked.length = 0;
+      m.cpu.step();
+      return m.pages.asked.length > 0;
+    };
+    expect([fetches(), fetches(), fetches()]).toEqual([true, false, false]);
+  });
 });
