@@ -10,6 +10,9 @@ import { OutOfMemory } from '../testbed/kernel-memory.ts';
 import type { Mutant } from '../testbed/mutant.ts';
 import { isObjectPath } from '../testbed/object-file.ts';
 import { type Played, type PlayWatch, play, raceDocument } from '../testbed/race-run.ts';
+import type { RunReport } from '../testbed/report/model.ts';
+import { Recorder } from '../testbed/report/recorder.ts';
+import { type ReportParts, reportOf } from '../testbed/report/report.ts';
 import { type RunHost, type StepRun, WorldRun } from '../testbed/run.ts';
 import type { ArchName, Scenario, Schedule, Step, World } from '../testbed/scenario.ts';
 import { chooserOf } from '../testbed/schedule.ts';
@@ -17,6 +20,7 @@ import { WatchedRace } from '../testbed/watched-race.ts';
 import type { CostingOf } from './cost.ts';
 import { CliError } from './errors.ts';
 import { worldOf } from './scenario-file.ts';
+import { stepSummary, storySource } from './tell.ts';
 
 /** A run whose steps are all done. */
 export interface Executed {
@@ -26,6 +30,8 @@ export interface Executed {
   readonly pass: boolean;
   /** Of a race: who moved, and what it broke. */
   readonly played?: Played;
+  /** What the HTML page shows; null if nobody asked. */
+  readonly report?: RunReport | null;
 }
 
 /** Sets a world up. @throws CliError for what is wrong with the scenario */
@@ -49,6 +55,8 @@ export interface RunWatch {
   prepareRace?(watched: WatchedRace): PlayWatch;
   /** See {@link WorldRun.checkContract}. */
   readonly checkContract?: boolean;
+  /** Collect what the HTML page shows. */
+  readonly report?: boolean;
   /** Called before the first step, to read events. */
   prepare?(run: WorldRun): void;
   /** Called after each step. */
@@ -64,41 +72,75 @@ export function execute(
 ): Executed {
   const run = openRun(host, scenario, worldOf(scenario, arch), watch.costing?.(arch));
   try {
-    if (run.world.form === 'cpus') return executeRace(run, scenario, watch);
+    if (run.world.form === 'cpus') return executeRace(run, host, scenario, watch);
     run.checkContract = watch.checkContract ?? false;
     watch.prepare?.(run);
+    const recorder = watch.report ? recorderOf(run) : null;
     const steps = run.steps.map((step) => {
       const done = located(scenario, step, () => run.runStep(step));
+      recorder?.stepDone(done);
       watch.stepDone?.(run, done);
       return done;
     });
     const document = documentOf(run, steps, {
       scenario,
       replay: replayLine(scenario, run.world, watch.replayOptions ?? ''),
-      decode: arch === 'x86_64' ? decodePfErrorCode : decodeEsr,
+      decode: decoderOf(arch),
     });
-    return { run, steps, document, pass: steps.every(({ failures }) => failures.length === 0) };
+    const pass = steps.every(({ failures }) => failures.length === 0);
+    return {
+      run,
+      steps,
+      document,
+      pass,
+      report: reported(recorder, { run, host, steps, document }),
+    };
   } finally {
     run.close();
   }
 }
 
 /** Plays the one schedule of a race. */
-function executeRace(run: WorldRun, scenario: Scenario, watch: RunWatch): Executed {
+function executeRace(run: WorldRun, host: RunHost, scenario: Scenario, watch: RunWatch): Executed {
   const { world, kernel } = run;
   kernel.context.replacements = watch.mutant?.replacements ?? null;
   watch.prepare?.(run);
   const watched = located(scenario, null, () => new WatchedRace(run));
   const told = watch.prepareRace?.(watched);
+  const recorder = watch.report ? recorderOf(run) : null;
   const choose = chooserOf(watch.schedule ?? world.schedule);
-  const played = located(scenario, null, () => play(watched, choose, told));
+  const seen: PlayWatch = {
+    before: (cpu) => told?.before?.(cpu),
+    after: (cpu) => {
+      recorder?.moved();
+      told?.after?.(cpu);
+    },
+  };
+  const played = located(scenario, null, () => play(watched, choose, seen));
   const document = raceDocument(watched, played, {
     scenario,
     replay: replayLine(scenario, world, watch.replayOptions ?? ''),
-    decode: world.arch === 'x86_64' ? decodePfErrorCode : decodeEsr,
+    decode: decoderOf(world.arch),
   });
   const steps = watched.race.done.flat();
-  return { run, steps, document, pass: document.pass, played };
+  const report = reported(recorder, { run, host, steps, document });
+  return { run, steps, document, pass: document.pass, played, report };
+}
+
+const decoderOf = (arch: ArchName) => (arch === 'x86_64' ? decodePfErrorCode : decodeEsr);
+
+const recorderOf = (run: WorldRun): Recorder =>
+  new Recorder(run, storySource(run), decoderOf(run.world.arch));
+
+/** The page's data, while the world is still there. */
+function reported(
+  recorder: Recorder | null,
+  parts: Omit<ReportParts, 'summaries' | 'source'>,
+): RunReport | null {
+  if (recorder === null) return null;
+  const { run, steps } = parts;
+  const summaries = steps.map((step) => stepSummary(run, step));
+  return reportOf(recorder, { ...parts, summaries, source: storySource(run) });
 }
 
 /** @throws CliError for a scenario of several CPUs, where a command follows one */

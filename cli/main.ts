@@ -83,6 +83,7 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     .addOption(costPresetOption())
     .option('--profile', 'say what the cycles were spent on, as perf report and annotate do')
     .option('--folded <file>', 'write folded stacks of the cycles, for flame graphs')
+    .option('--report <file>', 'write an HTML page: faults, flame graph, walks, arena map')
     .option('--schedule <text>', 'schedule of several CPUs, as "0:3 1:2 0:*"')
     .option('--mutant <file>', 'replace steps of the kernel model, with several CPUs')
     .option('--trace <list>', 'what else to print: faults, walks, insns, separated by commas')

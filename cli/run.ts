@@ -12,6 +12,7 @@ import { type Io, paint } from './io.ts';
 import { listCommand } from './list-object.ts';
 import { checkProfile, tellProfiles } from './profile.ts';
 import { type ProgramOptions, replayOptions, scenarioFrom } from './program.ts';
+import { checkReport, writeReport } from './report.ts';
 import { isRace, type RaceOptions, raceOptions, scheduleOf, tellRace } from './run-race.ts';
 import { loadMutant, pickArchs, worldOf } from './scenario-file.ts';
 import { replayLines, stepLines, storySource, worldLine } from './tell.ts';
@@ -27,6 +28,8 @@ export interface RunOptions extends ProgramOptions, CostOptions, RaceOptions {
   readonly profile?: boolean;
   /** File for folded stacks. */
   readonly folded?: string;
+  /** File for the HTML page. */
+  readonly report?: string;
   /** Report accesses that break the kfuncs' contract. */
   readonly checkContract?: boolean;
 }
@@ -42,6 +45,7 @@ export async function runCommand(file: string, options: RunOptions, io: Io): Pro
     return EXIT.ok;
   }
   checkProfile(options);
+  if (options.report !== undefined) checkReport(options.report);
   const traces = parseTraces(options.trace);
   const scenario = scenarioFrom(file, options, io);
   const schedule = scheduleOf(scenario, options.schedule);
@@ -58,6 +62,7 @@ export async function runCommand(file: string, options: RunOptions, io: Io): Pro
   const contract = checkContract ? ' --check-contract' : '';
   const watch = {
     checkContract,
+    report: options.report !== undefined,
     replayOptions: replayOptions(options) + costReplay(options) + raceOptions(options) + contract,
     costing: costingFrom(options, archs, host, io),
   };
@@ -77,6 +82,7 @@ export async function runCommand(file: string, options: RunOptions, io: Io): Pro
   });
   if (options.json) io.out(`${JSON.stringify(documentOf(done), null, 2)}\n`);
   if (options.profile || options.folded !== undefined) tellProfiles(io, host, done, options);
+  if (options.report !== undefined) writeReport(options.report, done);
   return done.every(({ pass }) => pass) ? EXIT.ok : EXIT.differs;
 }
 

@@ -30,6 +30,8 @@ export class EventCosts {
   readonly values: KnobValues;
   /** Cycles so far, since the last {@link take}. */
   cycles = 0;
+  /** Cycles of the last walk. */
+  lastWalk = 0;
   private readonly work: KernelWork;
   private readonly walks: WalkCache;
   private counts = new Map<KnobName, { count: number; cycles: number }>();
@@ -45,14 +47,19 @@ export class EventCosts {
 
   /** Charges since the last call, in the order of the knobs. */
   take(): Charge[] {
-    const charges = KNOB_NAMES.flatMap((name) => {
-      const charge = this.counts.get(name);
-      return charge === undefined ? [] : [{ name, ...charge }];
-    });
+    const charges = this.charges();
     this.counts.clear();
     this.cycles = 0;
     this.seen = { ...this.work };
     return charges;
+  }
+
+  /** The same, and they go on. */
+  charges(): Charge[] {
+    return KNOB_NAMES.flatMap((name) => {
+      const charge = this.counts.get(name);
+      return charge === undefined ? [] : [{ name, ...charge }];
+    });
   }
 
   add(name: KnobName, count = 1, each = this.values[name]): void {
@@ -85,12 +92,14 @@ export class EventCosts {
 
   /** The MMU walked the tables. @param hi upper and @param lo lower 32 bits of the address */
   walk(hi: number, lo: number, walk: RecordedWalk): void {
+    const before = this.cycles;
     const known = this.walks.walked(hi, lo, walk);
     const { walkFactor, walkFixed } = this.values;
     this.add('walkFixed', 1, Math.round((walkFixed * walkFactor) / 100));
     for (let step = known; step < walk.length; step++) {
       this.add('walkEntry', 1, Math.round((this.entryCycles(walk, step) * walkFactor) / 100));
     }
+    this.lastWalk = this.cycles - before;
   }
 
   /** Cycles to one entry of a walk. */

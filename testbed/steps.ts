@@ -206,16 +206,7 @@ export class Steps {
     const ptep = mm.ptepOffset(addr);
     if (ptep !== null) context.access?.word(ptep, step.set === null ? LOOKED : LOOKED | CHANGED);
     const value = ptep === null ? 0n : ram.read64(ptep);
-    return { kind: 'pte', value, pteKind: this.pteKind(arena, value) };
-  }
-
-  private pteKind(arena: BpfArena, value: bigint): PteKind {
-    const { format } = this.kernel.mm;
-    if (value === 0n) return 'none';
-    if (!format.ptePresent(value)) return 'other';
-    const pfn = format.ptePfn(value);
-    if (pfn === arena.scratchPage) return 'scratch';
-    return this.kernel.pages.pageRefCount(pfn) > 0 ? 'page' : 'other';
+    return { kind: 'pte', value, pteKind: pteKindOf(this.kernel, arena, value) };
   }
 
   private create(step: CreateStep): number {
@@ -248,6 +239,15 @@ export class Steps {
   private userPage(arena: BpfArena, at: bigint): number {
     return Number((at - arena.userVmStart) / BigInt(this.kernel.pageSize));
   }
+}
+
+/** What an entry of an arena's pages maps. */
+export function pteKindOf({ mm, pages }: Kernel, arena: BpfArena, value: bigint): PteKind {
+  if (value === 0n) return 'none';
+  if (!mm.format.ptePresent(value)) return 'other';
+  const pfn = mm.format.ptePfn(value);
+  if (pfn === arena.scratchPage) return 'scratch';
+  return pages.pageRefCount(pfn) > 0 ? 'page' : 'other';
 }
 
 /** Data pages that an action gives back. */
