@@ -1,4 +1,4 @@
-// Fetches modules of Debian's kernels for both architectures, which the tests call functions of. What is there already
+// Fetches Debian's kernels for both architectures, and some of their modules, which the tests call functions of. What is there already
 // stays. Run it as root once: packages of arm64 must be made known. About 130 MB are downloaded.
 import {
   addArm64,
@@ -13,6 +13,9 @@ import {
 const MODULES =
   /\/kernel\/lib\/(?:crc7|crc16|crc-itu-t|crc64|crypto\/libarc4|crypto\/libdes|lz4\/lz4_compress)\.ko(?:\.(?:xz|gz|zst))?$/;
 
+/** The boot image. */
+const IMAGE = /^boot\/vmlinuz-[^/]*$/;
+
 /** The package that the meta package of an architecture stands for. */
 function imagePackage(arch: DebianArch): string {
   const depends = run('apt-cache', ['depends', `linux-image-${arch}:${arch}`]);
@@ -23,13 +26,16 @@ function imagePackage(arch: DebianArch): string {
 
 let failed = 0;
 for (const arch of ['amd64', 'arm64'] as const) {
-  const to = `modules-${arch}`;
-  if (isCached(to)) continue;
+  const wanted = [
+    { pattern: MODULES, to: `modules-${arch}` },
+    { pattern: IMAGE, to: `boot-${arch}` },
+  ].filter(({ to }) => !isCached(to));
+  if (wanted.length === 0) continue;
   try {
     addArm64();
     const name = imagePackage(arch);
-    const files = fetchPackage({ package: name, files: [{ pattern: MODULES, to }] });
-    process.stdout.write(`${name}: ${files.length} modules\n`);
+    const files = fetchPackage({ package: name, files: wanted });
+    process.stdout.write(`${name}: ${files.length} files\n`);
   } catch (error) {
     if (!(error instanceof FetchError)) throw error;
     failed++;

@@ -1,6 +1,6 @@
 // The kernel of a world before anything of its scenario is in it: a machine, the kernel, its arenas. Making one costs more
 // than most calls, and scenarios of a suite ask for the same few, so one that comes back is kept with a snapshot.
-import type { Architecture } from '../arch/arch.ts';
+import type { Architecture, KernelLayout } from '../arch/arch.ts';
 import { arm64 } from '../arch/arm64/index.ts';
 import { x86 } from '../arch/x86/index.ts';
 import { arenaMapAlloc, BpfArena, guardSize, kernVmSize } from '../bpf/arena.ts';
@@ -22,6 +22,8 @@ import { ramSizeFor } from './memory-need.ts';
 import { type ArenaPlace, resolveValue } from './places.ts';
 import type { ArchName, ArenaOptions, World } from './scenario.ts';
 import { mapFlags } from './steps.ts';
+import type { KernelImage } from './vmlinux/image.ts';
+import { imageOf, layoutAround, loadImage, reservedFor, type WorldImage } from './vmlinux/load.ts';
 
 /** What a run needs from outside: the core that executes, and the tools that read and write its code. */
 export interface RunHost {
@@ -94,11 +96,32 @@ function keyOf(world: World, { events, costing }: RunOptions): string | null {
       ...[name, pages, userVmStart, flags],
     ]);
     const counting = limits.instructions !== null;
-    const parts = [arch, series, kernel, made, cpus.length, counting, ramSizeFor(world)];
+    const image = imageOf(world);
+    const ram = ramSizeFor(world, image?.image);
+    const parts = [
+      arch,
+      series,
+      kernel,
+      made,
+      cpus.length,
+      counting,
+      ram,
+      image && numberOf(image),
+    ];
     key = JSON.stringify(parts, (_, part) => (typeof part === 'bigint' ? `${part}n` : part));
     worldKeys.set(world, key);
   }
   return `${key} ${costing?.key ?? ''}`;
+}
+
+const imageNumbers = new WeakMap<KernelImage, number>();
+let nextNumber = 1;
+
+/** Tells images apart. */
+function numberOf({ image }: WorldImage): number {
+  const number = imageNumbers.get(image) ?? nextNumber++;
+  imageNumbers.set(image, number);
+  return number;
 }
 
 function bootAnew(host: RunHost, world: World, options: RunOptions, key: string | null): Boot {
@@ -108,9 +131,12 @@ function bootAnew(host: RunHost, world: World, options: RunOptions, key: string 
   const metering = costing !== null;
   const counting = world.limits.instructions !== null || metering;
   const accesses = costing?.grain === 'exact';
-  const machine = machines.take(description, ramSizeFor(world), { counting, metering, accesses });
+  const image = imageOf(world);
+  const ram = ramSizeFor(world, image?.image);
+  const machine = machines.take(description, ram, { counting, metering, accesses });
   try {
-    const kernel = createKernel(host, world, machine, options);
+    const kernel = createKernel(host, world, machine, options, image?.image ?? null);
+    if (image !== null) loadImage(kernel, image, world.kernel.erms);
     const images = new Images(kernel);
     const places = world.arenas.map((arena, i) => createArena(kernel, world, arena, i === 0));
     const { kfence } = world.kernel;
@@ -138,16 +164,21 @@ function createKernel(
   world: World,
   machine: Machine,
   { events = new EventSink(), costing = null }: RunOptions,
+  image: KernelImage | null,
 ): Kernel {
   const { vmStart, scratchPfn, arenaLock, kfence, erms, stack, tlb, ...config } = world.kernel;
+  const arch = ARCHITECTURES[world.arch];
+  const layout = layoutAround(arch.layout({ ...config, series: world.series }), image);
   const kernel = new Kernel({
-    arch: ARCHITECTURES[world.arch],
+    arch,
     config: { ...config, series: world.series },
+    layout,
+    reserved: reservedFor(image, world.kernel.pageSize),
     machine,
     disassembler: host.disassembler,
     events,
     stackSize: stack,
-    stackAt: stackPlace(world),
+    stackAt: stackPlace(world, layout),
     costing,
     tlbPolicy: tlb,
   });
@@ -156,11 +187,9 @@ function createKernel(
 }
 
 /** The stack's own place, or behind the first arena where a scenario puts that over it. */
-function stackPlace(world: World): VirtAddr | undefined {
+function stackPlace(world: World, { stack: usual }: KernelLayout): VirtAddr | undefined {
   const { vmStart, stack, pageSize } = world.kernel;
   if (vmStart === null) return undefined;
-  const { layout } = ARCHITECTURES[world.arch];
-  const { stack: usual } = layout({ ...world.kernel, series: world.series });
   const guard = BigInt(guardSize(pageSize));
   const end = vmStart + BigInt(kernVmSize(pageSize)) + guard;
   if (usual >= end || usual + BigInt(stack) < vmStart - guard) return undefined;

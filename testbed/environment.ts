@@ -6,6 +6,7 @@ import { u64 } from '../emulator/bits.ts';
 import type { Segment } from '../emulator/elf/link.ts';
 import type { Kernel } from './kernel.ts';
 import type { Vcpu } from './vcpu.ts';
+import type { KernelImage } from './vmlinux/image.ts';
 
 /** Distance of the per-CPU areas from the start of the direct map, and of one CPU's from the next. */
 const AREA_OFFSET = 0x100_0000_0000n;
@@ -24,8 +25,9 @@ const PREEMPT_ENABLED = { x86_64: 0x8000_0000n, arm64: 0x1_0000_0000n };
 const TI_PREEMPT_COUNT = 16n;
 
 interface Variable {
-  /** Bytes into our template. */
+  /** Bytes into our template, and how many. */
   readonly offset: number;
+  readonly size: number;
   readonly names: readonly string[];
 }
 
@@ -34,26 +36,27 @@ interface Variable {
  * variables of the kernels before and after.
  */
 const X86_VARIABLES: readonly Variable[] = [
-  { offset: 0, names: ['fixed_percpu_data', 'irq_stack_union'] },
-  { offset: 0x40, names: ['pcpu_hot', 'const_pcpu_hot', 'current_task', 'const_current_task'] },
-  { offset: 0x48, names: ['__preempt_count'] },
-  { offset: 0x4c, names: ['cpu_number'] },
-  { offset: 0x50, names: ['__x86_call_depth'] },
-  { offset: 0x58, names: ['cpu_current_top_of_stack'] },
-  { offset: 0x60, names: ['this_cpu_off'] },
-  { offset: 0x28, names: ['__stack_chk_guard', '__ref_stack_chk_guard'] },
+  { offset: 0, size: 0x30, names: ['fixed_percpu_data', 'irq_stack_union'] },
+  { offset: 0x40, size: 0x20, names: ['pcpu_hot', 'const_pcpu_hot'] },
+  { offset: 0x40, size: 8, names: ['current_task', 'const_current_task'] },
+  { offset: 0x48, size: 4, names: ['__preempt_count'] },
+  { offset: 0x4c, size: 4, names: ['cpu_number'] },
+  { offset: 0x50, size: 8, names: ['__x86_call_depth'] },
+  { offset: 0x58, size: 8, names: ['cpu_current_top_of_stack'] },
+  { offset: 0x60, size: 8, names: ['this_cpu_off'] },
+  { offset: 0x28, size: 8, names: ['__stack_chk_guard', '__ref_stack_chk_guard'] },
 ];
 const ARM64_VARIABLES: readonly Variable[] = [
-  { offset: 0x40, names: ['__entry_task'] },
-  { offset: 0x4c, names: ['cpu_number'] },
+  { offset: 0x40, size: 8, names: ['__entry_task'] },
+  { offset: 0x4c, size: 4, names: ['cpu_number'] },
 ];
 
 /** Variables that all CPUs share. */
 const SHARED: Record<'x86_64' | 'arm64', readonly Variable[]> = {
-  x86_64: [{ offset: 0x80, names: ['__per_cpu_offset'] }],
+  x86_64: [{ offset: 0x80, size: 8, names: ['__per_cpu_offset'] }],
   arm64: [
-    { offset: 0x80, names: ['__per_cpu_offset'] },
-    { offset: 0x40, names: ['__stack_chk_guard'] },
+    { offset: 0x80, size: 8, names: ['__per_cpu_offset'] },
+    { offset: 0x40, size: 8, names: ['__stack_chk_guard'] },
   ],
 };
 
@@ -70,6 +73,7 @@ export class Environment {
   private nextTemplate = BigInt(PAGE);
   private task: VirtAddr | null = null;
   private shared: VirtAddr | null = null;
+  private image: KernelImage | null = null;
 
   constructor(kernel: Kernel) {
     this.kernel = kernel;
@@ -89,6 +93,8 @@ export class Environment {
 
   /** Address that a name of ours has for the linker; null for any other name. */
   address(name: string): bigint | null {
+    const known = this.image?.symbols.named(name);
+    if (known) return known.address;
     const own = PER_CPU[this.arch].find(({ names }) => names.includes(name));
     if (own !== undefined) return this.template + BigInt(own.offset);
     const shared = SHARED[this.arch].find(({ names }) => names.includes(name));
@@ -120,6 +126,42 @@ export class Environment {
     if (this.arch === 'x86_64') this.nextTemplate = address + pages;
   }
 
+  /** An image's own variables take the place of ours. @throws OutOfMemory */
+  useImage(image: KernelImage): void {
+    this.image = image;
+    this.use();
+    const { percpu, symbols } = image;
+    const { kernel } = this;
+    const offsets = symbols.named('__per_cpu_offset');
+    for (const { id } of kernel.cpus) {
+      if (offsets !== null)
+        kernel.memory.write(virtAddr(offsets.address + BigInt(id * 8)), word(this.offset(id)));
+      if (percpu === null) continue;
+      const page = BigInt(kernel.pageSize);
+      const from = percpu.address - (percpu.address % page);
+      const area = new Uint8Array(Number(percpu.address - from) + percpu.size);
+      area.set(percpu.bytes.subarray(0, percpu.size), Number(percpu.address - from));
+      this.setKnown(area, from, id);
+      const at = virtAddr(u64(from + this.offset(id)));
+      kernel.memory.mapBytes(at, area, 'PAGE_KERNEL', kernel.dataPages);
+      if (this.arch === 'x86_64')
+        this.nextTemplate = from + BigInt(kernel.memory.pagesFor(area.length)) * page;
+    }
+  }
+
+  /** Puts the values of the variables that we know into a CPU's area, which begins at `from`. */
+  private setKnown(area: Uint8Array, from: bigint, cpu: number): void {
+    const ours = this.variables(cpu);
+    for (const { offset, names, size } of PER_CPU[this.arch]) {
+      for (const name of names) {
+        const symbol = this.image?.symbols.named(name);
+        if (!symbol) continue;
+        const at = Number(symbol.address - from);
+        if (at >= 0 && at + size <= area.length) area.set(ours.subarray(offset, offset + size), at);
+      }
+    }
+  }
+
   /** Makes the CPUs' areas and the task, once. @throws OutOfMemory */
   use(): void {
     if (this.inUse) return;
@@ -132,6 +174,8 @@ export class Environment {
     for (const at of [0x28, 0x40]) put(shared, at, STACK_GUARD);
     for (const { id } of kernel.cpus) put(shared, 0x80 + id * 8, this.offset(id));
     this.shared = kernel.allocBuffer(shared);
+    // On x86 an image's variables lie where ours would.
+    if (this.image !== null && this.arch === 'x86_64') return;
     for (const { id } of kernel.cpus) {
       const at = virtAddr(u64(this.template + this.offset(id)));
       kernel.memory.mapBytes(at, this.variables(id), 'PAGE_KERNEL', kernel.dataPages);
@@ -161,6 +205,12 @@ export class Environment {
     cpu.writeRegister('sp_el0', this.task!);
   }
 }
+
+const word = (value: bigint): Uint8Array => {
+  const bytes = new Uint8Array(8);
+  put(bytes, 0, value);
+  return bytes;
+};
 
 function put(bytes: Uint8Array, at: number, value: bigint): void {
   new DataView(bytes.buffer).setBigUint64(at, BigInt.asUintN(64, value), true);

@@ -53,6 +53,10 @@ export interface KernelParts {
   readonly tlbPolicy?: TlbPolicy;
   /** Where the task's stack lies, a multiple of its size; the layout's own place by default. */
   readonly stackAt?: VirtAddr;
+  /** Where things lie; what the architecture says by default. */
+  readonly layout?: KernelLayout;
+  /** Bytes at the end of RAM that the page allocator does not get: a kernel image lies there. */
+  readonly reserved?: number;
 }
 
 /** Frames below this are the firmware's: the allocator starts here. */
@@ -123,9 +127,10 @@ export class Kernel {
     this.costing = parts.costing ?? null;
     this.tlbPolicy = parts.tlbPolicy;
     this.stackWalker = new StackWalker(arch, ram);
-    this.layout = arch.layout(config);
+    this.layout = parts.layout ?? arch.layout(config);
     const format = arch.pteFormat(config);
-    this.pages = new PageAllocator(this.context, ram, FIRST_PFN, ram.size / FRAME_SIZE - FIRST_PFN);
+    const frames = (ram.size - (parts.reserved ?? 0)) / FRAME_SIZE - FIRST_PFN;
+    this.pages = new PageAllocator(this.context, ram, FIRST_PFN, frames);
     this.mm = new InitMm({ kernel: this.context, ram, pages: this.pages, format });
     this.memory = new KernelMemory(this.mm, (pa) => this.stackWalker.note(pa));
     const tlb = this.tlbControl();
@@ -352,7 +357,10 @@ export class Kernel {
       functionAt: (ip) => {
         if (this.bpf.ksyms.find(virtAddr(ip)) !== null) return null;
         const symbol = this.symbols.find(virtAddr(ip));
-        if (symbol === null || symbol.start < this.layout.text + CODE_OFFSET) return null;
+        const { text } = this.layout;
+        // The model's own functions have no code.
+        if (symbol === null || (symbol.start >= text && symbol.start < text + CODE_OFFSET))
+          return null;
         return { start: symbol.start, end: virtAddr(symbol.start + BigInt(symbol.size)) };
       },
       read: ({ start, end }) => this.memory.read(start, Number(end - start)),

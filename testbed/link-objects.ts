@@ -15,6 +15,8 @@ import { nearest } from './scenario-error.ts';
 import type { ArchName } from './scenario-model.ts';
 import type { SymbolBinding } from './step-model.ts';
 import { isAmbient, stubNames, stubText } from './stubs.ts';
+import { isKernelImage } from './vmlinux/image.ts';
+import { imageSymbol } from './vmlinux/load.ts';
 
 export interface LinkParts {
   readonly kernel: Kernel;
@@ -46,8 +48,10 @@ export function bind(
   const objects = new Map<string, { file: ObjectFile; symbol: string }>();
   for (const [name, binding] of symbols) {
     if (binding.kind === 'value') addresses.set(name, resolveValue(binding.value, parts.places));
-    else if (binding.kind === 'object') objects.set(name, binding);
-    else addresses.set(name, loadStub(parts, binding.name, undo));
+    else if (binding.kind !== 'object') addresses.set(name, loadStub(parts, binding.name, undo));
+    else if (isKernelImage(binding.file.bytes)) {
+      addresses.set(name, imageSymbol(binding.file, binding.symbol).address);
+    } else objects.set(name, binding);
   }
   return { addresses, objects };
 }
@@ -94,9 +98,11 @@ export function loadObjects(
   const ambient = new Map<string, bigint>();
   for (const name of undefinedNames([...inputs.values()])) {
     if (isBound(name)) continue;
-    const address = isAmbient(kernel.arch.name, name)
-      ? loadStub(parts, name, undo)
-      : kernel.environment.address(name);
+    const address =
+      kernel.symbols.image?.named(name)?.address ??
+      (isAmbient(kernel.arch.name, name)
+        ? loadStub(parts, name, undo)
+        : kernel.environment.address(name));
     if (address !== null) ambient.set(name, address);
   }
   const linked = linking(() =>
@@ -159,6 +165,7 @@ export function loadOnce(
 
 /** The names that an object uses and does not define, bound to the built-in routines that there are. */
 export function builtinBindings(arch: ArchName, file: ObjectFile): Map<string, SymbolBinding> {
+  if (isKernelImage(file.bytes)) return new Map();
   try {
     const names = readElf(file.bytes)
       .symbols.filter(({ section, name }) => {

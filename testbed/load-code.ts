@@ -6,8 +6,11 @@ import type { Linked } from '../emulator/elf/link.ts';
 import { CallError } from './call-error.ts';
 import { type Images, imageName } from './images.ts';
 import { bind, type LinkParts, loadObjects, loadOnce } from './link-objects.ts';
+import type { ObjectFile } from './object-file.ts';
 import { checkReachable } from './reach.ts';
 import type { CallStep, Code } from './step-model.ts';
+import { isKernelImage } from './vmlinux/image.ts';
+import { imageSymbol, openImage } from './vmlinux/load.ts';
 
 /** Name under which assembly and raw bytes appear in traces. */
 export const CODE_SYMBOL = 'kfunc';
@@ -20,9 +23,14 @@ export interface LoadedCode {
   readonly entry: VirtAddr;
   readonly size: number;
   /** Labels of assembly, symbols of objects. */
-  readonly labels: ReadonlyMap<string, bigint>;
+  readonly labels: { get(name: string): bigint | undefined };
   /** Source lines of assembly. */
   readonly lines: Assembled['lines'];
+}
+
+/** Assembly or bytes: all labels are known. */
+interface LoadedText extends LoadedCode {
+  readonly labels: ReadonlyMap<string, bigint>;
 }
 
 export interface LoadParts extends LinkParts {
@@ -37,20 +45,20 @@ export interface LoadParts extends LinkParts {
 export function loadCode(parts: LoadParts, step: CallStep, undo: (() => void)[]): LoadedCode {
   const { kernel, images } = parts;
   const { code, image, caller } = step;
-  const loaded =
-    code.kind === 'object' ? loadObject(parts, step, code) : loadText(parts, step, undo);
+  const text = code.kind === 'object' ? null : loadText(parts, step, undo);
+  const loaded = code.kind === 'object' ? loadObject(parts, step, code) : text!;
   if (image === 'bpf') {
     const [frame] = caller.frames;
     const prog = images.frameProgram(frame);
     undo.push(images.addKsym(imageName(prog.name), loaded.start, loaded.size, prog));
-  } else if (code.kind !== 'object') {
-    addSymbols(parts, loaded, undo);
+  } else if (text !== null) {
+    addSymbols(parts, text, undo);
   }
   kernel.codeChanged();
   return loaded;
 }
 
-function loadText(parts: LoadParts, step: CallStep, undo: (() => void)[]): LoadedCode {
+function loadText(parts: LoadParts, step: CallStep, undo: (() => void)[]): LoadedText {
   const { kernel } = parts;
   const { bytes, labels, lines } = assemble(parts, step, undo);
   if (bytes.length === 0) throw new CallError('the code is empty', 'give at least a return: ret');
@@ -96,6 +104,7 @@ function loadObject(
   step: CallStep,
   code: Extract<Code, { kind: 'object' }>,
 ): LoadedCode {
+  if (isKernelImage(code.file.bytes)) return inImage(code.file, code.symbol);
   const linked = loadOnce(parts, code.file, step.symbols);
   const [text] = linked.segments;
   if (text?.kind !== 'text') {
@@ -111,6 +120,24 @@ function loadObject(
     entry: virtAddr(entry.address),
     size: text.bytes.length,
     labels: new Map(linked.symbols.map(({ name, address }) => [name, address])),
+    lines: [],
+  };
+}
+
+/** A function of the kernel image, which is there since the machine started. */
+function inImage(file: ObjectFile, symbol: string | null): LoadedCode {
+  const image = openImage(file);
+  if (symbol === null) {
+    throw new CallError(
+      `${file.path}: defines ${image.symbols.length} symbols`,
+      'say which function is meant with `symbol:`',
+    );
+  }
+  return {
+    start: virtAddr(image.start),
+    entry: virtAddr(imageSymbol(file, symbol).address),
+    size: Number(image.end - image.start),
+    labels: image.symbols,
     lines: [],
   };
 }
@@ -148,7 +175,7 @@ function definition({ symbols }: Linked, name: string, path: string) {
 /** The code's own symbol, and one for each label that is called: functions, as the unwinder needs them. */
 function addSymbols(
   { kernel: { symbols } }: LoadParts,
-  { start, size, labels, lines }: LoadedCode,
+  { start, size, labels, lines }: LoadedText,
   undo: (() => void)[],
 ): void {
   const called = new Set(

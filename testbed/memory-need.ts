@@ -1,6 +1,8 @@
 // How much RAM a world needs: page tables, what its steps allocate, and some to spare. The host commits what is touched,
 // so that a generous figure costs nothing; it is a multiple of a large unit, so that machines can be used again.
 import type { ArenaOptions, Step, World } from './scenario.ts';
+import type { KernelImage } from './vmlinux/image.ts';
+import { reservedFor } from './vmlinux/load.ts';
 
 const MIB = 2 ** 20;
 const UNIT = 64 * MIB;
@@ -12,7 +14,7 @@ const BASE = 32 * MIB;
 const TABLES = 10 * MIB;
 
 /** @returns bytes, at most about 4 GiB: a world that needs more runs out of pages, as a small machine would */
-export function ramSizeFor(world: World): number {
+export function ramSizeFor(world: World, image: KernelImage | null = null): number {
   const { pageSize, scratchPfn, stack } = world.kernel;
   const steps = world.cpus.flat();
   const pages =
@@ -23,9 +25,11 @@ export function ramSizeFor(world: World): number {
     stack +
     pages * pageSize +
     sum(steps, (step) => stepBytes(step, pageSize)) +
+    (image?.percpu?.size ?? 0) * world.cpus.length +
     (world.kernel.kfence === null ? 0 : 2 * (world.kernel.kfence.objects + 1) * pageSize);
   // The scratch page has a frame of its own choice.
-  const wanted = Math.max(bytes, (scratchPfn + 1) * pageSize) + UNIT - 1;
+  const wanted =
+    Math.max(bytes, (scratchPfn + 1) * pageSize) + reservedFor(image, pageSize) + UNIT - 1;
   return Math.min(MOST, wanted - (wanted % UNIT));
 }
 

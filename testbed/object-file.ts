@@ -1,9 +1,10 @@
-// Files that hold compiled code, by the paths that people write: foo.o, module.ko.xz, libc.a(memcpy.o), libc.a.
+// Files that hold compiled code, by the paths that people write: foo.o, module.ko.xz, libc.a(memcpy.o), libc.a, vmlinux.
 import { Archive, isArchive } from '../emulator/elf/archive.ts';
 import { decompress } from '../emulator/elf/decompress.ts';
 import { ElfError } from '../emulator/elf/read.ts';
 import { nearest } from './scenario-error.ts';
 import type { ArchName } from './scenario-model.ts';
+import { isArm64Image, unpackKernel } from './vmlinux/unpack.ts';
 
 /** An object, and the archive around it. */
 export interface ObjectFile {
@@ -32,7 +33,10 @@ export class ObjectFileError extends Error {
 
 /** True for a name that means a file with code rather than a built-in routine. */
 export const isObjectPath = (name: string): boolean =>
-  /\.(?:o|ko|elf)(?:\.(?:gz|xz|zst))?$|\.a(?:\([^()]+\))?$/.test(name);
+  /\.(?:o|ko|elf)(?:\.(?:gz|xz|zst))?$|\.a(?:\([^()]+\))?$/.test(name) || IMAGE_NAME.test(name);
+
+/** vmlinux, vmlinuz-6.1.0-amd64, bzImage, Image.gz: a whole kernel. */
+const IMAGE_NAME = /(?:^|\/)(?:vmlinu[xz]|bzImage|Image)(?:[-.][^/]*)?$/;
 
 /** @param path may name a member of an archive in brackets */
 export function splitObjectPath(path: string): { file: string; member: string | null } {
@@ -53,7 +57,7 @@ export function openObject(
 ): ObjectFile {
   const { file, member } = splitObjectPath(path);
   return named(file, () => {
-    const bytes = decompress(read(file));
+    const bytes = unpackKernel(decompress(read(file)));
     if (!isArchive(bytes)) {
       if (member === null) return { path, bytes, library: null };
       throw new ObjectFileError(`${file}: is no archive`, `leave (${member}) out`);
@@ -111,6 +115,7 @@ const E_MACHINE: Record<number, ArchName> = { 62: 'x86_64', 183: 'arm64' };
 
 /** The architecture that an object is for, or null if it is none of ours. */
 export function objectArch(bytes: Uint8Array): ArchName | null {
+  if (isArm64Image(bytes)) return 'arm64';
   const isElf = [0x7f, 0x45, 0x4c, 0x46].every((byte, i) => bytes[i] === byte);
   return isElf && bytes.length > 20 ? (E_MACHINE[bytes[18] | (bytes[19] << 8)] ?? null) : null;
 }

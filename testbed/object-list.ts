@@ -18,6 +18,7 @@ import {
 import { isEnvironmentName } from './environment.ts';
 import { type ObjectFile, ObjectFileError } from './object-file.ts';
 import { isAmbient, stubText } from './stubs.ts';
+import { isKernelImage, readKernelImage } from './vmlinux/image.ts';
 
 export interface OfferedSymbol {
   readonly name: string;
@@ -53,7 +54,7 @@ export interface NeededSymbol {
 export interface ObjectList {
   readonly file: string;
   readonly arch: 'x86_64' | 'arm64';
-  readonly kind: 'object' | 'module' | 'executable';
+  readonly kind: 'object' | 'module' | 'image';
   readonly functions: readonly OfferedSymbol[];
   readonly variables: readonly OfferedSymbol[];
   readonly needs: readonly NeededSymbol[];
@@ -61,6 +62,8 @@ export interface ObjectList {
   readonly tables: readonly { readonly section: string; readonly entries: number }[];
 }
 
+/** Names that compilers and the kernel's build leave beside what is meant. */
+const MARK = /^(?:\$|\.L|__(?:k?symtab|kstrtab|kstrtabns|crc|pfx|UNIQUE_ID)_)/;
 const GOT_SYMBOL = '_GLOBAL_OFFSET_TABLE_';
 
 /** Bytes of an entry. `.altinstructions` has had two forms: told in bytes. */
@@ -80,11 +83,12 @@ const TABLES: readonly (readonly [string, number])[] = [
 
 /** @throws ObjectFileError for a file that is no ELF object */
 export function listObject(file: ObjectFile): ObjectList {
-  const elf = readNamed(file);
+  if (isKernelImage(file.bytes)) return listImage(file);
+  const elf = named(file.path, () => readElf(file.bytes));
   const exported = exportedNames(elf);
   const offered = elf.symbols
     .filter(({ name, section, type }) => {
-      const isMark = /^(?:\$|\.L|__(?:k?symtab|kstrtab|kstrtabns|crc|pfx|UNIQUE_ID)_)/.test(name);
+      const isMark = MARK.test(name);
       const isReal = type !== STT_SECTION && type !== STT_FILE && section !== SHN_UNDEF;
       return name !== '' && isReal && !isMark;
     })
@@ -118,17 +122,55 @@ export function listObject(file: ObjectFile): ObjectList {
   };
 }
 
-function readNamed({ path, bytes }: ObjectFile): ElfFile {
+/** A linked kernel needs nothing. Of its tables those are told that are used. */
+function listImage({ path, bytes }: ObjectFile): ObjectList {
+  const { machine, sections, symbols, extable, alternatives, jumpTable } = named(path, () =>
+    readKernelImage(bytes),
+  );
+  const exported = new Set<string>();
+  const all = Array.from({ length: symbols.length }, (_, i) => symbols.at(i));
+  for (const { name } of all) {
+    const match = /^__ksymtab_(.+)$/.exec(name);
+    if (match !== null) exported.add(match[1]);
+  }
+  const offered = (isCode: boolean) =>
+    all
+      .filter((symbol) => symbol.isCode === isCode && !MARK.test(symbol.name))
+      .map(({ name, address, size, binding }) => ({
+        name,
+        section:
+          sections.find((s) => address >= s.address && address < s.address + BigInt(s.size))
+            ?.name ?? 'ABS',
+        size,
+        binding,
+        indirect: false,
+        exported: exported.has(name),
+      }));
+  const found = { __ex_table: extable, '.altinstructions': alternatives, __jump_table: jumpTable };
+  return {
+    file: path,
+    arch: machine,
+    kind: 'image',
+    functions: offered(true),
+    variables: offered(false),
+    needs: [],
+    tables: TABLES.flatMap(([section, size]) => {
+      const extent = found[section as keyof typeof found];
+      return extent ? [{ section, entries: Math.floor(extent.length / size) }] : [];
+    }),
+  };
+}
+
+function named<T>(path: string, action: () => T): T {
   try {
-    return readElf(bytes);
+    return action();
   } catch (error) {
     if (!(error instanceof ElfError)) throw error;
     throw new ObjectFileError(`${path}: ${error.message}`, error.remedy);
   }
 }
 
-function kindOf({ type, sections }: ElfFile): ObjectList['kind'] {
-  if (type !== 1) return 'executable';
+function kindOf({ sections }: ElfFile): ObjectList['kind'] {
   return sections.some(({ name }) => name === '.modinfo') ? 'module' : 'object';
 }
 

@@ -12,8 +12,16 @@ export interface KernelSymbol {
   readonly module: string | null;
 }
 
+/** A kernel image's own symbols, which are never taken away. */
+export interface SymbolSource {
+  around(address: bigint): { name: string; address: bigint; size: number } | null;
+  named(name: string): { name: string; address: bigint; size: number } | null;
+}
+
 export class SymbolTable {
   private readonly symbols: KernelSymbol[] = [];
+  /** Asked for what nobody else knows. */
+  image: SymbolSource | null = null;
 
   add(name: string, start: VirtAddr, size: number, module: string | null = null): KernelSymbol {
     const symbol = { name, start, size, module };
@@ -35,12 +43,12 @@ export class SymbolTable {
   find(ip: VirtAddr): KernelSymbol | null {
     return (
       this.symbols.findLast((s) => ip >= s.start && ip < s.start + BigInt(Math.max(s.size, 1))) ??
-      null
+      ofImage(this.image?.around(ip))
     );
   }
 
   byName(name: string): KernelSymbol | null {
-    return this.symbols.find((symbol) => symbol.name === name) ?? null;
+    return this.symbols.find((symbol) => symbol.name === name) ?? ofImage(this.image?.named(name));
   }
 
   /** %pS: symbol+0xoff/0xsize [module], or 0x and the address where no symbol is known (lib/vsprintf.c symbol_string). */
@@ -51,3 +59,6 @@ export class SymbolTable {
     return symbol.module === null ? text : `${text} [${symbol.module}]`;
   }
 }
+
+const ofImage = (found: ReturnType<SymbolSource['named']> | undefined): KernelSymbol | null =>
+  found ? { ...found, start: virtAddr(found.address), module: null } : null;

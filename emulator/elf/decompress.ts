@@ -1,7 +1,8 @@
-// Compressed objects, as distributions install modules: .ko.gz, .ko.zst, .ko.xz.
+// Compressed objects, as distributions install modules: .ko.gz, .ko.zst, .ko.xz; and kernels, which lz4 packs too.
 import { gunzipSync } from 'node:zlib';
 import { Decompress } from 'fzstd';
 import { ElfError } from './bytes.ts';
+import { unlz4Legacy } from './lz4.ts';
 import { unxz, XzError } from './xz.ts';
 
 /** Bytes that come out at most: a small file can hold very much. */
@@ -13,19 +14,25 @@ const FORMATS = [
   {
     name: 'xz',
     magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00],
-    open: (b: Uint8Array) => unxz(b, MOST),
+    open: (b: Uint8Array, expected: number) => unxz(b, MOST, expected),
+  },
+  {
+    name: 'lz4',
+    magic: [0x02, 0x21, 0x4c, 0x18],
+    open: (b: Uint8Array) => unlz4Legacy(b, MOST),
   },
 ];
 
 /**
  * What a compressed file holds; any other file as it is.
+ * @param expected bytes that will come out, where that is known: memory is then taken once
  * @throws ElfError for one that is damaged or holds more than 128 MiB
  */
-export function decompress(bytes: Uint8Array): Uint8Array {
+export function decompress(bytes: Uint8Array, expected = 0): Uint8Array {
   const format = FORMATS.find(({ magic }) => magic.every((byte, i) => bytes[i] === byte));
   if (format === undefined) return bytes;
   try {
-    return format.open(bytes);
+    return format.open(bytes, expected);
   } catch (error) {
     const at = error instanceof XzError ? error.offset : 0;
     const reason = error instanceof Error ? error.message : String(error);

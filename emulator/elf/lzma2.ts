@@ -17,13 +17,19 @@ const LOW_LENGTHS = 8;
 const TOP = 2 ** 24;
 const HALF = 1024;
 
-/** @param most bytes that may come out @returns the data, and the offset behind it @throws XzError */
+/** Bytes that may come out, and that probably will. */
+export interface OutputSize {
+  readonly most: number;
+  readonly expected: number;
+}
+
+/** @returns the data, and the offset behind it @throws XzError */
 export function decodeLzma2(
   file: Uint8Array,
   start: number,
-  most: number,
+  size: OutputSize,
 ): { bytes: Uint8Array; end: number } {
-  const output = new Output(most);
+  const output = new Output(size);
   const lzma = new Lzma(file, output);
   let at = start;
   for (;;) {
@@ -51,12 +57,13 @@ export function decodeLzma2(
 
 /** What has come out: the dictionary, too. */
 class Output {
-  data = new Uint8Array(2 ** 16);
+  data: Uint8Array<ArrayBuffer>;
   length = 0;
   private readonly most: number;
 
-  constructor(most: number) {
+  constructor({ most, expected }: OutputSize) {
     this.most = most;
+    this.data = new Uint8Array(Math.min(most, Math.max(expected, 2 ** 16)));
   }
 
   bytes(): Uint8Array {

@@ -1,7 +1,7 @@
 // Reads .xz files (The .xz File Format 1.2): blocks of LZMA2, with the branch filters of x86 and arm64 that kernels are
 // packed with, checked by CRC-32 or CRC-64. Left out: SHA-256 checks, which are not made, and all other filters.
 import { crc32, crc64 } from './crc.ts';
-import { decodeLzma2, XzError } from './lzma2.ts';
+import { decodeLzma2, type OutputSize, XzError } from './lzma2.ts';
 
 export { XzError };
 
@@ -15,8 +15,8 @@ const CHECK_SIZES = [0, 4, 4, 4, 8, 8, 8, 16, 16, 16, 32, 32, 32, 64, 64, 64];
 const CHECK_CRC32 = 1;
 const CHECK_CRC64 = 4;
 
-/** @param most bytes that may come out @throws XzError */
-export function unxz(file: Uint8Array, most: number): Uint8Array {
+/** @param most bytes that may come out @param expected bytes that probably will @throws XzError */
+export function unxz(file: Uint8Array, most: number, expected = 0): Uint8Array {
   if (!MAGIC.every((byte, i) => file[i] === byte) || file.length < HEADER_SIZE + FOOTER_SIZE) {
     throw new XzError(0, 'no .xz header');
   }
@@ -25,12 +25,13 @@ export function unxz(file: Uint8Array, most: number): Uint8Array {
   let total = 0;
   let at = HEADER_SIZE;
   while (file[at] !== 0) {
-    const block = readBlock(file, at, check, most - total);
+    const block = readBlock(file, at, check, { most: most - total, expected });
     parts.push(block.bytes);
     total += block.bytes.length;
     at = block.end;
     if (at >= file.length) throw new XzError(file.length, 'the file ends inside a block');
   }
+  if (parts.length === 1) return parts[0];
   const whole = new Uint8Array(total);
   let to = 0;
   for (const part of parts) {
@@ -44,7 +45,7 @@ function readBlock(
   file: Uint8Array,
   start: number,
   check: number,
-  most: number,
+  size: OutputSize,
 ): { bytes: Uint8Array; end: number } {
   const headerSize = (file[start] + 1) * 4;
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
@@ -59,7 +60,7 @@ function readBlock(
   if (filters.at(-1) !== FILTER_LZMA2 || filters.length > 2) {
     throw new XzError(start, `filters ${filters.join(', ')} are not known here`);
   }
-  const packed = decodeLzma2(file, start + headerSize, most);
+  const packed = decodeLzma2(file, start + headerSize, size);
   const [first] = filters;
   if (first === FILTER_X86) unfilterX86(packed.bytes);
   else if (first !== FILTER_LZMA2) {
