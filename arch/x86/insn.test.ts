@@ -54,7 +54,8 @@ describe('accesses', () => {
     ['prefetcht0 [rax]', '0f1808', []],
     ['invlpg [rax]', '0f0138', []],
     ['cmpxchg8b [rdi]', '0fc70f', ['W8 rdi+0']],
-    ['xsave [rdi]', '0fae27', ['W576 ?']],
+    ['xsave [rdi]', '0fae27', ['W576 rdi+0']],
+    ['xrstor [rdi]', '0fae2f', ['R576 ?']],
     ['mov rax, rbx', '4889d8', []],
     ['cut off', '488b', []],
   ])('%s', (_text, code, wanted) => {

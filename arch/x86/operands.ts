@@ -320,26 +320,35 @@ function system(d: Decoded): Operand[] {
   }
 }
 
-/** 0f ae: FXSAVE and XSAVE probe the end of their area first (measured), the cache line flushes read. */
+const FXSAVE_AREA = 512;
+/** With the header. */
+const XSAVE_AREA = 576;
+
+/**
+ * 0f ae: FXSAVE and XSAVE probe the end of their area first (measured on a Xeon), the cache line flushes read. XSAVE's
+ * area is the legacy region and the header, whatever EDX:EAX asks for: the core has no state beyond them. (An EPYC
+ * names XSAVE's first byte while the page of that is missing, and then the last.)
+ */
 function stateAreas(d: Decoded): Operand[] {
-  const area = (write: boolean): Operand[] =>
-    inPieces(memory(512, write), 2).map((one) => ({ ...one, lastByteFirst: true }));
+  const area = (size: number, write: boolean): Operand[] =>
+    inPieces(memory(size, write), 2).map((one) => ({ ...one, lastByteFirst: true }));
   switch (d.reg) {
     case 0:
-      return area(true);
+      return area(FXSAVE_AREA, true);
     case 1:
-      return area(false);
+      return area(FXSAVE_AREA, false);
     case 2:
       return memory(4, false);
     case 3:
       return memory(4, true);
     case 4:
-      return vague(memory(576, true));
+      return area(XSAVE_AREA, true);
     case 5:
-      return vague(memory(576, false));
+      // The header comes first, at 512 (measured on an EPYC).
+      return vague(memory(XSAVE_AREA, false));
     case 6:
       // With 66 it is clwb, otherwise xsaveopt.
-      return d.operandSize16 ? memory(1, false) : vague(memory(576, true));
+      return d.operandSize16 ? memory(1, false) : area(XSAVE_AREA, true);
     default:
       return memory(1, false);
   }

@@ -209,5 +209,8 @@ export const X86_FORMS: readonly Form<string>[] = [
   ['str word ptr [rdi]', '0f000f', 'W', 2, 0],
   ['smsw word ptr [rdi]', '0f0127', 'W', 2, 0],
   ['fxsave64 [rdi]', '480fae07', 'W', 512, 0],
+  ['xsave [rdi]; rax = 3', '0fae27', 'W', 576, 0],
+  ['xsave64 [rdi]; rax = 1', '480fae27', 'W', 576, 0],
+  ['xsaveopt [rdi]; rax = 3', '0fae37', 'W', 576, 0],
   ['fxrstor64 [rdi]', '480fae0f', 'R', 512, 0],
 ];

@@ -35,8 +35,9 @@ export function basesOf(
   const inside = page + 0x100n - shift;
   if (size === 1 || ALIGNED.some((pattern) => pattern.test(text))) return { inside, across: [] };
   const end = page + PAGE;
-  // FXSAVE areas are aligned to 16 bytes.
+  // FXSAVE areas are aligned to 16 bytes, XSAVE areas to 64.
   if (size === 512) return { inside, across: [end - 256n, end - 16n] };
+  if (size === 576) return { inside, across: [end - 512n, end - 64n] };
   const distances = [...new Set([1, size >> 1, size > 8 ? size - 8 : 1])];
   return { inside, across: distances.map((distance) => end - BigInt(distance) - shift) };
 }
@@ -48,7 +49,7 @@ export function faultAddresses(
 ): readonly bigint[] {
   const from = base + BigInt(offset);
   const last = from + BigInt(size) - 1n;
-  const fromEnd = /fxsave|fxrstor/.test(text);
+  const fromEnd = /xsave|fxrstor/.test(text);
   if (from / PAGE === last / PAGE) return [fromEnd ? last : from];
   return fromEnd ? [last, from] : [from, (last / PAGE) * PAGE];
 }
