@@ -163,6 +163,12 @@ describe('labels and branches', () => {
     ]);
   });
 
+  it('has each literal once in a pool', () => {
+    const text = 'ldr x0, =16; ldr x1, =0x10; ldr w2, =16; ldr x3, =end; ldr x4, =end; end: ret';
+    expect(arm(text).bytes.length).toBe(6 * 4 + 8 + 16);
+    expect(arm('ldr x0, =1; .ltorg; ldr x0, =1').bytes.length).toBe(8 + 8 + 8 + 8);
+  });
+
   it('puts literals behind the code, aligned', () => {
     const { bytes } = arm('ldr x0, =0x1122334455667788\nldr w1, =7\nret');
     expect(hex({ bytes: bytes.slice(12) })).toBe('070000008877665544332211');
@@ -190,6 +196,9 @@ describe('directives', () => {
     ['.byte 1; .org 4; .byte 2', '0100000002'],
     ['a: .byte 1; .org a + 3, 9; .byte 2', '01090902'],
     ['.fill 2, 4, 1', '0100000001000000'],
+    // Four bytes of the number are used, says GNU as's manual.
+    ['.fill 1, 8, -1', 'ffffffff00000000'],
+    ['.quad -1 >> 60', '0f00000000000000'],
     ['.zero 2; .space 2, 5; .skip 1', '0000050500'],
     ['N = 3; .set M, N * (2 + 1) << 1 | 1; .byte N, M', '0313'],
     ['.byte end - start; start: .space 3; end:', '03000000'],
@@ -269,6 +278,8 @@ describe('x86: where the encoder is silently wrong', () => {
     ['sysretq', '480f07'],
     ['retn', 'c3'],
     ['retn 5', 'c20500'],
+    ['retfq 0x1234', '48ca3412'],
+    ['mov word ptr [rdi], cs', '8c0f'],
     ['jmp $', 'ebfe'],
     ['clac; stac', '0f01ca0f01cb'],
     ['test eax, 0x80000000', 'a900000080'],
@@ -305,6 +316,12 @@ describe('AArch64: what the encoder lacks', () => {
     ['add x0, x1, #-5', 'd1001420'],
     ['mov x0, #0xffffffffffff1234', '929db960'],
     ['bic x0, x1, #1', '927ff820'],
+    ['bcc .', '54000003'],
+    ['ldlar x0, [x1]', 'c8df7c20'],
+    ['ldapur x0, [x1, #-1]', 'd95ff020'],
+    ['ldrab x0, [x1, #-8]!', 'f8fffc20'],
+    ['msr s3_7_c15_c2_0, x0', 'd51ff200'],
+    ['mrs x0, erxstatus_el1', 'd5385440'],
   ])('encodes %s', (text, wanted) => {
     expect(words(text)).toEqual([wanted]);
   });

@@ -1,5 +1,5 @@
 // What the two instruction sets give the assembler.
-import type { Names, Scope } from './expression.ts';
+import type { Expr, Names, Scope } from './expression.ts';
 import type { Item } from './layout.ts';
 import type { AsmArch } from './source.ts';
 import type { TokenReader } from './tokens.ts';
@@ -8,8 +8,8 @@ import type { TokenReader } from './tokens.ts';
 export interface ReadingContext {
   /** True for a symbol that stands for a number (.set), not for a place. */
   isConstant(name: string): boolean;
-  /** Queues a constant for the next literal pool. @returns the name of its label */
-  literal(size: 4 | 8, value: (scope: Scope) => bigint): string;
+  /** Queues a constant for the next literal pool, which has each but once. @returns the name of its label */
+  literal(size: 4 | 8, expr: Expr, value: (scope: Scope) => bigint): string;
 }
 
 export interface Dialect {

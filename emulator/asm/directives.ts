@@ -298,7 +298,9 @@ function fill(reader: TokenReader, dialect: Dialect): Item {
       const count = evaluate(repeat, scope, fail);
       const bytes = gapOf(statement, count * BigInt(size), 0, 'negative size');
       const word = value === null ? 0n : evaluate(value, scope, fail);
-      for (let at = 0; at < bytes.length; at += size) putLittleEndian(bytes, at, size, word);
+      // What is beyond four bytes of it is zero, says GNU as's manual.
+      const told = Math.min(size, 4);
+      for (let at = 0; at < bytes.length; at += size) putLittleEndian(bytes, at, told, word);
       return bytes;
     },
   };

@@ -196,7 +196,9 @@ function combine(
     case '<<':
     case '>>':
       if (b < 0n || b > 127n) throw fail(`shift by ${b}`, 'shift by 0 to 127');
-      return sign === '<<' ? bounded(a << b, fail) : a >> b;
+      if (sign === '<<') return bounded(a << b, fail);
+      // Without sign, in 64 bits.
+      return (a < 0n ? BigInt.asUintN(64, a) : a) >> b;
     default:
       if (b === 0n) throw fail('division by zero', 'correct the expression');
       return sign === '/' ? a / b : a % b;

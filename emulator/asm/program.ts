@@ -2,7 +2,7 @@
 import type { Dialect, ReadingContext } from './dialect.ts';
 import { assignment, parseDirective, putLittleEndian } from './directives.ts';
 import { AssemblyError } from './error.ts';
-import { addressWeight, type Scope } from './expression.ts';
+import { addressWeight, type Expr, evaluate, isSymbolic, type Scope } from './expression.ts';
 import type { Item } from './layout.ts';
 import { type Statement, splitStatements } from './source.ts';
 import { type Token, TokenReader, tokenize } from './tokens.ts';
@@ -30,6 +30,8 @@ const DESCRIPTION = /^\.(note|comment|debug|eh_frame)/;
 
 interface Literal {
   readonly label: string;
+  /** Of constants that share a place. */
+  readonly key: string;
   readonly size: 4 | 8;
   readonly statement: Statement;
   value(scope: Scope): bigint;
@@ -94,9 +96,12 @@ class Program {
   private context(statement: Statement): ReadingContext {
     return {
       isConstant: (name) => this.constants.has(name),
-      literal: (size, value) => {
+      literal: (size, expr, value) => {
+        const key = poolKey(expr);
+        const known = this.literals.find((literal) => literal.size === size && literal.key === key);
+        if (known !== undefined) return known.label;
         const label = `0#literal${this.literalCount++}`;
-        this.literals.push({ label, size, statement, value });
+        this.literals.push({ label, key, size, statement, value });
         return label;
       },
     };
@@ -151,6 +156,22 @@ class Program {
       const count = token.text.endsWith('b') ? seen : seen + 1;
       return { ...token, text: localName(number, count) };
     });
+  }
+}
+
+/** Numbers by their value, everything else by how it is made. */
+function poolKey(expr: Expr): string {
+  if (isSymbolic(expr)) {
+    return JSON.stringify(expr, (name, value) => {
+      if (name === 'column') return undefined;
+      return typeof value === 'bigint' ? `${value}` : value;
+    });
+  }
+  const fail = (reason: string) => new RangeError(reason);
+  try {
+    return `${evaluate(expr, { here: 0n, lookup: () => null }, fail as never)}`;
+  } catch {
+    return JSON.stringify(expr, (_, value) => (typeof value === 'bigint' ? `${value}` : value));
   }
 }
 

@@ -72,6 +72,16 @@ export function placeForm(
   return literalForm(mnemonic, operands);
 }
 
+/** As the disassembler spells them. */
+const OTHER_NAMES: Readonly<Record<string, string>> = { cs: 'hs', cc: 'lo' };
+
+/** `b.cc` and `bcc` as `b.lo`; other mnemonics as they are. */
+export const branchName = (mnemonic: string): string => {
+  if (conditionOf(mnemonic) === null) return mnemonic;
+  const name = mnemonic.slice(-2);
+  return `b.${Object.hasOwn(OTHER_NAMES, name) ? OTHER_NAMES[name] : name}`;
+};
+
 /** `b.eq`, and GNU as's `beq`. */
 function conditionOf(mnemonic: string): number | null {
   const name = /^b\.?(\w\w)$/.exec(mnemonic)?.[1];

@@ -83,7 +83,11 @@ function encodeHint(mnemonic: string, operands: Operands): number | null {
 }
 
 /** Number of a general register; sp counts only where `allowSp`, the zero register only where not. */
-function general(operand: Resolved | undefined, file: 'x' | 'w', allowSp = false): number | null {
+export function general(
+  operand: Resolved | undefined,
+  file: 'x' | 'w',
+  allowSp = false,
+): number | null {
   if (operand?.kind !== 'register' || operand.lane !== null) return null;
   const register = registerOf(operand.name);
   if (register === null || register.file !== file) return null;
@@ -107,7 +111,7 @@ function smallNumber(operand: Resolved | undefined, most: number): number | null
 }
 
 /** Size field and register file of an instruction with a `b` or `h` suffix, or decided by its register. */
-function sized(suffix: string, register: Resolved | undefined): ['x' | 'w', number] | null {
+export function sized(suffix: string, register: Resolved | undefined): ['x' | 'w', number] | null {
   if (suffix === 'b') return ['w', 0];
   if (suffix === 'h') return ['w', 1];
   const file = register?.kind === 'register' ? registerOf(register.name)?.file : undefined;

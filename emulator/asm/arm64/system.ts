@@ -42,6 +42,36 @@ esr_el12 35520 far_el12 35600 mair_el12 35a20 vbar_el12 35c00 contextidr_el12 35
 sctlr_el3 36100 scr_el3 36110 cptr_el3 36112 ttbr0_el3 36200 tcr_el3 36202 spsr_el3 36400 elr_el3 36401 sp_el2 36410
 esr_el3 36520 far_el3 36600 mair_el3 36a20 vbar_el3 36c00 tpidr_el3 36d02
 mdccint_el1 20020 mdscr_el1 20022 oslar_el1 20104 oslsr_el1 20114 osdlr_el1 20134 mdccsr_el0 23010
+osdtrrx_el1 20002 osdtrtx_el1 20032 oseccr_el1 20062 mdrar_el1 20100 dbgprcr_el1 20144
+dbgclaimset_el1 20786 dbgclaimclr_el1 20796 dbgauthstatus_el1 207e6 brbcr_el1 21900
+brbfcr_el1 21901 brbts_el1 21902 brbidr0_el1 21920 dbgdtr_el0 23040 dbgdtrrx_el0 23050
+dbgdtrtx_el0 23050 dbgvcr32_el2 24070 id_afr0_el1 30013 id_isar6_el1 30027 id_pfr2_el1 30034
+id_dfr1_el1 30035 id_mmfr5_el1 30036 trfcr_el1 30121 smpri_el1 30124 smcr_el1 30126 allint 30430
+erxfr_el1 30540 erxctlr_el1 30541 erxstatus_el1 30542 erxaddr_el1 30543 erxpfgf_el1 30544
+erxpfgctl_el1 30545 erxpfgcdn_el1 30546 erxmisc0_el1 30550 erxmisc1_el1 30551 erxmisc2_el1 30552
+erxmisc3_el1 30553 pmscr_el1 30990 pmsnevfr_el1 30991 pmsicr_el1 30992 pmsirr_el1 30993
+pmsfcr_el1 30994 pmsevfr_el1 30995 pmslatfr_el1 30996 pmsidr_el1 30997 pmblimitr_el1 309a0
+pmbptr_el1 309a1 pmbsr_el1 309a3 pmbidr_el1 309a7 trblimitr_el1 309b0 trbptr_el1 309b1
+trbbaser_el1 309b2 trbsr_el1 309b3 trbmar_el1 309b4 trbtrg_el1 309b6 trbidr_el1 309b7
+pmmir_el1 309e6 lorsa_el1 30a40 lorea_el1 30a41 lorn_el1 30a42 lorc_el1 30a43 mpamidr_el1 30a44
+lorid_el1 30a47 mpam1_el1 30a50 mpam0_el1 30a51 icc_iar0_el1 30c80 icc_eoir0_el1 30c81
+icc_hppir0_el1 30c82 icc_bpr0_el1 30c83 icc_ap0r0_el1 30c84 icc_ap0r1_el1 30c85
+icc_ap0r2_el1 30c86 icc_ap0r3_el1 30c87 icc_ap1r0_el1 30c90 icc_ap1r1_el1 30c91
+icc_ap1r2_el1 30c92 icc_ap1r3_el1 30c93 icc_nmiar1_el1 30c95 icc_dir_el1 30cb1 icc_rpr_el1 30cb3
+icc_sgi1r_el1 30cb5 icc_asgi1r_el1 30cb6 icc_sgi0r_el1 30cb7 icc_iar1_el1 30cc0
+icc_eoir1_el1 30cc1 icc_hppir1_el1 30cc2 icc_bpr1_el1 30cc3 icc_ctlr_el1 30cc4 icc_sre_el1 30cc5
+icc_igrpen0_el1 30cc6 icc_igrpen1_el1 30cc7 accdata_el1 30d05 smidr_el1 31006 svcr 33422
+tpidr2_el0 33d05 amcr_el0 33d20 amcfgr_el0 33d21 amuserenr_el0 33d23 hfgrtr_el2 34114
+hfgwtr_el2 34115 hfgitr_el2 34116 zcr_el2 34120 trfcr_el2 34121 hcrx_el2 34122 smcr_el2 34126
+hdfgrtr_el2 34314 hdfgwtr_el2 34315 hafgrtr_el2 34316 vsesr_el2 34523 tfsr_el2 34560
+vdisr_el2 34c11 scxtnum_el2 34d07 cntpoff_el2 34e06 cnthp_tval_el2 34e20 cnthp_ctl_el2 34e21
+cnthp_cval_el2 34e22 cnthv_tval_el2 34e30 cnthv_ctl_el2 34e31 cnthv_cval_el2 34e32
+cnthvs_tval_el2 34e40 cnthvs_ctl_el2 34e41 cnthvs_cval_el2 34e42 cnthps_tval_el2 34e50
+cnthps_ctl_el2 34e51 cnthps_cval_el2 34e52 zcr_el12 35120 trfcr_el12 35121 smcr_el12 35126
+afsr0_el12 35510 afsr1_el12 35511 tfsr_el12 35560 amair_el12 35a30 scxtnum_el12 35d07
+cntp_tval_el02 35e20 cntp_ctl_el02 35e21 cntp_cval_el02 35e22 cntv_tval_el02 35e30
+cntv_ctl_el02 35e31 cntv_cval_el02 35e32 zcr_el3 36120 smcr_el3 36126 tfsr_el3 36560
+scxtnum_el3 36d07 cntps_tval_el1 37e20 cntps_ctl_el1 37e21 cntps_cval_el1 37e22
 `;
 
 /** Bits 19 to 5 of mrs and msr: `op0<0> op1 CRn CRm op2`, op0 being 2 or 3. */
@@ -68,6 +98,12 @@ export function systemRegister(name: string): number | null {
   if (counter !== null && Number(counter[2]) < 31) {
     const n = Number(counter[2]);
     return field(3, 3, 14, (counter[1] === 'cntr' ? 8 : 12) + (n >> 3), n & 7);
+  }
+  const branch = /^brb(inf|src|tgt)(\d+)_el1$/.exec(name);
+  if (branch !== null && Number(branch[2]) < 32) {
+    const n = Number(branch[2]);
+    const op2 = ((n >> 4) << 2) + ['inf', 'src', 'tgt'].indexOf(branch[1]);
+    return field(2, 1, 8, n & 15, op2);
   }
   const generic = /^s([23])_([0-7])_c(\d+)_c(\d+)_([0-7])$/.exec(name);
   if (generic === null) return null;

@@ -12,7 +12,7 @@ import { Branch, branchForm } from './branch.ts';
 import { sameX86 } from './compare.ts';
 import { fixedEncoding, nops } from './fixed.ts';
 import { PREFIXES, parseX86, X86_NAMES, type X86Insn } from './operands.ts';
-import { mendNop, ownEncoding } from './own.ts';
+import { mendNop, mendSegmentStore, ownEncoding } from './own.ts';
 import { type ResolvedInsn, render, resolve } from './resolve.ts';
 
 /** Storing x87 control state waits for pending exceptions first: the same without `n`, after a wait. */
@@ -187,7 +187,7 @@ class Reading {
     const base = encodeChecked(this.encoder, render(resolved), statement, (decoded) =>
       sameX86(resolved, [], decoded.text),
     );
-    const mended = resolved.mnemonic === 'nop' ? mendNop(base) : base;
+    const mended = mend(base, resolved);
     if (prefix.length === 0 && mended === base) return base;
     return this.checked(join(prefix, mended), resolved);
   }
@@ -207,6 +207,11 @@ class Reading {
       'remove a prefix, or write the bytes with .byte',
     );
   }
+}
+
+function mend(bytes: Uint8Array, { mnemonic, operands }: ResolvedInsn): Uint8Array {
+  if (mnemonic === 'nop') return mendNop(bytes);
+  return mnemonic === 'mov' && operands[0]?.kind === 'memory' ? mendSegmentStore(bytes) : bytes;
 }
 
 /** Names that the encoder does not know of instructions that it does. */

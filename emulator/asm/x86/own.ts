@@ -50,6 +50,15 @@ function absoluteMove(name: string, memory: ResolvedMemory, opcode: number): Uin
 }
 
 /**
+ * A segment register is stored as 16 bits whatever the operand size; the encoder says so with a prefix.
+ * @param bytes of a mov
+ */
+export function mendSegmentStore(bytes: Uint8Array): Uint8Array {
+  const opcode = bytes[1] >> 4 === 4 ? bytes[2] : bytes[1];
+  return bytes[0] === 0x66 && opcode === 0x8c ? bytes.slice(1) : bytes;
+}
+
+/**
  * NOP with an operand is 0F 1F /0; the encoder emits 0F 18 /4, another hint.
  * @param bytes a nop with its prefixes, changed in place
  */

@@ -226,7 +226,7 @@ export function immediateBits(mnemonic: string, operands: readonly Resolved[], a
   if (/^(push|j|call|loop|xbegin)/.test(mnemonic)) return 64;
   if (FULL_IMMEDIATE.test(mnemonic)) return operandBits(operands);
   if (mnemonic === 'bextr') return 32;
-  if (mnemonic === 'ret' || mnemonic === 'retf' || (mnemonic === 'enter' && at === 0)) return 16;
+  if (/^l?ret[fnq]*$/.test(mnemonic) || (mnemonic === 'enter' && at === 0)) return 16;
   return 8;
 }
 
