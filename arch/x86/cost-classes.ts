@@ -74,7 +74,7 @@ flag | bts r64,imm complex | bt bts btr btc
 mul | imul r64,r64 | imul crc32
 mul p5 | mul r64 slots=2 | mul mulx
 mul p5 alu | mul r32 slots=3 | mul32
-mul alu alu alu | div r32 (small) slots=4 busy | div div32 idiv
+mul alu alu alu | div r32 (small) slots=4 lat=11 busy | div div32 idiv
 mul alu alu alu | div r64 (small) slots=4 lat=15 busy | div64
 none | lea r64,[b+d] | lea.simple
 alu | lea r64,[b+i] | lea lea32
@@ -147,11 +147,12 @@ const MEASURED = new Map(X86_MEASURED.map((row) => [row[0], row]));
 export function measured(form: string) {
   const row = MEASURED.get(form);
   if (row === undefined) throw new RangeError(`the cost table has no form '${form}'`);
-  const [, latency, throughput, slots] = row;
+  const [, latency, throughput, slots, instructions] = row;
   return {
     latency: latency < 0 ? null : Math.round(latency / TICKS_PER_CYCLE),
     throughput,
     slots: Math.max(1, Math.round(slots / TICKS_PER_CYCLE)),
+    instructions,
   };
 }
 

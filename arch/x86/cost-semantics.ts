@@ -56,7 +56,7 @@ xadd: xx /CZ
 cmpxchg: xr /CZ a/a
 cmpxchg8b cmpxchg16b: x /Z ad/ad
 lahf: - CZ/ a/a
-sahf: - /CZ a/
+sahf: - Z/CZ a/
 clc stc: - /C
 cmc: - C/C
 cld std cli sti: -

@@ -27,6 +27,9 @@ export function loadTarget(out: InstructionBuilder, [operand]: readonly Operand[
   return [LOADED];
 }
 
+/** Cycles from rbp to rsp: the measured chain, whose other instructions take none. */
+const LEAVE_LATENCY = 2;
+
 /** @returns slots, or null if the instruction is none of the stack's */
 export function stackOperation(
   out: InstructionBuilder,
@@ -54,7 +57,7 @@ export function stackOperation(
       out.moved(RSP, RSP, 8);
       return 3;
     case 'leave':
-      out.renamed(RBP, [RSP]);
+      out.uop(PORTS.alu, LEAVE_LATENCY, [RBP], [RSP]);
       out.load(out.access(addressAt(RBP, 0), 8, FRAME), LOAD_LATENCY, [RBP]);
       out.moved(RSP, RBP, 8);
       out.unknown([RBP]);

@@ -89,9 +89,10 @@ export function systemCost(mnemonic: string, locks = false): SystemCost | null {
   if (locks) return { form: lockedRow(mnemonic), latency: 1, slots: LOCK_SLOTS };
   const stop = STOPS[mnemonic];
   if (stop !== undefined) {
-    const { throughput } = measured(stop);
-    const slots = Math.round((throughput * WIDTH) / TICKS_PER_CYCLE);
-    return { form: stop, latency: Math.round(throughput / TICKS_PER_CYCLE), slots };
+    const { throughput, instructions } = measured(stop);
+    // What was measured with it has a cycle of its own before the microcode begins.
+    const time = throughput / TICKS_PER_CYCLE - (instructions - 1);
+    return { form: stop, latency: Math.round(time), slots: Math.round(time * WIDTH) };
   }
   const row = ROWS[mnemonic];
   if (row === undefined) return null;

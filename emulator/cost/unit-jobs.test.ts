@@ -14,8 +14,8 @@ describe('an unpipelined unit', () => {
   it('does not wait for a job whose operands are late', () => {
     const unit = new UnitJobs();
     expect(unit.add(BUSY, 100, anyPort)).toBe(100);
-    expect(unit.add(BUSY, 0, anyPort)).toBe(0);
-    // Between 5 and 100 there is room for one that is ready at 95, not at 96.
+    expect(unit.add(BUSY, 1, anyPort)).toBe(1);
+    // Between 6 and 100 there is room for one that is ready at 95, not at 96.
     expect(unit.add(BUSY, 96, anyPort)).toBe(105);
     expect(unit.add(BUSY, 95, anyPort)).toBe(95);
   });

@@ -25,7 +25,7 @@ export class UnitJobs {
   add(busy: number, ready: number, portFree: (cycle: number) => number): number {
     const { jobs } = this;
     let before = jobs.length - 1;
-    while (before > 0 && jobs[before - 1].end > ready * TICKS_PER_CYCLE) before--;
+    while (before > 0 && jobs[before].end > ready * TICKS_PER_CYCLE) before--;
     for (; ; before++) {
       const { end } = jobs[before];
       const at = portFree(Math.max(ready, Math.ceil(end / TICKS_PER_CYCLE)));
