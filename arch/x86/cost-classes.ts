@@ -1,7 +1,7 @@
 // From an x86-64 instruction's form to ports, latency and slots: the classes of the Golden Cove family. Approximate.
 // Latencies, slots and unpipelined times are the measured rows' (cost-table.ts); which ports a measured rate stands
 // for (five arithmetic ports, three, two) is from the public descriptions of the core, since no counters were at hand.
-// It leaves out x87, MMX and AVX-512 masks, which cost what an unknown instruction costs.
+// x87, MMX and mask registers have no values here, so what they carry is no chain.
 import { TICKS_PER_CYCLE } from '../../emulator/cost/units.ts';
 import { X86_MEASURED } from './cost-table.ts';
 
@@ -90,7 +90,7 @@ lea | movsx r64,r8 | movsx movsxd
 lea | cdqe complex | cdqe cwde cbw
 flag | cqo lat=1 complex | cqo cdq cwd
 mul | bswap r32 complex | bswap
-mul alu | bswap r64 | bswap.64
+mul alu | bswap r64 | bswap.64 movbe
 alu alu alu | xchg r64,r64 lat=1 | xchg
 alu alu alu | xadd r64,r64 | xadd
 alu alu alu alu alu | cmpxchg r64,r64 slots=5 | cmpxchg
@@ -100,7 +100,7 @@ flag | lahf lat=1 complex | lahf
 shift shift | sahf lat=2 | sahf
 v15 | addsd xmm,xmm | addsd subsd addss subss addps subps addpd subpd addsubps addsubpd
 v01 | mulsd xmm,xmm | mulsd mulss mulps mulpd minsd maxsd minss maxss minps maxps minpd maxpd
-v01 | mulsd xmm,xmm | fma cmpps cmppd cmpss cmpsd
+v01 | mulsd xmm,xmm | fma cmpps
 p0 | divsd xmm,xmm slots=1 busy | divsd divpd
 p0 | divss xmm,xmm slots=1 busy | divss divps
 p0 | sqrtsd xmm,xmm slots=1 busy | sqrtsd sqrtpd
@@ -122,11 +122,13 @@ v01 | pslld xmm,imm | pslld psllq psllw psrld psrlq psrlw psrad psraw
 v01 v01 | roundsd xmm,xmm,imm slots=2 | roundsd roundss roundps roundpd
 p0 | rcpps xmm,xmm | rcpps rsqrtps rcpss rsqrtss
 v01 | aesenc xmm,xmm | aesenc aesenclast aesdec aesdeclast
-p5 | pclmulqdq xmm,xmm,imm | pclmulqdq perm
+p5 | pclmulqdq xmm,xmm,imm | pclmulqdq permd permq permps permpd perm2f128 perm2i128 permb permw permi2d permi2q permt2d permt2q
+p5 | pclmulqdq xmm,xmm,imm | extractf128 extracti128 insertf128 inserti128 broadcastss broadcastsd pbroadcastb pbroadcastw pbroadcastd pbroadcastq
+v15 | pshufd xmm,xmm,imm | broadcastss.lane pbroadcastb.lane pbroadcastw.lane pbroadcastd.lane pbroadcastq.lane permilps permilpd
 v01 | cvtdq2ps xmm,xmm | cvtdq2ps cvtps2dq cvttps2dq
-v01 p5 | cvtps2pd xmm,xmm | cvtps2pd cvtpd2ps cvtdq2pd cvttpd2dq cvtsd2ss cvtss2sd
-p5 p5 v15 | haddps xmm,xmm | haddps haddpd
-v15 v15 vec | phaddd xmm,xmm lat=2 | phaddd phaddw
+v01 p5 | cvtps2pd xmm,xmm | cvtps2pd cvtpd2ps cvtdq2pd cvttpd2dq cvtpd2dq cvtsd2ss cvtss2sd
+p5 p5 v15 | haddps xmm,xmm | haddps haddpd hsubps hsubpd
+v15 v15 vec | phaddd xmm,xmm lat=2 | phaddd phaddw phaddsw phsubd phsubw phsubsw
 v15 | pshufd xmm,xmm,imm | pmovzxbw pmovzxbd pmovzxbq pmovzxwd pmovzxwq pmovzxdq pmovsxbw pmovsxbd pmovsxwd pmovsxdq
 none | movaps xmm,xmm | movaps movups movapd movupd movdqa movdqu movq.xx lddqu
 vec | blendps xmm,xmm,imm | movss movsd
@@ -139,6 +141,54 @@ p0 | ucomisd xmm,xmm lat=3 | ucomisd ucomiss comisd comiss
 p0 p5 | ptest xmm,xmm lat=4 | ptest
 p0 p5 | pextrq r64,xmm,1 lat=3 | pextrq pextrd pextrw pextrb extractps
 v15 p5 | pinsrq xmm,r64,1 lat=1 | pinsrq pinsrd pinsrw pinsrb
+`;
+
+// Forms that were not measured: port classes, latency, slots; after LLVM's scheduling model of the family, and where
+// that has none, an estimate.
+const OTHERS = `
+v01 1 1 | psllvd psllvq psrlvd psrlvq psravd psravq psllvw psrlvw psravw prold prolq prord prorq
+v01 v15 2 2 | pslld.x psllq.x psllw.x psrld.x psrlq.x psrlw.x psrad.x psraw.x
+vec 1 1 | blendvps blendvpd pblendvb pternlogd pternlogq
+vec vec vec 3 3 | blendvps.v blendvpd.v pblendvb.v
+v01 p5 6 2 | cvtph2ps cvtps2ph
+v01 p5 4 2 | mpsadbw
+p0 4 1 | phminposuw
+v01 v01 p5 9 3 | dppd
+v01 v01 v01 p5 14 6 | dpps
+p0 5 1 | testps testpd
+p0 p0 p0 11 3 | pcmpistri pcmpistrm
+p0 p0 p0 alu alu alu v15 v15 16 8 | pcmpestri pcmpestrm
+v01 v01 8 2 | aesimc
+v01 v01 p5 p5 14 14 | aeskeygenassist
+p5 6 1 | sha1rnds4
+v01 vec vec 3 3 | sha1nexte
+vec vec 2 2 | sha1msg1
+vec vec vec vec vec vec 6 7 | sha1msg2
+p5 6 1 | sha256rnds2
+vec vec vec vec vec vec 5 7 | sha256msg1
+p5 p5 6 2 | sha256msg2
+v01 5 1 | gf2p8mulb gf2p8affineqb gf2p8affineinvqb pdpbusd pdpbusds pdpwssd pdpwssds
+v01 4 1 | pmadd52luq pmadd52huq scalefpd scalefps
+p0 v01 v01 p5 23 12 | pgatherdd pgatherdq gatherdps gatherdpd
+p0 v01 v01 p5 22 8 | pgatherqd pgatherqq gatherqps gatherqpd
+vec 3 1 | maskmovps maskmovpd pmaskmovd pmaskmovq
+p5 3 1 | popcntd popcntq popcntb popcntw pmovqd pmovdw pmovwb pmovdb pcmpd pcmpq pcmpud pcmpuq pcmpb pcmpub ptestmd ptestmq ptestmb
+p0 p0 p0 15 3 | pmullq
+p5 p5 6 2 | pcompressd pcompressq pexpandd pexpandq
+p5 3 1 | kmovb kmovw kmovd kmovq
+p0 1 1 | kandb kandw kandd kandq korw kord korq kxorw kxord kxorq knotw knotd knotq
+p0 3 1 | kortestb kortestw kortestd kortestq ktestw ktestq
+none 0 1 | zeroupper
+p0 v01 v01 p5 alu alu 12 10 | zeroall
+p5 1 1 | fld fst fstp fxch fld1 fldz fabs fchs emms
+p5 3 1 | fadd faddp fsub fsubp fsubr fsubrp fild fist fistp
+p0 4 1 | fmul fmulp
+p0 15 1 | fdiv fdivp fdivr fdivrp fsqrt
+alu alu 1 2 | xlatb
+alu alu 1 2 | str smsw sldt sgdt sidt
+alu 1 1 | clac stac invlpg swapgs
+alu alu alu 1 3 | cli
+alu alu alu alu alu alu 1 6 | sti
 `;
 
 const MEASURED = new Map(X86_MEASURED.map((row) => [row[0], row]));
@@ -181,6 +231,17 @@ function parseClasses(): ReadonlyMap<string, FormCost> {
       busy: / busy/.test(source) ? row.throughput : 0,
     };
     for (const name of names.split(' ')) all.set(name, cost);
+  }
+  for (const line of OTHERS.trim().split('\n')) {
+    const [figures, names] = line.split('|').map((part) => part.trim());
+    const words = figures.split(' ');
+    const [latency, slots] = words.slice(-2).map(Number);
+    const ports = words.slice(0, -2) as PortClass[];
+    const cost: FormCost = {
+      ...{ form: names.split(' ')[0], ports, latency, slots },
+      ...{ microcoded: slots > 4, complex: false, busy: 0 },
+    };
+    for (const name of names.split(' ')) if (!all.has(name)) all.set(name, cost);
   }
   return all;
 }

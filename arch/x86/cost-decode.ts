@@ -7,6 +7,7 @@ import { compute } from './cost-compute.ts';
 import { costOfForm } from './cost-form.ts';
 import { forwardingOf, STACK } from './cost-forwarding.ts';
 import {
+  FLAGS,
   isImmediate,
   isMemory,
   isRegister,
@@ -14,6 +15,7 @@ import {
   LOADED,
   type Operand,
   parseOperands,
+  RCX,
   RSP,
   STORED,
 } from './cost-operands.ts';
@@ -40,7 +42,10 @@ interface Shape {
 const PLAIN_MOVES = new Set([
   ...['mov', 'movzx', 'movsx', 'movsxd', 'movd', 'movq', 'movss', 'movsd', 'lddqu'],
   ...['movaps', 'movups', 'movapd', 'movupd', 'movdqa', 'movdqu'],
-  ...['movnti', 'movntdq', 'movntps', 'movntpd'],
+  ...['movnti', 'movntdq', 'movntps', 'movntpd', 'movntdqa', 'movdiri'],
+  ...['broadcastss', 'broadcastsd', 'broadcastf128', 'broadcasti128'],
+  ...['pbroadcastd', 'pbroadcastq', 'extractf128', 'extracti128', 'movdqa64', 'movdqa32'],
+  ...['movdqu64', 'movdqu32', 'movdqu16', 'movdqu8', 'movddup', 'movlpd', 'movlps'],
 ]);
 const FUSIBLE = new Set(['cmp', 'test', 'add', 'sub', 'and', 'inc', 'dec']);
 /** A sign-extending load: measured, one cycle more. */
@@ -111,12 +116,25 @@ function ordinary(out: InstructionBuilder, shape: Shape, cost: FormCost): number
   return cost.slots + (stores ? 1 : 0);
 }
 
+/** Renamer slots of `loop`: the public tables of the family. */
+const LOOP_SLOTS = 7;
+
+/** `loop` and its variants: the count goes down by one, then the branch. */
+function countedBranch(out: InstructionBuilder, mnemonic: string): number {
+  out.uop(PORTS.alu, 1, [RCX], [RCX]);
+  out.unknown([RCX]);
+  out.uop(PORTS.shift, 1, mnemonic === 'loop' ? [RCX] : [RCX, FLAGS], []);
+  return LOOP_SLOTS;
+}
+
 /** The operations of any instruction. @returns slots, as if nothing held the machine up */
 function assemble(out: InstructionBuilder, shape: Shape, cost: FormCost): number {
   const { mnemonic, operands } = shape;
   const flow = flowOf(mnemonic);
   if (flow === 'branch') {
-    out.uop(PORTS.shift, 1, flagValues(semanticsOf(mnemonic, 1).flagsRead), []);
+    if (mnemonic.startsWith('loop')) return countedBranch(out, mnemonic);
+    const { reads, flagsRead } = semanticsOf(mnemonic, 1);
+    out.uop(PORTS.shift, 1, [...reads, ...flagValues(flagsRead)], []);
     return 1;
   }
   if (flow === 'jump') {

@@ -24,20 +24,28 @@ function familyOf(mnemonic: string, operands: readonly Operand[]): string {
   if (mnemonic === 'div' || mnemonic === 'idiv') return wide ? 'div64' : 'div';
   if (mnemonic === 'lea') return leaClass(operands);
   if (/^vfn?m(add|sub)/.test(mnemonic)) return 'fma';
-  if (/^v(perm|extract|insert|broadcast|pbroadcast)/.test(mnemonic)) return 'perm';
-  return mnemonic.startsWith('v') ? mnemonic.slice(1) : mnemonic;
+  const bare = mnemonic.startsWith('v') ? mnemonic.slice(1) : mnemonic;
+  if (bare === 'cmpsd' && !isVector(first)) return bare;
+  if (/^cmp\w*[sp][sd]$/.test(bare)) return 'cmpps';
+  if (/^movdq[au]\d+$/.test(bare)) return 'movdqa';
+  return bare;
 }
 
 /** The refinement under which a form may have a class of its own, or ''. */
 function variantOf(mnemonic: string, operands: readonly Operand[]): string {
   const [first, second] = operands;
   const last = operands.at(-1);
+  const bare = mnemonic.startsWith('v') ? mnemonic.slice(1) : mnemonic;
   if (SHIFTS.has(mnemonic)) {
     if (isRegister(last) && operands.length > 1) return 'cl';
     const byOne = operands.length === 1 || (isImmediate(last) && last.number === 1n);
     return byOne ? '1' : '';
   }
-  switch (mnemonic) {
+  // A vector shifted by another's lowest lanes, not by an immediate.
+  if (/^ps(ll|rl|ra)[wdq]$/.test(bare)) return isImmediate(last) ? '' : 'x';
+  // A broadcast within 128 bits stays in its lane.
+  if (/broadcast/.test(bare)) return isRegister(first) && first.width === 128 ? 'lane' : '';
+  switch (bare) {
     case 'bswap':
       return isRegister(first) && first.width === 64 ? '64' : '';
     case 'mov':
@@ -48,6 +56,10 @@ function variantOf(mnemonic: string, operands: readonly Operand[]): string {
       const copies = isRegister(first) && isRegister(second) && first.value !== second.value;
       return copies && second.width === 8 && !second.high ? '8' : '';
     }
+    case 'blendvps':
+    case 'blendvpd':
+    case 'pblendvb':
+      return mnemonic === bare ? '' : 'v';
     case 'movd':
     case 'movq':
       if (isVector(first) && isVector(second)) return 'xx';

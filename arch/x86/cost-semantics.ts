@@ -13,10 +13,11 @@ interface Semantics {
   readonly writes: readonly number[];
 }
 
-import { RAX, RCX, RDI, RDX, RSI } from './cost-operands.ts';
+import { RAX, RBX, RCX, RDI, RDX, RSI } from './cost-operands.ts';
 
 const REGISTER_OF: Readonly<Record<string, number>> = {
   a: RAX,
+  b: RBX,
   c: RCX,
   d: RDX,
   S: RSI,
@@ -27,6 +28,8 @@ const REGISTER_OF: Readonly<Record<string, number>> = {
 const RULES = `
 add sub and or xor: xr /CZ
 adc sbb: xr C/CZ
+adcx: xr C/C
+adox: xr Z/Z
 cmp test: rr /CZ
 inc dec: x /Z
 neg: x /CZ
@@ -70,10 +73,26 @@ cmpsb cmpsw cmpsd cmpsq: - /CZ SD/SD
 rdtsc: - - /ad
 rdtscp: - - /adc
 xgetbv: - - c/ad
-cpuid: - - ac/ad
+cpuid: - - ac/abcd
+rdmsr rdpmc: - - c/ad
+wrmsr xsetbv: - - acd/
+rdrand rdseed: w /CZ
+xlatb: - - ab/a
+in: wr
+out: rr
+lldt ltr lmsw verr verw wrfsbase wrgsbase umonitor umwait tpause: r
+lsl lar: wr /Z
+str smsw sgdt sidt sldt fnstcw fnstsw: w
+lgdt lidt fldcw xrstor fxrstor: r
+xsave xsaveopt xsavec fxsave: w
+invlpg cldemote: a
+invpcid: ra
+fld fild: r
+fst fstp fist fistp: w
 rdfsbase rdgsbase rdpid: w
 ldmxcsr: r
 stmxcsr: w
+movdiri movntdqa: wr
 prefetcht0 prefetcht1 prefetcht2 prefetchnta prefetchw: r
 clflush clflushopt clwb: a
 nop: aa
@@ -87,11 +106,13 @@ ret: -
 movd movq movaps movups movapd movupd movdqa movdqu lddqu pmovmskb movmskps movmskpd: wr
 movss movsd: wr
 movlps movhps movlpd movhpd: xr
-ucomisd ucomiss comisd comiss ptest: rr /CZ
+storehalf: wr
+ucomisd ucomiss comisd comiss ptest testps testpd fcomi fcomip: rr /CZ
+pcmpistri pcmpistrm pcmpestri pcmpestrm: rrr /CZ
 pshufd pshuflw pshufhw roundss roundsd roundps roundpd: wrr
 pextrb pextrw pextrd pextrq extractps: wrr
 pinsrb pinsrw pinsrd pinsrq insertps shufps shufpd palignr pblendw blendps blendpd pclmulqdq: xrr
-cvtdq2ps cvtps2dq cvttps2dq cvtps2pd cvtpd2ps cvtdq2pd cvttpd2dq pabsb pabsw pabsd rcpps rsqrtps sqrtps sqrtpd: wr
+cvtpd2dq cvtph2ps phminposuw aesimc cvtdq2ps cvtps2dq cvttps2dq cvtps2pd cvtpd2ps cvtdq2pd cvttpd2dq pabsb pabsw pabsd rcpps rsqrtps sqrtps sqrtpd: wr
 pmovzxbw pmovzxbd pmovzxbq pmovzxwd pmovzxwq pmovzxdq pmovsxbw pmovsxbd pmovsxwd pmovsxdq movddup movshdup movsldup: wr
 cvtsi2sd cvtsi2ss cvtsd2ss cvtss2sd sqrtsd sqrtss rcpss rsqrtss: xr
 cvttsd2si cvttss2si cvtsd2si cvtss2si: wr
@@ -139,10 +160,13 @@ const conditional = (roles: string, condition: string): Semantics => ({
   flagsRead: CONDITION_FLAGS[condition] ?? 'Z',
 });
 
+/** VEX and EVEX forms that read their destination: fused multiply-adds, dot products, gathers, two-table permutations. */
+const ACCUMULATES = /^v(fn?m(add|sub)|pdp|pmadd52|pternlog|perm[it]2|p?gather)/;
+
 function vectorSemantics(mnemonic: string, operands: number): Semantics {
   const legacy = SEMANTICS.get(mnemonic.slice(1));
   // A VEX form of a two-operand instruction names its destination apart; a fused multiply-add reads it too.
-  if (/^vf(n?m(add|sub))/.test(mnemonic)) return { ...NOTHING, roles: 'xrr' };
+  if (ACCUMULATES.test(mnemonic)) return { ...NOTHING, roles: 'xrrr'.slice(0, operands) };
   if (legacy !== undefined && legacy.roles.length === operands) {
     return { ...legacy, roles: legacy.roles.replace('x', 'w') };
   }
@@ -161,6 +185,7 @@ export function semanticsOf(mnemonic: string, operands: number): Semantics {
   if (known !== undefined) return known;
   if (mnemonic.startsWith('cmov')) return conditional('xr', mnemonic.slice(4));
   if (mnemonic.startsWith('set')) return conditional('w', mnemonic.slice(3));
+  if (mnemonic === 'jrcxz' || mnemonic === 'jecxz') return { ...NOTHING, reads: [RCX] };
   if (mnemonic.startsWith('j')) return conditional('', mnemonic.slice(1));
   if (mnemonic.startsWith('v')) return vectorSemantics(mnemonic, operands);
   return { ...NOTHING, roles: operands === 0 ? '' : `x${'r'.repeat(operands - 1)}` };

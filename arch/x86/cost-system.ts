@@ -26,6 +26,14 @@ const ROWS: Readonly<Record<string, string>> = {
   cmpsb: 'cmpsb',
   scasq: 'scasb',
   cmpsq: 'cmpsb',
+  // Words and double words were not measured: they are costed as quad words.
+  lodsw: 'lodsq',
+  stosw: 'stosq',
+  stosd: 'stosq',
+  movsw: 'movsq',
+  scasw: 'scasb',
+  scasd: 'scasb',
+  cmpsw: 'cmpsb',
 };
 
 const STOPS: Readonly<Record<string, string>> = {
@@ -48,6 +56,42 @@ const STOPS: Readonly<Record<string, string>> = {
   // Measured together; writing the flags is what takes the time.
   popfq: 'pushfq+popfq',
   popf: 'pushfq+popfq',
+};
+
+/**
+ * Cycles of what was not measured: estimates, of the right order at best. In a virtual machine some of them leave it,
+ * which costs a thousand and more. INVLPG and writes of control registers are events, charged apart.
+ */
+const ESTIMATED: Readonly<Record<string, number>> = {
+  cpuid: 100,
+  rdmsr: 100,
+  wrmsr: 100,
+  rdpmc: 30,
+  xsetbv: 100,
+  rdrand: 100,
+  rdseed: 100,
+  wrfsbase: 20,
+  wrgsbase: 20,
+  verw: 30,
+  verr: 30,
+  lsl: 20,
+  lar: 20,
+  lldt: 30,
+  ltr: 50,
+  lgdt: 30,
+  lidt: 30,
+  fninit: 20,
+  xsave: 40,
+  xsaveopt: 40,
+  xsavec: 40,
+  xrstor: 40,
+  fxsave: 40,
+  fxrstor: 40,
+  in: 100,
+  out: 100,
+  serialize: 40,
+  wbinvd: 10_000,
+  enter: 12,
 };
 
 function lockedRow(mnemonic: string): string {
@@ -93,6 +137,10 @@ export function systemCost(mnemonic: string, locks = false): SystemCost | null {
     // What was measured with it has a cycle of its own before the microcode begins.
     const time = throughput / TICKS_PER_CYCLE - (instructions - 1);
     return { form: stop, latency: Math.round(time), slots: Math.round(time * WIDTH) };
+  }
+  const estimated = ESTIMATED[mnemonic];
+  if (estimated !== undefined) {
+    return { form: `${mnemonic} (estimate)`, latency: estimated, slots: estimated * WIDTH };
   }
   const row = ROWS[mnemonic];
   if (row === undefined) return null;

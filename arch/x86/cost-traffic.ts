@@ -33,8 +33,10 @@ export const flagValues = (letters: string): number[] =>
 const merges = (role: string, { width, value }: { width: number; value: number }) =>
   role === 'w' && width < 32 && value < VECTOR;
 
-/** Division by a byte leaves rdx alone. */
+/** The name under which the semantics are found. Division by a byte leaves rdx alone. */
 function nameOf(mnemonic: string, [operand]: readonly Operand[]): string {
+  // Half a vector to memory reads no memory.
+  if (/^v?mov[lh]p[sd]$/.test(mnemonic) && isMemory(operand)) return 'storehalf';
   const byte = operand !== undefined && 'width' in operand && operand.width === 8;
   return byte && (mnemonic === 'div' || mnemonic === 'idiv') ? `${mnemonic}8` : mnemonic;
 }
