@@ -70,6 +70,9 @@ const REWRITES: readonly {
   readonly function: string | readonly number[];
   readonly registers: Readonly<Record<string, bigint>>;
   readonly result: string;
+  /** Offset of the call, and the register that counts rounds. */
+  readonly call: bigint;
+  readonly counter: string;
 }[] = [
   {
     description: x86,
@@ -86,6 +89,8 @@ const REWRITES: readonly {
       rsp: DATA + 0x1800n,
     },
     result: 'rbx',
+    call: 2n,
+    counter: 'rcx',
   },
   {
     description: arm64,
@@ -95,6 +100,8 @@ const REWRITES: readonly {
     function: [movz(9), 0xd65f03c0],
     registers: { x1: DATA, x2: BigInt(movz(1)), x3: CODE + 0x1000n, x4: 5n, x5: 0n },
     result: 'x5',
+    call: 4n,
+    counter: 'x4',
   },
 ];
 
@@ -118,17 +125,18 @@ describe.each(VARIANTS)('$variant', ({ engine, counting }) => {
     m.pages.map(CODE + 0x1000n, CODE_PA + 0x1000, PERM_R | PERM_X);
     m.pages.map(DATA, CODE_PA + 0x1000, PERM_R | PERM_W);
     m.mapData(1);
-    const { instructionPointer: ip, general } = one.description;
+    const { instructionPointer: ip } = one.description;
     const limit = counting ? 200 : Number.POSITIVE_INFINITY;
+    const runFrom = (at: bigint, more: Readonly<Record<string, bigint>>): string => {
+      m.set({ ...one.registers, ...more, [ip]: CODE + at });
+      expect(m.cpu.run(limit).reason).toBe('halt');
+      return m.get(one.result).toString(16);
+    };
     for (let round = 0; round < 3; round++) {
       m.load(CODE_PA + 0x1000, one.function);
       m.cpu.flushCode();
-      m.set({ [ip]: CODE + 0x1000n });
-      m.cpu.step();
-      expect(m.get(general[0])).toBe(9n);
-      m.set({ ...one.registers, [ip]: CODE });
-      expect(m.cpu.run(limit).reason).toBe('halt');
-      expect(m.get(one.result).toString(16)).toBe('12345');
+      expect(runFrom(one.call, { [one.counter]: 1n })).toBe('9');
+      expect(runFrom(0n, {})).toBe('12345');
     }
   });
 });
