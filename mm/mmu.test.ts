@@ -39,6 +39,8 @@ class ListedPaging implements Paging {
   faultVector = 0;
   faultCode = 0;
   walks = 0;
+  /** What a refused walk leaves for the TLB. */
+  absent = 4;
   readonly record = new WalkRecord();
 
   untag = (hi: number) => (hi & ~TAG) >>> 0;
@@ -60,13 +62,13 @@ class ListedPaging implements Paging {
     const page = [...this.pages].find(([at, one]) => lo >>> one.shift === at >>> one.shift)?.[1];
     this.found = page !== undefined;
     this.pageShift = page?.shift ?? 12;
-    this.rights = page?.rights ?? 4;
+    this.rights = page?.rights ?? this.absent;
     this.pa = page ? page.pa + (lo & ((1 << page.shift) - 1)) : 0;
     if (page && kind === WRITE && sideEffects && page.rights & WRITABLE) {
       page.rights = (page.rights | RIGHTS_DIRTY) >>> 0;
       this.rights = page.rights;
     }
-    return this.grant(this.rights, 0, lo, kind) !== REFUSED;
+    return this.grant(page ? this.rights : 4, 0, lo, kind) !== REFUSED;
   }
 
   readonly spaceName = 'ASID';
@@ -210,13 +212,27 @@ describe('a stale entry', () => {
     }
   });
 
-  it('that refuses tells so', () => {
+  it('is dropped by the fault of a walk that it made necessary, where faults invalidate', () => {
+    for (const faultInvalidates of [false, true]) {
+      const { paging, ask, map } = make();
+      paging.faultInvalidates = faultInvalidates;
+      map(0x1000, 0x9000);
+      ask(0x1000n);
+      paging.pages.clear();
+      expect(ask(0x1000n, WRITE)).toBe('fault 7');
+      expect(ask(0x1000n)).toBe(faultInvalidates ? 'fault 7' : '9000 1');
+    }
+  });
+
+  it('that refuses tells so, and no other', () => {
     const { events, ask, map } = make();
     const seen: Event[] = [];
     map(0x1000, 0x9000, 0);
     ask(0x1000n);
-    map(0x1000, 0x9000, WRITABLE);
     events.read((event) => seen.push(event));
+    ask(0x1000n, WRITE);
+    expect(seen).toEqual([]);
+    map(0x1000, 0x9000, WRITABLE);
     ask(0x1000n, WRITE);
     expect(seen).toEqual([{ type: 'staleRefusal', cpu: 3, va: 0x1000n }]);
   });
@@ -274,6 +290,26 @@ describe('negative entries', () => {
     expect(ask(0x1000n)).toBe('fault 7');
     map(0x1000, 0x9000);
     expect(ask(0x1000n)).toBe('9000 1');
+  });
+
+  it('are kept of no page that is there, and of nothing that the architecture never keeps', () => {
+    const { paging, mmu, ask, map } = make('on');
+    map(0x1000, 0x9000, 1);
+    expect(ask(0x1000n, WRITE)).toBe('fault 15');
+    expect(ask(0x1000n)).toBe('9000 1');
+    paging.absent = NO_RIGHTS;
+    expect(ask(0x2000n)).toBe('fault 7');
+    expect(mmu.tlbEntries(virtAddr(0x2000n))).toEqual([]);
+  });
+
+  it('belong to the space in which they were made', () => {
+    const { paging, ask, map } = make('on');
+    expect(ask(0x1000n)).toBe('fault 7');
+    map(0x1000, 0x9000);
+    paging.space = 2;
+    expect(ask(0x1000n)).toBe('9000 1');
+    paging.space = 1;
+    expect(ask(0x1000n)).toBe('fault 7');
   });
 
   it('refuse once, if the policy keeps them', () => {

@@ -1,5 +1,5 @@
-// Breaks the walkers' rules one at a time and shows that the tests notice: npm run --silent mutants -- [ARCH] [WORD].
-// Each mutant is a textual change in a copy of the sources in a temporary directory; the checkout is never touched. WORD
+// Breaks the rules of the walkers and the TLB one at a time and shows that the tests notice:
+// npm run --silent mutants -- [x86|arm64|tlb] [WORD].
 // picks the mutants whose names contain it. Exit codes: 0 all are caught; 1 some survive; 2 wrong usage or a change that
 // does not apply. It runs for minutes: one test run a mutant.
 import { spawnSync } from 'node:child_process';
@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { MUTANTS as ARM64 } from './mutants-arm64.ts';
+import { MUTANTS as TLB } from './mutants-tlb.ts';
 import { MUTANTS as X86 } from './mutants-x86.ts';
 
 /** What is broken, in which file, and how: `search` must occur there exactly once. */
@@ -20,7 +21,7 @@ export interface MutantSet {
   readonly mutants: readonly Mutant[];
 }
 
-const SETS: Readonly<Record<string, MutantSet>> = { x86: X86, arm64: ARM64 };
+const SETS: Readonly<Record<string, MutantSet>> = { x86: X86, arm64: ARM64, tlb: TLB };
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const COPIED = ['emulator', 'mm', 'arch', 'fixtures/oracle', 'package.json', 'tsconfig.json'];
