@@ -1,5 +1,6 @@
 // Breaks the rules of the walkers and the TLB one at a time and shows that the tests notice:
 // npm run --silent mutants -- [x86|arm64|tlb] [WORD].
+// Each mutant is a textual change in a copy of the sources in a temporary directory; the checkout is never touched. WORD
 // picks the mutants whose names contain it. Exit codes: 0 all are caught; 1 some survive; 2 wrong usage or a change that
 // does not apply. It runs for minutes: one test run a mutant.
 import { spawnSync } from 'node:child_process';
