@@ -11,6 +11,7 @@ import { randomCase } from './test-configurations.ts';
 
 interface Ending {
   expect: { fault: { esr: string; ec: string } | null };
+  access: { kind: string };
 }
 
 const outcomeOf = (fault: Ending['expect']['fault']): string => {
@@ -49,14 +50,15 @@ describe('random arm64 configurations', () => {
     expect(seen.get('granted')).toBeGreaterThan(1000);
   });
 
-  // A fault may leave an access flag behind there: of the read before a refused write, of an access begun again.
+  // An atomic that is refused to write has read first there, and leaves an access flag behind.
   it('come to the same on a vCPU', () => {
     const oracle = createOracle(unicornEngine());
     fc.assert(
       fc.property(seed, (one) => {
         const golden = randomCase(one, tables);
-        const faults = (golden as unknown as Ending).expect.fault !== null;
-        const open = faults ? { tables_open: 'af-on-fault' } : {};
+        const { expect: end, access } = golden as unknown as Ending;
+        const faults = end.fault !== null;
+        const open = faults && access.kind === 'rmw' ? { tables_open: 'af-on-fault' } : {};
         const { differences, skipped } = oracle.run({ ...golden, ...open });
         // An atomic that is refused to write has read first, and there is nothing to read.
         fc.pre(!(faults && skipped === 'the physical address is outside RAM'));

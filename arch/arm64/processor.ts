@@ -13,6 +13,7 @@ import {
   FETCH,
   type Intercepted,
   type Interceptor,
+  READ,
   type Stop,
   type Translator,
 } from '../../emulator/engine.ts';
@@ -25,7 +26,7 @@ import { checkedAccess, isUncheckedOrdered, isUnprivileged, wordOf } from './che
 import { pcAlignmentFault } from './fault-code.ts';
 import { Arm64Paging, SCTLR_A } from './paging.ts';
 import { PC, XZR } from './registers.ts';
-import { Arm64System, faultOf, isDcZva, systemOperation } from './system.ts';
+import { Arm64System, faultOf, isDcZva, systemOperation, writeToCore } from './system.ts';
 
 const RUN: Intercepted = { action: 'run' };
 
@@ -55,6 +56,8 @@ export class Arm64Processor implements Processor, Interceptor, Saveable, Transla
   private runsAt = 0n;
   /** The last access was refused by Device memory. */
   private refusedByDevice = false;
+  /** A DC ZVA is to be begun again: the core asks twice before it gives up. */
+  private zeroing = false;
   /** Found before the instruction at `foundAt` ran. */
   private found: Arm64Fault | null = null;
   private foundAt = 0n;
@@ -80,8 +83,7 @@ export class Arm64Processor implements Processor, Interceptor, Saveable, Transla
   }
 
   refresh(): void {
-    const { state } = this.paging;
-    for (const name of MIRRORED) this.cpu.writeRegister(`${name}_el1`, state[name]);
+    for (const name of MIRRORED) writeToCore(this.cpu, this.paging, name);
     this.beCareful(this.alignmentMatters());
   }
 
@@ -124,9 +126,24 @@ export class Arm64Processor implements Processor, Interceptor, Saveable, Transla
     const ok = this.mmu.translate(hi, lo, kind);
     paging.access = null;
     this.refusedByDevice = !ok && paging.device;
-    // The instruction is begun again, and checked before it runs.
-    if (ok && paging.device) this.beCareful(true);
+    if (ok && paging.device && (!this.careful || this.zeroing)) {
+      // The instruction is begun again, and checked before it runs. Until then nothing has been accessed.
+      this.takeBack(hi, lo);
+      const ip = this.cpu.readRegister('pc') as VirtAddr;
+      this.zeroing = isDcZva(wordOf(this.cpu.code(ip)));
+      this.beCareful(true);
+    }
     return ok;
+  }
+
+  /** Undoes what the last translation did to its descriptor, and has the TLB forget it. */
+  private takeBack(hi: number, lo: number): void {
+    const { mmu, paging, parts } = this;
+    if (mmu.hit) return;
+    const { record } = paging;
+    const leaf = record.length - 1;
+    parts.ram.setWord(record.word[leaf], record.entryLo[leaf]);
+    mmu.tlb.invalidatePage(paging.untag(hi, READ), lo, paging.space, true);
   }
 
   /** The core looks at the alignment of PC after the fetch; AArch64.CheckPCAlignment() comes before. */
@@ -152,6 +169,7 @@ export class Arm64Processor implements Processor, Interceptor, Saveable, Transla
     const w = wordOf(code);
     const { words, cpu } = this;
     this.found = null;
+    this.zeroing = false;
     cpu.readGeneral(words);
     words[PC] = ip;
     const operation = systemOperation(w);

@@ -10,6 +10,16 @@ import type { AtOperation } from './address-translate.ts';
 import { Arm64Paging, type Arm64PagingState } from './paging.ts';
 import { changeRegisters, type TlbiOperation, tlbi } from './tlb.ts';
 
+/** TCR_EL1.TBID0 and TBID1: RES0 without FEAT_PAuth, which the core always has. */
+const TCR_TBID = 3n << 51n;
+
+/** Gives the core a translation register. What it makes of TCR_EL1 itself are the tags of branch targets. */
+export function writeToCore(cpu: Cpu, paging: Arm64Paging, register: TranslationRegister): void {
+  const value = paging.state[register];
+  const seen = register === 'tcr' && !paging.state.features.pauth ? value & ~TCR_TBID : value;
+  cpu.writeRegister(`${register}_el1`, seen);
+}
+
 /** What one of them does. */
 export type SystemOperation =
   | { readonly how: 'msr'; readonly register: TranslationRegister }
@@ -129,8 +139,8 @@ export class Arm64System {
     if (state.el === 0 && operation.how === 'cache' && operation.insn === 'dc_ivac') return RUN;
     switch (operation.how) {
       case 'msr':
-        this.cpu.writeRegister(`${operation.register}_el1`, xt);
         changeRegisters({ mmu: this.mmu, paging: this.paging }, { [operation.register]: xt });
+        writeToCore(this.cpu, this.paging, operation.register);
         return DONE;
       case 'tlbi':
         this.tlbi(operation.operation, operation.broadcast, xt);

@@ -91,7 +91,9 @@ function drawTcr(dice: Dice, half: Half, calm: boolean): bigint {
     flag(39, dice.once(2)) |
     flag(40, dice.once(2)) |
     flag(of(41, 42), dice.once(3)) |
-    flag(of(55, 56), !calm && dice.once(6))
+    flag(of(55, 56), !calm && dice.once(6)) |
+    // A1, AS; HWU, TBID, NFD and TCMA of both halves.
+    (dice.once(4) ? dice.some(0x067f_f810_0040_0000n) : 0n)
   );
 }
 
@@ -122,9 +124,15 @@ class Tables {
     this.calm = calm;
   }
 
-  /** @returns address of the first table */
-  root(): bigint {
-    return this.frame(16);
+  /** @returns address of the first table; a small one lies anywhere in a frame */
+  root(half: Half): bigint {
+    const { dice } = this;
+    const shift = SHIFT[half.granule];
+    const bits = 64 - half.txsz;
+    const last = (bits - 1 - shift) % (shift - 3);
+    const size = 8n << BigInt(last + 1);
+    const at = this.frame(16) + BigInt(dice.below(Number(0x1_0000n / size))) * size;
+    return this.calm || !dice.once(20) ? at : at | (1n << BigInt(32 + dice.below(16)));
   }
 
   private frame(shift: number): bigint {
@@ -139,6 +147,8 @@ class Tables {
     const stride = shift - 3;
     const bits = 64 - half.txsz;
     let level = 4 - Math.ceil((bits - shift) / stride);
+    // Out of reach, or out of RAM.
+    if (root >= this.next) return;
     let table = root;
     let top = bits;
     for (; ; level++) {
@@ -168,6 +178,7 @@ class Tables {
     const { dice, calm } = this;
     const odds = calm ? 80 : 14;
     const block = level < 3 && dice.once(level === 0 ? 20 : 4);
+    const low12 = dice.once(6);
     const type = dice.once(odds) ? BigInt(dice.below(4)) : block ? 1n : 3n;
     // Software bits, contiguous, DBM, PXN, UXN; hierarchical bits and the rest.
     let desc =
@@ -179,7 +190,11 @@ class Tables {
     desc |= BigInt(dice.once(4) ? dice.below(8) : dice.pick([0, 2, 4, 6])) << 2n;
     if (level < 3 && !block && dice.once(calm ? 8 : 3)) desc |= dice.some(0xf800_0000_0000_0000n);
     if (dice.once(odds)) desc |= 1n << BigInt(33 + dice.below(15));
+    // Bits that the walk is to ignore: beside the address, and those that only a table has or only others look at.
+    if (low12)
+      desc |= dice.some((1n << BigInt(level === 3 || !block ? shift : low)) - 1n) & ~0xfffn;
     if (level === 3 || block) {
+      desc |= dice.once(4) ? dice.some(0xf803_0000_0000_0000n) : 0n;
       const size = 1n << BigInt(low);
       const places = DATA_SIZE / size;
       if (places === 0n) return desc;
@@ -233,7 +248,7 @@ function drawCase(dice: Dice, seed: number, ram: Ram, wish: Wish): Arm64Case | n
   // What lands in the other half is the harness's.
   if (((va >> 55n) & 1n) !== (half.upper ? 1n : 0n)) return null;
   const tables = new Tables(dice, calm);
-  const root = tables.root();
+  const root = tables.root(half);
   for (const byte of [va, BigInt.asUintN(64, va + BigInt((access.size ?? 1) - 1))]) {
     tables.walk(root, byte, half);
   }
