@@ -4,10 +4,11 @@ import { describe, expect, it } from 'vitest';
 import type { Cpu, Stop } from '../../emulator/engine.ts';
 import { unicornEngine } from '../../emulator/unicorn/engine.ts';
 import { Mmu } from '../../mm/mmu.ts';
-import type { Arm64Paging, Arm64PagingState } from './paging.ts';
+import { ARM64_CPUS, type Arm64Features } from './features.ts';
+import { type Arm64Paging, type Arm64PagingState, TCR_HA, TCR_HD } from './paging.ts';
 import { Arm64Processor } from './processor.ts';
 import { arm64Description } from './registers.ts';
-import { AF, AP1, AP2, NG, PAGE, PXN, SH_INNER, TestTables, UXN } from './test-tables.ts';
+import { AF, AP1, AP2, DBM, NG, PAGE, PXN, SH_INNER, TestTables, UXN } from './test-tables.ts';
 import { NEOVERSE_N1_L2TLB, tlbiOperand } from './tlb.ts';
 
 const CODE = 0xffff_8000_1000_0000n;
@@ -265,6 +266,21 @@ describe('alignment', () => {
     expect(device.tables.ram.read64(PAGE_1)).toBe(0x1111n);
   });
 
+  it.each([
+    ['STR', STR, UNALIGNED, '0x96000061 at 0xffff800020000004'],
+    ['DC ZVA', DC_ZVA, DATA, '0x96000061 at 0xffff800020000000'],
+  ])('that refuses %s leaves access flag and dirty state alone', (_, word, x0, told) => {
+    const { tcr } = new TestCpu([NOP]).paging.state;
+    const cpu = new TestCpu([word, word], { tcr: tcr | TCR_HA | TCR_HD }).set({ x0 });
+    const clean = (BigInt(PAGE_1) | DEVICE | AP2 | DBM) & ~AF;
+    cpu.tables.set(DATA, clean);
+    expect(cpu.run(1)).toBe(told);
+    expect(cpu.tables.ram.read64(cpu.tables.descAddr(DATA))).toBe(clean);
+    if (word !== STR) return;
+    expect(cpu.set({ x0: DATA }).run(1)).toBe('limit');
+    expect(cpu.tables.ram.read64(cpu.tables.descAddr(DATA))).toBe((clean | AF) & ~AP2);
+  });
+
   it('takes back what a store left on a Normal page before a Device page', () => {
     const cpu = new TestCpu([STP_Q]);
     cpu.tables.set(DATA + 0x1000n, BigInt(PAGE_2) | DEVICE);
@@ -272,6 +288,15 @@ describe('alignment', () => {
     cpu.set({ x0: DATA + 0xff8n, 'v1:lo': 1n, 'v1:hi': 2n });
     expect(cpu.run(1)).toBe('0x96000061 at 0xffff800020001000');
     expect(cpu.tables.ram.read64(PAGE_1 + 0xff8)).toBe(0x7777n);
+  });
+
+  it('of a branch target sees its address without the tag, whatever TBID says without FEAT_PAuth', () => {
+    const tcr = new TestCpu([NOP]).paging.state.tcr | (3n << 37n) | (3n << 51n);
+    const target = { x0: (DATA & ~(0xffn << 56n)) + 2n };
+    const branch = (features: Arm64Features) =>
+      new TestCpu([0xd61f_0000], { tcr, features }).set(target).run(2);
+    expect(branch(ARM64_CPUS['neoverse-n1'])).toBe('0x8a000000 at 0xffff800020000002');
+    expect(branch(ARM64_CPUS.max)).toBe('0x8a000000 at 0xff800020000002');
   });
 
   it('of a branch target comes before its translation', () => {
