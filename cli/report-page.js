@@ -91,11 +91,13 @@ function flameGraph(tools) {
 
   /** Cuts names to what their frames have room for. */
   const label = () => {
-    const letter = letterWidth(graph);
-    for (const { element, name } of frames) {
+    const letters = graph.getBoundingClientRect().width / letterWidth(graph);
+    for (const { element, name, start, end } of frames) {
       const text = element.querySelector('text');
       if (text === null || element.style.display === 'none') continue;
-      const room = Math.floor((element.getBoundingClientRect().width - 6) / letter);
+      // An ancestor of what is shown is as wide as all of it.
+      const share = Math.min(1, (end - start) / Math.max(zoomed.end - zoomed.start, 1));
+      const room = Math.floor(letters * share - 1);
       const shown = room >= name.length ? name : room < 4 ? '' : `${name.slice(0, room - 1)}…`;
       if (text.textContent !== shown) text.textContent = shown;
     }

@@ -29,7 +29,7 @@ export interface PathStep {
   readonly detail: string;
   /** null: costs are not counted. */
   readonly cycles: number | null;
-  /** The knobs that make the cycles: `recoverReport 400 + 222 recoverReportByte 888`. */
+  /** The knobs that make the cycles: `recoverReport 400 + 222 × recoverReportByte 888`; without a function, its only one. */
   readonly knobs: string;
 }
 

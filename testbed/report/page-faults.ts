@@ -102,13 +102,14 @@ function pathTable({ cycles, number }: FaultRow, { path, walkCycles }: FaultDeta
     // What a function decided stands below its name.
     const name = title === last ? '' : title;
     last = title;
-    return html`<tr><th scope="row"><code>${name}</code></th><td>${detail}${knobs === '' ? null : html` <small class="quiet">${knobs}</small>`}</td>${costed && costCells(own ?? 0, whole)}</tr>
+    const isFunction = title !== '';
+    return html`<tr><th scope="row">${isFunction ? html`<code>${name}</code>` : html`<small class="quiet">${knobs}</small>`}</th><td>${detail}${isFunction && knobs !== '' ? html` <small class="quiet">${knobs}</small>` : null}</td>${costed && costCells(own ?? 0, whole)}</tr>
 `;
   });
   return html`<div class="scroll" tabindex="0" role="region" aria-label="The kernel’s path of fault ${number}"><table class="path"><thead><tr><th scope="col">function</th><th scope="col">what</th>${costed && html`<th scope="col" class="num">cycles</th><th scope="col"><span class="hidden">share</span></th>`}</tr></thead>
 <tbody>${
     walkCycles !== null &&
-    html`<tr><th scope="row"></th><td>page-table walk, by the hardware</td>${costCells(walkCycles, whole)}</tr>
+    html`<tr><th scope="row"><small class="quiet">walk</small></th><td>the page-table walk, by the hardware</td>${costCells(walkCycles, whole)}</tr>
 `
   }${rows}</tbody>
 ${costed && html`<tfoot><tr><th scope="row">whole fault</th><td></td><td class="num">${grouped(whole)}</td><td></td></tr></tfoot>`}</table></div>`;

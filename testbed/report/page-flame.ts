@@ -15,7 +15,7 @@ ${
   profile === null
     ? html`<p class="empty">The run was made without a cycle model (<code>--cost off</code>).</p>`
     : html`${flame(profile, id)}
-${profile.tables.map((table) => profileTable(table, profile.cycles))}`
+<div class="tables">${profile.tables.map((table) => profileTable(table, profile.cycles))}</div>`
 }
 </section>
 `;

@@ -52,14 +52,14 @@ describe('the costs of a path', () => {
     ).map(([name, count, cycles]): Charge => ({ name, count, cycles }));
     const rows = costedPath(path, all).map(({ title, cycles, knobs }) => [title, cycles, knobs]);
     expect(rows).toEqual([
-      ['', 500, 'exceptionEntry 500'],
+      ['', 500, 'exceptionEntry'],
       ['exc_page_fault', 150, 'pathEntry 150'],
       ['handle_page_fault', 0, ''],
       ['fixup_exception', 320, 'pathSearch 320'],
       ['ptep_try_set', 251, 'recoverInstall 251'],
       ['report', 1288, 'recoverReport 400 + 222 × recoverReportByte 888'],
-      ['', 151, 'pathExit 151'],
-      ['', 250, 'exceptionReturn 250'],
+      ['', 151, 'pathExit'],
+      ['', 250, 'exceptionReturn'],
       ['retry', 0, ''],
     ]);
   });

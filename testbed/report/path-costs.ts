@@ -40,8 +40,10 @@ export function costedPath(
     else at.set(place, [...(at.get(place) ?? []), charge]);
   }
   const path = steps.map((step, i) => costed(step, at.get(i) ?? []));
-  const own = (charge: Charge): PathStep =>
-    costed({ title: '', detail: KNOBS[charge.name][1] }, [charge]);
+  const own = ({ name, count, cycles }: Charge): PathStep => {
+    const times = count === 1 ? '' : `${count} × `;
+    return { title: '', detail: `${times}${KNOBS[name][1]}`, cycles, knobs: name };
+  };
   const ends = [...BEFORE, ...AT_THE_END];
   const named = (names: readonly KnobName[]) =>
     names.flatMap((name) => homeless.filter((charge) => charge.name === name).map(own));

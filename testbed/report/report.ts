@@ -3,6 +3,7 @@ import { hex } from '../../emulator/bits.ts';
 import type { CallSeen } from '../call.ts';
 import type { RunDocument } from '../document.ts';
 import { formatErrno } from '../errno.ts';
+import { policiesOf } from '../policies.ts';
 import { foldedStacks, profileOf } from '../profile.ts';
 import type { RunHost, StepRun, WorldRun } from '../run.ts';
 import type { KernelOptions } from '../scenario.ts';
@@ -159,7 +160,9 @@ function factsOf(recorder: Recorder, parts: ReportParts, calls: readonly CallSee
   const violation = document.violation as { invariant?: string; what?: string } | null | undefined;
   const result: [string, string][] = [
     ['outcome', String(document.outcome ?? '')],
-    ...(calls.length > 0 ? [['returned', String(document.ret ?? 'no')] as [string, string]] : []),
+    ...(document.ret === undefined
+      ? []
+      : [['returned', String(document.ret ?? 'nothing')] as [string, string]]),
     ['instructions', grouped(sum((call) => call.instructions))],
     ['cycles', costing === null ? 'not counted' : grouped(sum((call) => call.cycles ?? 0))],
     ['faults', kinds.length === 0 ? '0' : `${grouped(tally.count)} (${kinds.join(', ')})`],
@@ -187,7 +190,7 @@ function factsOf(recorder: Recorder, parts: ReportParts, calls: readonly CallSee
 
 const yesNo = (value: boolean): string => (value ? 'yes' : 'no');
 
-function kernelFacts({ world, kernel }: WorldRun): [string, string][] {
+function kernelFacts({ world }: WorldRun): [string, string][] {
   const options: KernelOptions = world.kernel;
   const ofArch: [string, string][] =
     world.arch === 'x86_64'
@@ -208,8 +211,8 @@ function kernelFacts({ world, kernel }: WorldRun): [string, string][] {
     ['arena lock', options.arenaLock],
     ['bpf syscall', yesNo(options.bpfSyscall)],
     ['kfence', options.kfence === null ? 'off' : `${options.kfence.objects} objects`],
-    ['negative TLB entries', kernel.tlbPolicy?.negative ?? 'off'],
     ['memory model', world.memory],
+    ['policies', policiesOf(world).join(', ') || 'the architecture’s rule'],
   ];
 }
 
