@@ -169,6 +169,11 @@ describe('labels and branches', () => {
     expect(arm('ldr x0, =1; .ltorg; ldr x0, =1').bytes.length).toBe(8 + 8 + 8 + 8);
   });
 
+  it('aligns instructions behind data, but no label before them', () => {
+    expect(hex(arm('.byte 1; nop; .byte 2; ret'))).toBe('010000001f2003d502000000c0035fd6');
+    expect(hex(arm('.byte 1; f: nop; adr x0, f'))).toBe('010000001f2003d5c0ffff30');
+  });
+
   it('puts literals behind the code, aligned', () => {
     const { bytes } = arm('ldr x0, =0x1122334455667788\nldr w1, =7\nret');
     expect(hex({ bytes: bytes.slice(12) })).toBe('070000008877665544332211');
@@ -224,7 +229,7 @@ describe('directives', () => {
     ['.space 1 << 40', /too many/],
     ['.section .data', /no place/],
     ['.include "x"', /cannot be honoured/],
-    ['.macro f', /cannot be honoured/],
+    ['.incbin "x"', /cannot be honoured/],
     ['.bogus', /unknown directive/],
     ['.quad nowhere', /undefined symbol "nowhere"/],
     ['.long 1 / 0', /division by zero/],

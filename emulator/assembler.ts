@@ -1,6 +1,6 @@
 // Text to machine code: x86-64 in Intel syntax, AArch64 in GNU syntax. Labels, expressions, directives and layout are
 // ours; single instructions are encoded by Keystone, decoded again by Capstone and compared with what was written.
-// Left out: sections, macros, the C preprocessor, relocations (every symbol must have an address).
+// Left out: sections, the C preprocessor, relocations (every symbol must have an address).
 
 import { arm64Dialect } from './asm/arm64/dialect.ts';
 import type { Dialect } from './asm/dialect.ts';

@@ -1,5 +1,5 @@
 // GNU as's directives that make sense for one piece of code without sections. What only describes the object file is
-// passed over; what would put bytes elsewhere is refused. Left out: macros, conditionals, included files.
+// passed over; what would put bytes elsewhere is refused. Macros and conditions are expand.ts's. Left out: included files.
 import { hex, u64 } from '../bits.ts';
 import type { Dialect, ReadingContext } from './dialect.ts';
 import { AssemblyError } from './error.ts';
@@ -37,13 +37,6 @@ const DATA_SIZES: Record<string, number> = {
 const REFUSED: Record<string, string> = {
   '.include': 'put the text of the file here',
   '.incbin': 'write the bytes with .byte, or load the file as `init` data',
-  '.macro': 'write the instructions out, or use the GNU assembler',
-  '.rept': 'write the lines out, or use .fill for data',
-  '.irp': 'write the lines out',
-  '.irpc': 'write the lines out',
-  '.if': 'remove the condition',
-  '.ifdef': 'remove the condition',
-  '.ifndef': 'remove the condition',
   '.att_syntax': 'write Intel syntax: destination first, no % and $',
   '.code32': 'only 64-bit code runs here',
   '.code16': 'only 64-bit code runs here',

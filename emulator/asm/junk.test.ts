@@ -17,7 +17,7 @@ const WORDS = {
 };
 const COMMON = (
   '% $ # ; : , [ ] ( ) { } + - * / < > << >> ! ~ | & ^ @ ` " \' \\ \n 0 1 -1 1f 1b 1: x: x y . .text .byte .org .align ' +
-  '.balign .fill .space .quad .ascii .set .inst 0x80000000 0xffffffffffffffff 99999999999999999999 0x 09 1e9 \0 é // /* */'
+  '.balign .rept .endr .macro .endm .irp .if .else .endif \\x .fill .space .quad .ascii .set .inst 0x80000000 0xffffffffffffffff 99999999999999999999 0x 09 1e9 \0 é // /* */'
 ).split(' ');
 
 /** Bytes that fit the text, or a complaint about one of its lines. */

@@ -1,7 +1,9 @@
 // Reads a whole text into items: labels, local labels, assignments, directives, instructions and literal pools.
+import type { Known } from './condition.ts';
 import type { Dialect, ReadingContext } from './dialect.ts';
 import { assignment, parseDirective, putLittleEndian } from './directives.ts';
 import { AssemblyError } from './error.ts';
+import { Expander } from './expand.ts';
 import { addressWeight, type Expr, evaluate, isSymbolic, type Scope } from './expression.ts';
 import type { Item } from './layout.ts';
 import { type Statement, splitStatements } from './source.ts';
@@ -17,7 +19,8 @@ export function readProgram(
   symbols: ReadonlyMap<string, bigint>,
 ): Item[] {
   const program = new Program(dialect, symbols);
-  for (const statement of splitStatements(text, dialect.arch)) program.read(statement);
+  const expander = new Expander(dialect.arch, program, (statement) => program.read(statement));
+  expander.run(splitStatements(text, dialect.arch));
   program.flushLiterals();
   return program.items;
 }
@@ -37,14 +40,18 @@ interface Literal {
   value(scope: Scope): bigint;
 }
 
-class Program {
+class Program implements Known {
   readonly items: Item[] = [];
   private readonly labels = new Set<string>();
   private readonly constants = new Set<string>();
+  /** Values of those that are known where they are set. */
+  private readonly numbers = new Map<string, bigint>();
   /** How often each local label has been defined so far. */
   private readonly locals = new Map<string, number>();
   private literals: Literal[] = [];
   private literalCount = 0;
+  /** What came last is no instruction. */
+  private isBehindData = false;
   /** Inside a section that only describes the object file. */
   private isPassing = false;
   private readonly dialect: Dialect;
@@ -82,6 +89,14 @@ class Program {
     }
   }
 
+  numberOf(name: string): bigint | null {
+    return this.numbers.get(name) ?? this.symbols.get(name) ?? null;
+  }
+
+  isDefined(name: string): boolean {
+    return this.labels.has(name) || this.constants.has(name) || this.symbols.has(name);
+  }
+
   /** Puts the waiting constants of `ldr x0, =value` here. Also called at the end of the program. */
   flushLiterals(): void {
     // In GNU as's order: the small ones first, each size aligned to itself.
@@ -90,6 +105,7 @@ class Program {
       if (literals.length > 0) this.items.push(alignment(literals[0].statement, BigInt(size)));
       for (const literal of literals) this.items.push(...literalItems(literal));
     }
+    if (this.literals.length > 0) this.isBehindData = true;
     this.literals = [];
   }
 
@@ -110,6 +126,12 @@ class Program {
   private add(item: Item | null): void {
     if (item === null) return;
     if (item.set !== undefined) this.checkAssignment(item.set.name, item);
+    const { arch } = this.dialect;
+    // GNU as does so silently where data goes over into code; labels between them stay behind.
+    if (arch === 'arm64' && item.isCode && this.isBehindData) {
+      this.items.push(alignment(item.statement, 4n));
+    }
+    if (item.encode !== undefined) this.isBehindData = !item.isCode;
     this.items.push(item);
   }
 
@@ -118,6 +140,13 @@ class Program {
     const isNumber = addressWeight(item.set!.expr, (other) => this.constants.has(other)) === 0;
     if (isNumber) this.constants.add(name);
     else this.constants.delete(name);
+    try {
+      const scope = { here: 0n, lookup: (other: string) => this.numberOf(other) };
+      if (isNumber) this.numbers.set(name, item.set!.value(scope));
+    } catch {
+      // It needs what comes later.
+      this.numbers.delete(name);
+    }
   }
 
   private acceptLabel(reader: TokenReader, statement: Statement): boolean {

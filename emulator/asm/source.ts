@@ -1,5 +1,5 @@
 // Cuts assembly text into statements, as GNU as does: newline and `;` separate, comments vanish, every statement keeps
-// its line and column. There is no C preprocessor and no macro facility.
+// its line and column. There is no C preprocessor.
 import { AssemblyError } from './error.ts';
 
 export type AsmArch = 'x86_64' | 'arm64';
