@@ -1,4 +1,4 @@
-// Mutated ELF files, archives and compressed objects, run as a user would: each must be run, or refused with its name,
+// Mutated ELF files, archives, compressed objects and kernel images, run as a user would: each must be run, or refused with its name,
 // what is wrong and what to do. None may take this process down, hang, or take more than 256 MB.
 //
 //   npx tsx scripts/fuzz-elf.ts [--count 1000] [--seed 1] [--keep FOLDER]
@@ -8,10 +8,12 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { gzipSync } from 'node:zlib';
 import { CliError } from '../cli/errors.ts';
 import { Guard, type Verdict } from '../cli/guard.ts';
 import { openObject } from '../testbed/object-file.ts';
 import { listObject } from '../testbed/object-list.ts';
+import { arm64Image, bzImage, x86Kernel, zboot } from '../testbed/vmlinux/test-images.ts';
 import { mutate, Random } from './mutate-bytes.ts';
 
 const { values } = parseArgs({
@@ -24,21 +26,35 @@ const { values } = parseArgs({
 const count = Number(values.count);
 const firstSeed = Number(values.seed);
 
-/** What is mutated: every object, archive and compressed file of the fixtures. */
+/** What is mutated: every object, archive and compressed file of the fixtures, and small kernels in every form. */
 const FOLDERS = ['fixtures/objects', 'fixtures/elf'].map(
   (name) => new URL(`../${name}/`, import.meta.url).pathname,
 );
-const originals = FOLDERS.flatMap((folder) =>
-  readdirSync(folder)
-    .filter((name) => /\.(?:o|a|xz|gz|zst)$/.test(name))
-    .sort()
-    .map((name) => {
-      const bytes = new Uint8Array(readFileSync(join(folder, name)));
-      // Of an archive a symbol that one of its members defines.
-      const object = openObject(name, 'sum', () => bytes);
-      return { name, bytes, symbols: listObject(object).functions.map((one) => one.name) };
-    }),
-);
+const kernels: [string, Uint8Array][] = [
+  ['vmlinux', x86Kernel('to 6.3', false)],
+  ['vmlinux', x86Kernel('to 6.3', true)],
+  ['vmlinux', x86Kernel('from 6.4', true)],
+  ['bzImage', bzImage(gzipSync(x86Kernel('from 6.4', true)), 0)],
+  ['Image', arm64Image('to 6.3')],
+  ['Image', arm64Image('from 6.4')],
+  ['Image', zboot(arm64Image('from 6.4'))],
+];
+const originals = [
+  ...FOLDERS.flatMap((folder) =>
+    readdirSync(folder)
+      .filter((name) => /\.(?:o|a|xz|gz|zst)$/.test(name))
+      .sort()
+      .map((name): [string, Uint8Array] => [
+        name,
+        new Uint8Array(readFileSync(join(folder, name))),
+      ]),
+  ),
+  ...kernels,
+].map(([name, bytes]) => {
+  // Of an archive a symbol that one of its members defines.
+  const object = openObject(name, 'sum', () => bytes);
+  return { name, bytes, symbols: listObject(object).functions.map((one) => one.name) };
+});
 
 /** Seconds that one file may take; the instruction limit ends code that runs on long before. */
 const PATIENCE = 10;
@@ -58,7 +74,8 @@ for (let seed = firstSeed; seed < firstSeed + count; seed++) {
   const random = new Random(seed);
   const { name, bytes, symbols } = random.pick(originals);
   const symbol = name.includes('.a') ? 'sum' : random.pick(symbols);
-  const file = join(folder, `${seed}-${name}`);
+  // Images are known by how their names begin, objects by how they end.
+  const file = join(folder, name.includes('.') ? `${seed}-${name}` : `${name}-${seed}`);
   writeFileSync(file, mutate(bytes, random));
   const { kind, problem } = judge(file, await attempt(file, symbol));
   tally.set(kind, (tally.get(kind) ?? 0) + 1);

@@ -72,14 +72,14 @@ export class ImageSymbols {
     );
   }
 
-  /** The symbol of code that holds an address: of several at one address the one that tells most. */
+  /** The function that holds an address: of several at one address the first. */
   around(address: bigint): ImageSymbol | null {
     for (let i = this.after(address) - 1; i >= 0; i = this.after(this.addresses[i] - 1n) - 1) {
       const found = this.best(i);
-      if (address < found.address + BigInt(Math.max(1, found.size))) return found;
+      const isInside = address < found.address + BigInt(Math.max(1, found.size));
+      if (isInside && found.isCode) return found;
       // A function without its size reaches to the next symbol: nothing further down can hold the address.
-      if (this.sizes === null) return null;
-      if (address - found.address > MOST_FUNCTION) return null;
+      if (this.sizes === null || address - found.address > MOST_FUNCTION) return null;
     }
     return null;
   }
