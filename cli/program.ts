@@ -67,7 +67,7 @@ export function scenarioFrom(file: string, options: ProgramOptions, io: Io): Sce
   readBytes(onDisk, io);
   if (isObjectPath(file)) return scenarioOfObject(openProgramFile(file, options, io), options);
   throw new CliError(
-    `${file}: neither a scenario (.yaml, .json), assembly (.S, .s) nor an object (.o, .ko, .a)`,
+    `${file}: neither a scenario (.yaml, .json), assembly (.S, .s), an object (.o, .ko, .a) nor a kernel (vmlinux)`,
     'give the file the ending of what it is',
   );
 }

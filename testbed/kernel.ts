@@ -17,6 +17,7 @@ import { type BpfContext, createBpf } from '../bpf/context.ts';
 import { UserMm } from '../bpf/user-mm.ts';
 import { FRAME_SIZE, type VirtAddr, virtAddr } from '../emulator/address.ts';
 import type { Disassembler, Insn } from '../emulator/disassembler.ts';
+import { inlinedAt } from '../emulator/elf/inlined.ts';
 import { rowAt } from '../emulator/elf/line-table.ts';
 import type { Linked } from '../emulator/elf/link.ts';
 import type { EventSink } from '../emulator/events.ts';
@@ -295,11 +296,24 @@ export class Kernel {
     return this.bpf.ksyms.searchExtables(ip);
   }
 
-  /** Source line that compiled code at `ip` comes from, as `file.c:12`; null where no debugging data says so. */
+  /**
+   * Source line that compiled code at `ip` comes from, as `file.c:12`; null where no debugging data says so. Of inlined
+   * functions their names and where they are called: `inner at file.h:3, inlined in middle at file.c:7, inlined at
+   * file.c:12`.
+   */
   sourceAt(ip: VirtAddr): string | null {
-    for (const { lines } of this.residentObjects.values()) {
+    for (const { lines, inlined } of this.residentObjects.values()) {
       const row = rowAt(lines, ip);
-      if (row !== null && this.symbols.find(ip) !== null) return `${row.file}:${row.line}`;
+      if (row === null || this.symbols.find(ip) === null) continue;
+      const calls = inlinedAt(inlined(), ip);
+      const places = [row, ...calls].map(({ file, line }) => `${file}:${line}`);
+      return places
+        .map((place, i) => {
+          const name = calls[i] === undefined ? '' : `${i === 0 ? '' : 'in '}${calls[i].name} at `;
+          const by = i === 0 ? '' : calls[i] === undefined ? 'inlined at ' : 'inlined ';
+          return by + name + place;
+        })
+        .join(', ');
     }
     return null;
   }

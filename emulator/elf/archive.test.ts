@@ -103,4 +103,19 @@ describe('a compressed object', () => {
     packed[packed.length - 40] ^= 1;
     expect(() => decompress(packed)).toThrow(/as xz: /);
   });
+
+  it('zstd frames that want more memory than there is are refused before it is taken', () => {
+    const huge = file('kfuncs-arm64.o.zst');
+    // Frame_Header_Descriptor without a content size; a window of 2^41 bytes.
+    huge[4] = 0;
+    huge[5] = 0xf8;
+    expect(() => decompress(huge)).toThrow(/window of 2199023255552 bytes.*at offset 0x0/);
+    // A single segment of 2^60 bytes, in a frame behind one that may be skipped.
+    const single = Uint8Array.from([
+      ...[0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 1, 2],
+      ...[0x28, 0xb5, 0x2f, 0xfd, 0xe0, 0, 0, 0, 0, 0, 0, 0, 0x10, 1, 0, 0],
+    ]);
+    const behind = Uint8Array.from([...file('kfuncs-arm64.o.zst'), ...single]);
+    expect(() => decompress(behind)).toThrow(/window of 1152921504606847000 bytes/);
+  });
 });

@@ -1,16 +1,16 @@
 // Compressed objects, as distributions install modules: .ko.gz, .ko.zst, .ko.xz; and kernels, which lz4 packs too.
 import { gunzipSync } from 'node:zlib';
-import { Decompress } from 'fzstd';
 import { ElfError } from './bytes.ts';
 import { unlz4Legacy } from './lz4.ts';
 import { unxz, XzError } from './xz.ts';
+import { unzstd } from './zstd.ts';
 
 /** Bytes that come out at most: a small file can hold very much. */
 const MOST = 2 ** 27;
 
 const FORMATS = [
   { name: 'gzip', magic: [0x1f, 0x8b], open: gunzip },
-  { name: 'zstd', magic: [0x28, 0xb5, 0x2f, 0xfd], open: openZstd },
+  { name: 'zstd', magic: [0x28, 0xb5, 0x2f, 0xfd], open: (b: Uint8Array) => unzstd(b, MOST) },
   {
     name: 'xz',
     magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00],
@@ -44,16 +44,4 @@ const REMEDY = 'copy the file again, or decompress it yourself';
 
 function gunzip(bytes: Uint8Array): Uint8Array {
   return new Uint8Array(gunzipSync(bytes, { maxOutputLength: MOST }));
-}
-
-function openZstd(bytes: Uint8Array): Uint8Array {
-  const parts: Uint8Array[] = [];
-  let total = 0;
-  const stream = new Decompress((part) => {
-    parts.push(part);
-    total += part.length;
-    if (total > MOST) throw new RangeError('it holds more than 128 MiB');
-  });
-  stream.push(bytes, true);
-  return new Uint8Array(Buffer.concat(parts));
 }

@@ -1,6 +1,7 @@
-// Source lines of code, out of DWARF line number programs (DWARF 4 and 5, 6.2). Left out: inlined frames, columns,
+// Source lines of code, out of DWARF line number programs (DWARF 4 and 5, 6.2). Left out: columns,
 // compressed sections.
-import { ElfError, Reader } from './bytes.ts';
+import { ElfError } from './bytes.ts';
+import { Cursor, textAt } from './dwarf.ts';
 
 /** Code from `address` to the next row's comes from this line. */
 export interface LineRow {
@@ -44,10 +45,20 @@ const FORM_LINE_STRP = 0x1f;
 
 /** Rows of every unit, by address. @throws ElfError for programs that cannot be read */
 export function readLines(sections: DebugSections): LineRow[] {
-  const cursor = new Cursor(sections.line);
+  const cursor = new Cursor(sections.line, '.debug_line');
   const rows: LineRow[] = [];
   while (cursor.at < sections.line.length) readUnit(cursor, sections, rows);
   return rows.sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
+}
+
+/** File names of the unit whose program begins at `offset`, by the number that its entries use. @throws ElfError */
+export function filesOfUnit(sections: DebugSections, offset: number): readonly string[] {
+  const cursor = new Cursor(sections.line, '.debug_line');
+  cursor.at = offset + 4;
+  const version = cursor.u(2);
+  return version >= 2 && version <= 5
+    ? readHeader(cursor, version, sections).files.map(baseName)
+    : [];
 }
 
 /** The row of an address: `rows` as {@link readLines} gives them; null where the table says nothing. */
@@ -63,60 +74,8 @@ export function rowAt(rows: readonly LineRow[], address: bigint): LineRow | null
   return row === undefined || row.line === 0 ? null : row;
 }
 
-/** Beyond 7 bytes a number is none that a table can mean. */
-const MOST_SCALE = 2 ** 42;
 /** Files of a unit. */
 const MOST_FILES = 2 ** 16;
-
-class Cursor {
-  at = 0;
-  private readonly reader: Reader;
-
-  constructor(bytes: Uint8Array) {
-    this.reader = new Reader(bytes);
-  }
-
-  u(size: 1 | 2 | 4 | 8): number {
-    const { at } = this;
-    this.reader.check(at, size, '.debug_line');
-    this.at += size;
-    if (size === 1) return this.reader.u8(at);
-    if (size === 2) return this.reader.u16(at);
-    return size === 4 ? this.reader.u32(at) : Number(this.reader.u64(at));
-  }
-
-  address(): bigint {
-    this.reader.check(this.at, 8, '.debug_line');
-    this.at += 8;
-    return this.reader.u64(this.at - 8);
-  }
-
-  uleb(): number {
-    let value = 0;
-    for (let scale = 1; ; scale *= 128) {
-      const byte = this.u(1);
-      value += (byte & 0x7f) * scale;
-      if (byte < 0x80) return value;
-      if (scale > MOST_SCALE) throw new ElfError(this.at, '.debug_line: a number is too large');
-    }
-  }
-
-  sleb(): number {
-    let value = 0;
-    for (let scale = 1; ; scale *= 128) {
-      const byte = this.u(1);
-      value += (byte & 0x7f) * scale;
-      if (byte < 0x80) return byte & 0x40 ? value - scale * 128 : value;
-      if (scale > MOST_SCALE) throw new ElfError(this.at, '.debug_line: a number is too large');
-    }
-  }
-
-  string(): string {
-    let text = '';
-    for (let byte = this.u(1); byte !== 0; byte = this.u(1)) text += String.fromCharCode(byte);
-    return text;
-  }
-}
 
 interface Header {
   readonly minLength: number;
@@ -215,11 +174,6 @@ function formValue(cursor: Cursor, form: number, { lineStr, str }: DebugSections
     default:
       throw new ElfError(cursor.at, `.debug_line: form 0x${form.toString(16)} is not known here`);
   }
-}
-
-function textAt(bytes: Uint8Array, offset: number): string {
-  const end = bytes.indexOf(0, offset);
-  return end < 0 ? '' : new TextDecoder().decode(bytes.subarray(offset, end));
 }
 
 function runProgram(cursor: Cursor, end: number, header: Header, rows: LineRow[]): void {

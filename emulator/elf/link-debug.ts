@@ -1,5 +1,6 @@
 // The debugging sections of linked objects: not loaded, but relocated, so that they name the addresses of the code.
 
+import { type InlinedCall, readInlined } from './inlined.ts';
 import { type LineRow, readLines } from './line-table.ts';
 import type { Layout } from './link-layout.ts';
 import type { LinkInput } from './link-types.ts';
@@ -30,6 +31,41 @@ function linesOfOne(input: LinkInput, layout: Layout): LineRow[] {
   const rows = readLines({ line, lineStr: bytes('.debug_line_str'), str: bytes('.debug_str') });
   // Functions of dropped sections lie at 0.
   return rows.filter(({ address }) => address >= layout.segments[0].address);
+}
+
+/** Inlined calls of every object, by address, read when they are first asked for. */
+export function inlinedOf(
+  inputs: readonly LinkInput[],
+  layout: Layout,
+): () => readonly InlinedCall[] {
+  let known: readonly InlinedCall[] | null = null;
+  return () => {
+    known ??= inputs.flatMap((input) => inlinedOfOne(input, layout));
+    return known;
+  };
+}
+
+function inlinedOfOne(input: LinkInput, layout: Layout): InlinedCall[] {
+  const bytes = (name: string) => relocated(input, name, layout);
+  const info = bytes('.debug_info');
+  if (info.length === 0) return [];
+  try {
+    return readInlined({
+      info,
+      abbrev: bytes('.debug_abbrev'),
+      line: bytes('.debug_line'),
+      lineStr: bytes('.debug_line_str'),
+      str: bytes('.debug_str'),
+      strOffsets: bytes('.debug_str_offsets'),
+      addr: bytes('.debug_addr'),
+      ranges: bytes('.debug_ranges'),
+      rnglists: bytes('.debug_rnglists'),
+    });
+  } catch (error) {
+    // Debugging data never keeps code from running.
+    if (error instanceof ElfError) return [];
+    throw error;
+  }
 }
 
 /** A copy of a section with absolute relocations applied: to what is loaded, or into another debugging section. */

@@ -1,4 +1,5 @@
 // What linking takes and gives.
+import type { InlinedCall } from './inlined.ts';
 import type { LineRow } from './line-table.ts';
 import type { ElfFile } from './read.ts';
 
@@ -105,6 +106,8 @@ export interface Linked {
   readonly references: readonly Reference[];
   /** Source lines of the code, by address; empty without debugging data. */
   readonly lines: readonly LineRow[];
+  /** Calls that were inlined into the code, by address. */
+  inlined(): readonly InlinedCall[];
   /** First address behind everything, the missing symbols' included: a multiple of the page size. */
   readonly end: bigint;
 }

@@ -2,7 +2,7 @@
 // them, symbols given addresses, relocations applied, a GOT where the compiler wanted one. Left out: dynamic linking,
 // TLS, versions, linker scripts; unwinding and debugging data is not loaded.
 
-import { linesOf } from './link-debug.ts';
+import { inlinedOf, linesOf } from './link-debug.ts';
 import { Layout } from './link-layout.ts';
 import { type Defined, Symbols } from './link-symbols.ts';
 import {
@@ -82,6 +82,7 @@ class Link {
       broken: this.broken,
       references: this.references,
       lines: linesOf(this.inputs, this.layout),
+      inlined: inlinedOf(this.inputs, this.layout),
       end: ((end + BigInt(pageSize) - 1n) / BigInt(pageSize)) * BigInt(pageSize),
     };
   }
@@ -252,5 +253,6 @@ const wantsGot = ({ type }: ElfRelocation, { elf }: LinkInput): boolean =>
 
 function nameOf({ elf }: LinkInput, index: number): string {
   const { name, type, section } = elf.symbols[index];
-  return type === STT_SECTION ? elf.sections[section].name : name || `symbol ${index}`;
+  const own = type === STT_SECTION ? elf.sections[section]?.name : name;
+  return own || `symbol ${index}`;
 }

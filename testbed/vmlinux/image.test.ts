@@ -10,6 +10,7 @@ import { WorldRun } from '../run.ts';
 import { type ArchName, parseScenario } from '../scenario.ts';
 import { loadTestHost } from '../test-run.ts';
 import { readKernelImage } from './image.ts';
+import { ImageSymbols } from './symbols.ts';
 import {
   ARM64_BASE,
   arm64Image,
@@ -100,6 +101,22 @@ describe('an x86 kernel', () => {
       expect(symbols.named('read_nofault')).toMatchObject({ isCode: true, binding: 'local' });
       expect(symbols.named('this_cpu_off')?.address).toBe(0x40n);
     }
+  });
+
+  it('does not believe the sizes of symbols', () => {
+    const file = x86Kernel('to 6.3', false);
+    const view = new DataView(file.buffer);
+    // st_size of every symbol: its 8 bytes follow its address.
+    for (let at = 0; at + 16 <= file.length; at += 8) {
+      const isSymbol = view.getBigUint64(at, true) >> 12n === X86_CODE.base >> 12n;
+      if (isSymbol && view.getBigUint64(at + 8, true) === 8n) view.setBigInt64(at + 8, -1n, true);
+    }
+    expect(readKernelImage(file).symbols.named('read')?.size).toBe(2 ** 20);
+    expect(run('x86_64', file, call('read', '{arena: 0x1008}')).map(told)).toEqual([
+      ['returned', 0n, 'scratch'],
+    ]);
+    const last = { addresses: BigUint64Array.of(2n ** 64n - 16n), names: ['last'], types: 'T' };
+    expect(new ImageSymbols(last, Float64Array.of(4096)).named('last')?.size).toBe(15);
   });
 
   it('binds what other code asks for', () => {

@@ -107,6 +107,7 @@ function fromElf(elf: ElfFile): KernelImage {
   const symbols = symbolsOfElf(elf) ?? kallsymsOf(own);
   const between = (from: string, to: string) => extentBetween(symbols, from, to);
   const { start, end } = bounds(own);
+  if (percpu !== undefined) checkPercpu(percpu, start, end);
   return {
     machine: elf.machine,
     start,
@@ -121,6 +122,13 @@ function fromElf(elf: ElfFile): KernelImage {
     relatives: elf.sections.find(({ name }) => name === '.rela.dyn')?.data ?? null,
     elf,
   };
+}
+
+/** Per-CPU variables are linked near 0, or with the rest. */
+function checkPercpu({ address, size }: ElfSection, start: bigint, end: bigint): void {
+  const isNear = address + size <= MOST;
+  if (isNear || (address >= start && address + size <= end)) return;
+  throw new ElfError(0, `.data..percpu lies at 0x${address.toString(16)}`, REMEDY);
 }
 
 function sectionOf({ name, address, type, data, size, flags }: ElfSection): ImageSection {

@@ -21,6 +21,11 @@ export interface ImageSymbol {
   readonly binding: 'local' | 'global' | 'weak';
 }
 
+/** Bytes of a function, and of a variable, at most. */
+const MOST_CODE = 2 ** 20;
+const MOST_DATA = 2 ** 28;
+const LAST = 2n ** 64n - 1n;
+
 export class ImageSymbols {
   private readonly addresses: BigUint64Array;
   private readonly names: readonly string[];
@@ -42,11 +47,15 @@ export class ImageSymbols {
 
   at(index: number): ImageSymbol {
     const address = this.addresses[index];
+    const isCode = 'tTwW'.includes(this.types[index]);
+    // What an image says of sizes is not to be relied on.
+    const said = this.sizes?.[index] || this.reach(index);
+    const size = Math.min(said, isCode ? MOST_CODE : MOST_DATA, Number(LAST - address));
     return {
       name: this.names[index],
       address,
-      size: this.sizes?.[index] || this.reach(index),
-      isCode: 'tTwW'.includes(this.types[index]),
+      size,
+      isCode,
       binding: bindingOf(this.types[index]),
     };
   }
@@ -79,7 +88,7 @@ export class ImageSymbols {
       const isInside = address < found.address + BigInt(Math.max(1, found.size));
       if (isInside && found.isCode) return found;
       // A function without its size reaches to the next symbol: nothing further down can hold the address.
-      if (this.sizes === null || address - found.address > MOST_FUNCTION) return null;
+      if (this.sizes === null || address - found.address > MOST_CODE) return null;
     }
     return null;
   }
@@ -119,9 +128,6 @@ function bindingOf(type: string): ImageSymbol['binding'] {
   if ('wWvV'.includes(type)) return 'weak';
   return type === type.toLowerCase() ? 'local' : 'global';
 }
-
-/** Bytes of a function at most. */
-const MOST_FUNCTION = 0x10_0000n;
 
 /** The symbol table of an ELF image; null for one that was stripped. */
 export function symbolsOfElf({ symbols, sections }: ElfFile): ImageSymbols | null {

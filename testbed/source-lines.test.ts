@@ -1,0 +1,48 @@
+// What a fault's place is told as where the object has debugging data: line, and the calls that were inlined.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { virtAddr } from '../emulator/address.ts';
+import type { CallSeen } from './call.ts';
+import { WorldRun } from './run.ts';
+import { parseScenario } from './scenario.ts';
+import { loadTestHost } from './test-run.ts';
+
+const SOURCE = new URL('../fixtures/c/inlined.c', import.meta.url).pathname;
+const folder = mkdtempSync(join(tmpdir(), 'faultline-lines-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const host = await loadTestHost();
+
+describe('source lines', () => {
+  const command = process.arch === 'x64' ? 'gcc' : 'x86_64-linux-gnu-gcc';
+  it.runIf(spawnSync(command, ['--version']).status === 0)(
+    `name inlined calls, the innermost first (with ${command})`,
+    () => {
+      const object = join(folder, 'inlined.o');
+      const args = ['-O2', '-g', '-fno-pic', '-mno-red-zone', '-c', '-o', object, SOURCE];
+      expect(spawnSync(command, args, { encoding: 'utf8' }).stderr).toBe('');
+      const text = `
+arch: x86_64
+steps:
+  - {call: {object: ${object}, symbol: outer, args: [{arena: 0x1000}, 1]}}
+  - {call: {object: ${object}, symbol: plain, args: [{arena: 0x9000}]}}
+`;
+      const scenario = parseScenario(text, 'test.yaml', (name) => readFileSync(name));
+      const run = new WorldRun(host, scenario.worlds.x86_64!, {});
+      try {
+        const places = run.steps.map((step) => {
+          const { faults } = run.runStep(step).seen as CallSeen;
+          return run.kernel.sourceAt(virtAddr(faults.at(0).ip));
+        });
+        expect(places).toEqual([
+          'inner at inlined.c:6, inlined in middle at inlined.c:14, inlined at inlined.c:25',
+          'inlined.c:31',
+        ]);
+      } finally {
+        run.close();
+      }
+    },
+  );
+});
