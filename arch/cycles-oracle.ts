@@ -64,8 +64,8 @@ export interface CycleDependencies {
   readonly engine: Engine | null;
 }
 
-/** Instructions of the shorter run, and times through the code that are traced. */
-const RUN_INSTRUCTIONS = 600;
+/** Instructions of the shorter run, as many as in the measurements, and times through the code that are traced. */
+const RUN_INSTRUCTIONS = 1200;
 /** Instructions of all copies of an unrolled block in the measurements. */
 const COPIED = 1200;
 const TRACED = { passages: 8, steps: 64 } as const;
