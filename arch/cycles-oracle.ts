@@ -62,6 +62,8 @@ export interface CycleDependencies {
   readonly disassembler: Disassembler;
   /** Without one every block is costed as it stands; branches and aliases are then guesses. */
   readonly engine: Engine | null;
+  /** Another core for x86-64 code than the measured one; for fits. */
+  readonly x86Model?: CoreModel;
 }
 
 /** Instructions of the shorter run, as many as in the measurements, and times through the code that are traced. */
@@ -83,9 +85,11 @@ const bytesOf = (hex: string): Uint8Array =>
 class CycleRunner {
   private readonly disassembler: Disassembler;
   private readonly machine: CostMachine | null;
+  private readonly x86Model: CoreModel;
 
-  constructor({ disassembler, engine }: CycleDependencies) {
+  constructor({ disassembler, engine, x86Model = x86Costs.model }: CycleDependencies) {
     this.disassembler = disassembler;
+    this.x86Model = x86Model;
     this.machine = engine === null ? null : new CostMachine(engine);
   }
 
@@ -118,7 +122,7 @@ class CycleRunner {
     const code = loop ? new Uint8Array([...block, ...loopEnd(block.length)]) : block;
     const insns = this.decode(code, BLOCK_ADDRESS, 'x86_64');
     const program = placeProgram(insns, BLOCK_ADDRESS);
-    const { model } = x86Costs;
+    const model = this.x86Model;
     const traced = this.trace(program, code, loop);
     const source = traced.length > 0 ? extendPassages(traced) : symbolic(model, program);
     return this.steady(model, program, source, loop, insns.length);
@@ -153,7 +157,7 @@ class CycleRunner {
     }
     const codeAddress = Number(code_addr);
     const bytes = bytesOf(code);
-    const { model } = x86Costs;
+    const model = this.x86Model;
     const program = [
       ...placeProgram(this.decode(DRIVER, DRIVER_ADDRESS, 'x86_64'), DRIVER_ADDRESS),
       ...placeProgram(this.decode(bytes, codeAddress, 'x86_64'), codeAddress),
