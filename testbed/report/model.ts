@@ -143,7 +143,7 @@ export interface ArenaMap {
   readonly destroyed: boolean;
   readonly counts: Readonly<Record<PageState, number>>;
   readonly pagesPerCell: number;
-  readonly rows: Cut<MapRow>;
+  readonly rows: readonly MapRow[];
   readonly extents: Cut<Extent>;
 }
 

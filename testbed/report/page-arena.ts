@@ -1,9 +1,9 @@
 // The map of an arena: what its pages hold at the end of the run, and where faults hit. A row is a line of cells, as in a
 // hexdump; rows that repeat are told by their number.
 import { hex, u64 } from '../../emulator/bits.ts';
-import { CELLS } from './arena-map.ts';
 import { grouped } from './format.ts';
 import { type Html, html } from './html.ts';
+import { CELLS } from './map-rows.ts';
 import type { ArenaMap, CellRun, MapRow, RunReport } from './model.ts';
 import { more } from './page-head.ts';
 
@@ -28,17 +28,16 @@ ${more(arenas, 'arena')}
 
 function mapOf(arena: ArenaMap): Html {
   const { name, rows, pagesPerCell, extents, destroyed } = arena;
-  const shown = new Set(rows.rows.flatMap(({ cells }) => cells.map(({ state }) => state)));
-  const hit = rows.rows.some(({ cells }) => cells.some(({ faults }) => faults > 0));
+  const shown = new Set(rows.flatMap(({ cells }) => cells.map(({ state }) => state)));
+  const hit = rows.some(({ cells }) => cells.some(({ faults }) => faults > 0));
   return html`<h4>${name}${destroyed ? html` <span class="quiet">destroyed</span>` : null}</h4>
 ${facts(arena)}
 <ul class="legend">${LEGEND.filter(([state]) => shown.has(state)).map(
     ([state, text]) => html`<li><span class="key page-${state}"></span>${text}</li>`,
   )}${hit && html`<li><span class="key page-hit"></span>faults hit</li>`}</ul>
 <div class="map" role="img" aria-label="Map of ${name}: the table below tells the same">
-${rows.rows.map((row) => rowOf(row, arena))}</div>
-<p class="quiet note">A cell is ${pagesPerCell === 1 ? 'a page' : `${grouped(pagesPerCell)} pages`}, a row ${CELLS} cells. Numbers count pages from kern_vm_start.</p>
-${more(rows, 'row')}
+${rows.map((row) => rowOf(row, arena))}</div>
+<p class="quiet note">A cell is ${pagesPerCell === 1 ? 'a page' : `${grouped(pagesPerCell)} pages`}, a row ${CELLS} cells${pagesPerCell === 1 ? null : '; it shows what any of its pages holds'}. Numbers count pages from kern_vm_start.</p>
 ${extentTable(arena)}
 ${more(extents, 'range')}`;
 }
