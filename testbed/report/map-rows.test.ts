@@ -4,24 +4,25 @@ import { CELLS, extentsOf, mapRows, type Pages, STATES } from './map-rows.ts';
 
 const GUARD = 8;
 
-/** Pages in stretches of one state, with faults in some. */
+/** Pages in stretches of one state, and stretches in which faults hit. */
 const pages = fc
   .record({
     stretches: fc.array(
       fc.tuple(fc.nat(STATES.length - 1), fc.oneof(fc.integer({ min: 1, max: 5 }), fc.nat(3000))),
       { minLength: 1, maxLength: 60 },
     ),
-    faults: fc.uniqueArray(fc.tuple(fc.nat(9000), fc.integer({ min: 1, max: 4 })), {
-      selector: ([page]) => page,
-      maxLength: 20,
-    }),
+    faults: fc.array(fc.tuple(fc.nat(9000), fc.oneof(fc.nat(3), fc.nat(900))), { maxLength: 6 }),
   })
   .map(({ stretches, faults }): Pages => {
     const states = Uint8Array.from(stretches.flatMap(([state, n]) => Array(n).fill(state)));
     const band = 2 ** 14;
     const all = new Uint8Array(band + 2 * GUARD);
     all.set(states.subarray(0, all.length));
-    return { states: all, faults: new Map(faults), band, guard: GUARD };
+    const hit = new Map<number, number>();
+    for (const [first, count] of faults) {
+      for (let page = first; page < first + count; page++) hit.set(page, (hit.get(page) ?? 0) + 1);
+    }
+    return { states: all, faults: hit, band, guard: GUARD };
   });
 
 const faultsOf = ({ faults }: Pages): number => [...faults.values()].reduce((a, b) => a + b, 0);
