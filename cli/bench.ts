@@ -24,6 +24,7 @@ const LOOPS = [
   ['copy', 'copy', (bench: Bench, arch: BenchArch) => bench.copy(arch)],
   ['scenarios', 'cases', (bench: Bench, arch: BenchArch) => bench.scenarios(arch)],
   ['cycles_on', 'hooked', (bench: Bench, arch: BenchArch) => bench.cyclesOn(arch)],
+  ['cycles_exact', 'hooked', (bench: Bench, arch: BenchArch) => bench.cyclesOn(arch, 'exact')],
   // Each fault of the bare loop is a fill whose callback answers without looking at anything.
   ['walk_hit', 'faults', (bench: Bench, arch: BenchArch) => bench.walkHit(arch)],
 ] as const;

@@ -3,7 +3,7 @@
 
 import { hi32, lo32 } from '../emulator/bits.ts';
 import { READ } from '../emulator/engine.ts';
-import { Costing } from './costing.ts';
+import { Costing, type Grain } from './costing.ts';
 import { ARCHITECTURES, type RunHost, WorldRun } from './run.ts';
 import type { CallStep, Scenario } from './scenario.ts';
 import { parseScenario } from './scenario.ts';
@@ -95,6 +95,8 @@ ret`,
 } as const;
 
 const MIXED_ROUNDS = 300_000;
+/** With every access followed, which takes several times longer. */
+const EXACT_ROUNDS = 30_000;
 
 const INSTRUCTIONS = { insns: 4, copy: { x86_64: 6, arm64: 4 } } as const;
 
@@ -141,12 +143,13 @@ export class Bench {
   }
 
   /** The mixed program with its cycles counted, the reckoning included. Instructions a second. */
-  cyclesOn(arch: BenchArch): number {
+  cyclesOn(arch: BenchArch, grain: Grain = 'fast'): number {
     const buffer = { buffer_size: 0x1000 };
-    const scenario = scenarioOf(CODE.mixed, [buffer, buffer, MIXED_ROUNDS], {
+    const rounds = grain === 'exact' ? EXACT_ROUNDS : MIXED_ROUNDS;
+    const scenario = scenarioOf(CODE.mixed, [buffer, buffer, rounds], {
       limits: { instructions: 'none' },
     });
-    const costing = new Costing(ARCHITECTURES[arch], this.host.disassembler, 'fast');
+    const costing = new Costing(ARCHITECTURES[arch], this.host.disassembler, grain);
     const run = new WorldRun(this.host, scenario.worlds[arch]!, { costing });
     try {
       const call = run.startCall(run.steps[0] as CallStep);
@@ -157,7 +160,7 @@ export class Bench {
       if (seen.kind !== 'call' || seen.outcome !== 'returned' || !seen.cycles) {
         throw new Error('the mixed program did not return with its cycles');
       }
-      if (seen.instructions !== this.mixed(arch).instructions) {
+      if (seen.instructions !== this.mixed(arch, rounds).instructions) {
         throw new Error(`the mixed program took ${seen.instructions} instructions`);
       }
       return seen.instructions / seconds;
@@ -167,13 +170,16 @@ export class Bench {
   }
 
   /** The mixed program's code, and the instructions of {@link cyclesOn} that it retires. */
-  mixed(arch: BenchArch): { code: Uint8Array; rounds: number; instructions: number } {
+  mixed(
+    arch: BenchArch,
+    rounds = MIXED_ROUNDS,
+  ): { code: Uint8Array; rounds: number; instructions: number } {
     const { bytes } = this.host.assembler.assemble(CODE.mixed[arch], { arch, address: 0n });
     // The short way of three rounds in four.
     const perRound = 1 + 8 * 5 + 2 + 3 + 5;
     const frame = arch === 'x86_64' ? 1 : 3;
-    const instructions = MIXED_ROUNDS * perRound + (MIXED_ROUNDS / 4) * 2 + frame;
-    return { code: bytes, rounds: MIXED_ROUNDS, instructions };
+    const instructions = rounds * perRound + (rounds / 4) * 2 + frame;
+    return { code: bytes, rounds, instructions };
   }
 
   /** Whole scenarios of one call, from set-up to comparison. Scenarios a second. */
