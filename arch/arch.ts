@@ -92,6 +92,8 @@ export interface FaultContext extends UnwindContext {
   searchExceptionTables(ip: VirtAddr): ExtableEntry | null;
   /** bpf_prog_report_arena_violation(), for ex_handler_bpf. */
   reportArenaViolation(isWrite: boolean, addr: VirtAddr, ip: VirtAddr): Activity<void>;
+  /** AT S1E1R: null where a privileged read of the address translates; otherwise ESR_EL1 of the abort that it would take. */
+  addressTranslate(va: VirtAddr): number | null;
   /** %pS: symbol+0xoff/0xsize [module], or the bare address. */
   formatSymbol(ip: VirtAddr): string;
   /** Kernel memory as a debugger reads it, through init_mm without rights; null where something is not mapped. */

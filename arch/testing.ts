@@ -1,6 +1,8 @@
 // A kernel around a fault path, for the tests of both architectures: RAM, real page tables and paging unit, a text page,
 // a task with a mapped stack, symbols and recorded events. What the testbed wires from its parts is faked by lists.
 import { type PhysAddr, type VirtAddr, virtAddr } from '../emulator/address.ts';
+import { hi32, lo32 } from '../emulator/bits.ts';
+import { READ } from '../emulator/engine.ts';
 import { type AccessName, type Event, EventSink } from '../emulator/events.ts';
 import { Ram } from '../emulator/ram.ts';
 import { type Activity, finish, type KernelConfig, KernelContext } from '../mm/context.ts';
@@ -117,6 +119,8 @@ export class TestKernel {
       orc: change.orc ?? null,
       searchExceptionTables: (ip) => this.extable.get(ip) ?? null,
       reportArenaViolation: (isWrite, addr, ip) => this.violation(isWrite, addr, ip),
+      addressTranslate: (va) =>
+        paging.walk(hi32(va), lo32(va), READ, false) ? null : paging.faultCode,
       formatSymbol: (ip) => this.formatSymbol(ip),
       readMemory: (va, length) => this.readMemory(va, length),
       readWord: (va) => this.readWord(va),

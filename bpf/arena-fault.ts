@@ -5,7 +5,7 @@ import type { PtRegs, Recoverer } from '../arch/arch.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex, u64 } from '../emulator/bits.ts';
 import { type Activity, ADDED, CHANGED, LOOKED, type Progress } from '../mm/context.ts';
-import { type Ptep, ptepTrySet, setPteAt } from '../mm/pte.ts';
+import { emitPteBarriers, type Ptep, ptepTrySet, setPteAt } from '../mm/pte.ts';
 import { type BpfArena, guardSize, SZ_4G } from './arena.ts';
 import type { BpfContext } from './context.ts';
 import type { BpfProg } from './prog.ts';
@@ -88,7 +88,7 @@ function* recoverInSteps(
     yield { kind: 'pte', what: `ptep_get ${hex(pageAddr)}` };
     if (isNone(bpf, ptep as Ptep)) {
       yield { kind: 'pte', what: `ptep_try_set ${hex(pageAddr)}` };
-      install(bpf, arena, pageAddr, ptep as Ptep);
+      yield* installInSteps(arena, pageAddr, ptep as Ptep);
     }
   }
   yield { kind: 'report', what: `arena violation at ${hex(pageAddr)}` };
@@ -101,17 +101,26 @@ function* recoverInSteps(
 /** pte_none(ptep_get()) of apply_range_set_scratch_cb(). */
 function isNone({ kernel, mm }: BpfContext, ptep: Ptep): boolean {
   kernel.access?.word(ptep, LOOKED);
+  kernel.tables?.observed(ptep);
   const none = mm.pteNone(ptep);
   if (!none && kernel.events.on) kernel.decide(FN, 'the page is mapped by now');
   return none;
 }
 
 /** Lost only to another installer, whose entry is valid: the retry succeeds. */
-function install({ kernel, mm }: BpfContext, arena: BpfArena, va: VirtAddr, ptep: Ptep): void {
+function install({ kernel, mm }: BpfContext, arena: BpfArena, va: VirtAddr, ptep: Ptep): boolean {
   const won = ptepTrySet(kernel, mm.ram, mm.format, va, ptep, arena.scratchPte);
   if (kernel.events.on) {
     kernel.decide(FN, won ? 'scratch page installed' : 'lost the race to install');
   }
+  return won;
+}
+
+/** As posted, ptep_try_set() has no barrier: the retry may still fault on the entry as it was. */
+function* installInSteps(arena: BpfArena, va: VirtAddr, ptep: Ptep): Activity<void> {
+  const { kernel } = arena.bpf;
+  const won = install(arena.bpf, arena, va, ptep);
+  if (won && kernel.config.series === 'mainline') yield* emitPteBarriers(kernel);
 }
 
 /** The range test; a mutant may move its ends. Both are page boundaries, so the byte's address answers for its page. */
@@ -161,6 +170,7 @@ function* setScratch(arena: BpfArena, pageAddr: VirtAddr, ptep: Ptep): Activity<
   const CB = 'apply_range_set_scratch_cb';
   yield { kind: 'pte', what: `ptep_get ${hex(pageAddr)}` };
   kernel.access?.word(ptep, LOOKED);
+  kernel.tables?.observed(ptep);
   const isNone = mm.pteNone(ptep) || kernel.replaced(`${CB}/pte_none`) === 'always';
   const set = kernel.replaced(`${CB}/ptep_try_set`);
   const told = kernel.events.on;
@@ -172,10 +182,11 @@ function* setScratch(arena: BpfArena, pageAddr: VirtAddr, ptep: Ptep): Activity<
     yield { kind: 'pte', what: `set_pte_at ${hex(pageAddr)}` };
     setPteAt(kernel, mm.ram, pageAddr, ptep, arena.scratchPte);
     if (told) kernel.decide(FN, 'scratch page installed');
+    yield* emitPteBarriers(kernel);
     return;
   }
   yield { kind: 'pte', what: `ptep_try_set ${hex(pageAddr)}` };
-  install(arena.bpf, arena, pageAddr, ptep);
+  yield* installInSteps(arena, pageAddr, ptep);
 }
 
 /**

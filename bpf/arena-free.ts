@@ -3,7 +3,7 @@
 import type { Pfn, VirtAddr } from '../emulator/address.ts';
 import { hex, lo32, u64 } from '../emulator/bits.ts';
 import { type Activity, CHANGED, LOOKED } from '../mm/context.ts';
-import { flushTlbKernelRange } from '../mm/tlb-control.ts';
+import { flushTlbKernelRangeSteps } from '../mm/tlb-control.ts';
 import type { ArenaFreeSpan, BpfArena, VmaListEntry } from './arena.ts';
 import { applyRangeClear } from './arena-pte.ts';
 import { mutexLock, rawResSpinLock, unlock } from './rqspinlock.ts';
@@ -89,8 +89,7 @@ function* flushSpan(arena: BpfArena, span: ArenaFreeSpan): Activity<void> {
   const { kernel, tlb } = arena.bpf;
   const start = arena.kaddr(span.uaddr);
   const size = BigInt(span.pageCnt * kernel.config.pageSize);
-  if (kernel.stepping) yield { kind: 'tlb', what: `flush_tlb_kernel_range ${hex(start)}` };
-  flushTlbKernelRange(kernel, tlb, start, u64(start + size) as VirtAddr);
+  yield* flushTlbKernelRangeSteps(kernel, tlb, start, u64(start + size) as VirtAddr);
 }
 
 /**

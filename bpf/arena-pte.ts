@@ -5,7 +5,14 @@ import type { Pfn, VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
 import { PteCursor } from '../mm/apply-range.ts';
 import { type Activity, ERRNO, KernelStuck } from '../mm/context.ts';
-import { type Ptep, ptepGet, ptepGetAndClear, ptepTrySet, setPteAt } from '../mm/pte.ts';
+import {
+  emitPteBarriers,
+  type Ptep,
+  ptepGet,
+  ptepGetAndClear,
+  ptepTrySet,
+  setPteAt,
+} from '../mm/pte.ts';
 import { flushTlbBeforeSet } from '../mm/tlb-control.ts';
 import { warnOnce } from '../mm/warn.ts';
 import { type BpfArena, recoverySize } from './arena.ts';
@@ -56,11 +63,15 @@ export function* applyRangeSet(
     if (kernel.stepping || !mainline || !ptepTrySet(kernel, mm.ram, mm.format, addr, ptep, pte)) {
       const set = mainline ? setOverScratch : setIfNone;
       const err = yield* set(arena, addr, ptep, pte);
-      if (err) return err;
+      if (err) {
+        if (data.i > 0) yield* emitPteBarriers(kernel);
+        return err;
+      }
     }
     data.i++;
     arena.nrPages++;
   }
+  if (data.i > 0) yield* emitPteBarriers(kernel);
   return cursor.error;
 }
 
@@ -108,8 +119,7 @@ function* setOverScratch(
     ptepGetAndClear(kernel, mm.ram, addr, ptep);
     // arm64 forbids valid -> valid: the entry is broken and its translation gone before the new one is made.
     if (kernel.replaced('apply_range_set_cb/flush_tlb_before_set') === 'skip') continue;
-    if (kernel.stepping) yield { kind: 'tlb', what: `flush_tlb_before_set ${hex(addr)}` };
-    flushTlbBeforeSet(kernel, tlb, addr);
+    yield* flushTlbBeforeSet(kernel, tlb, addr);
   }
 }
 

@@ -64,6 +64,8 @@ export function* mutexLock(kernel: KernelContext, lock: Lock): Activity<void> {
  */
 export function unlock(kernel: KernelContext, lock: Lock): void {
   kernel.access?.object(lock, CHANGED);
+  // A store-release.
+  kernel.tables?.released();
   lock.holder = -1;
   tell(kernel, lock, 'release');
 }

@@ -6,6 +6,7 @@ import { policiesOf } from '../testbed/policies.ts';
 import type { RunHost, StepRun } from '../testbed/run.ts';
 import type { ArchName, Scenario, Schedule } from '../testbed/scenario.ts';
 import { parseSchedule } from '../testbed/scenario-load-kernel.ts';
+import { actorsOfCpu } from '../testbed/scenario-model.ts';
 import { CliError } from './errors.ts';
 import { type Executed, execute, shellWord } from './execute.ts';
 import { type Io, paint } from './io.ts';
@@ -22,7 +23,7 @@ export function scheduleOf(scenario: Scenario, text: string | undefined): Schedu
     throw new CliError('--schedule needs a scenario with several CPUs', 'leave it out');
   }
   const [world] = Object.values(scenario.worlds);
-  const actors = world.cpus.length * (world.memory === 'tso' ? 2 : 1);
+  const actors = world.cpus.length * actorsOfCpu(world.memory);
   return parseSchedule(text, actors, (message, remedy) => {
     throw new CliError(`--schedule: ${message}`, remedy);
   });

@@ -1,5 +1,6 @@
 // What every part of the kernel model is handed: where events go, how the kernel is configured, which failures to
 // inject, and whether somebody steps it.
+import type { VirtAddr } from '../emulator/address.ts';
 import type { EventSink } from '../emulator/events.ts';
 
 /** Configuration of the modelled kernel; the scenario key `kernel:` sets it. */
@@ -37,6 +38,8 @@ export interface Step {
   readonly what: string;
   /** False while the CPU spins or sleeps until another one moves; left out where it can always go on. */
   readonly ready?: () => boolean;
+  /** An address that the step has the CPU translate (AT). */
+  readonly translates?: VirtAddr;
 }
 
 /** How something shared is touched. Additions commute with each other, as list pushes do where no order counts. */
@@ -66,6 +69,31 @@ export interface AccessLog {
   flush(start: bigint, end: bigint): void;
   /** More than can be told: all that was ever touched counts as looked at and changed. */
   everything(): void;
+}
+
+/**
+ * Told of stores to tables and of what orders them, in the program order of each CPU, where the memory model lets walkers
+ * see stores late (mm/table-history.ts).
+ */
+export interface TableOrder {
+  /** The entry at `ptep` was `before` and is `after`. @param ordered the store is itself a barrier for what follows */
+  stored(ptep: number, before: bigint, after: bigint, ordered: boolean): void;
+  /** The CPU has loaded or stored data, wherever. */
+  accessed(loads: boolean, stores: boolean): void;
+  /** The CPU has read the entry as data. */
+  observed(ptep: number): void;
+  /** A walk of the CPU has taken this value of the entry. */
+  walked(ptep: number, value: bigint): void;
+  /** DMB, a store-release: the CPU's stores come before what it does next. */
+  released(): void;
+  /** DSB. @param kind st and ld: of stores, loads alone. @param inner false: DSB NSH */
+  dsb(kind: 'full' | 'st' | 'ld', inner?: boolean): void;
+  /** A conditional branch, taken to depend on every load before it. */
+  branched(): void;
+  /** A context synchronization event: ISB, exception entry, exception return. */
+  synchronized(): void;
+  /** TLBI of the pages in [start, end); null: of all. @param broadcast to all CPUs */
+  tlbi(start: VirtAddr | null, end: VirtAddr | null, broadcast: boolean): void;
 }
 
 /**
@@ -126,6 +154,8 @@ export class KernelContext {
   stepping = false;
   /** Somebody wants to know what steps touch. */
   access: AccessLog | null = null;
+  /** Where walkers may see stores to tables late: who is told of what orders them. */
+  tables: TableOrder | null = null;
   /** What a mutant puts in the place of named steps (bpf/named-steps.ts); null: the kernel as it is. */
   replacements: ReadonlyMap<string, string> | null = null;
   /** The kernel log, one entry a line. */

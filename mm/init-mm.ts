@@ -115,6 +115,11 @@ export class InitMm implements Saveable {
     return table;
   }
 
+  /** True for a physical address in one of the tables. */
+  isTable(pa: number): boolean {
+    return this.pages.holds(this.tables, Math.floor(pa / FRAME_SIZE) as Pfn);
+  }
+
   /** `addr & PAGE_MASK`: the first byte of its page. */
   pageStart(addr: VirtAddr): VirtAddr {
     return join(hi32(addr), lo32(addr) & -this.pageSize) as VirtAddr;

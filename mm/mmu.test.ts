@@ -29,6 +29,7 @@ class ListedPaging implements Paging {
   readonly pages = new Map<number, { pa: number; rights: number; shift: number }>();
   translating = true;
   faultInvalidates = false;
+  conflictRights = null;
   space = 1;
   found = false;
   pa = 0;

@@ -156,6 +156,51 @@ export class Mmu implements Translator {
     return changed !== 0 || undirtied ? 'rights' : null;
   }
 
+  /**
+   * An access that only asks: the TLB answers, or a walk without side effects, and nothing is remembered. A refusal that
+   * was kept for one access is used up.
+   * @returns false with `faultCode` set
+   */
+  probe(va: VirtAddr, kind: AccessKind): boolean {
+    const { paging, tlb } = this;
+    const hi = hi32(va);
+    const lo = lo32(va);
+    const bare = paging.untag(hi, kind);
+    const slot = paging.translating ? tlb.lookup(bare, lo, paging.space) : MISS;
+    if (slot !== MISS) {
+      const grant = paging.grant(tlb.rights(slot), bare, lo, kind);
+      if (grant === GRANTED) return true;
+      if (grant === REFUSED) return this.refuseHit(bare, lo, kind, slot);
+    }
+    if (paging.walk(hi, lo, kind, false)) return true;
+    this.faultCode = paging.faultCode;
+    return false;
+  }
+
+  /**
+   * Makes the TLB hold what a walk finds now and nothing else of the page: a translation, or for one access a refusal.
+   * @param rights in the place of those that the walk found, for a refusal of another kind
+   */
+  hold(va: VirtAddr, kind: AccessKind, rights: number | null = null): void {
+    const { paging, tlb } = this;
+    const hi = hi32(va);
+    const lo = lo32(va);
+    const bare = paging.untag(hi, kind);
+    this.forget(va);
+    const found = paging.walk(hi, lo, kind, false) || paging.found;
+    if (found && rights === null) this.remember(bare, lo, paging.pa);
+    else {
+      const { space, pageShift } = paging;
+      tlb.insert(bare, lo, space, false, pageShift, NEGATIVE_PAGE, rights ?? paging.rights);
+    }
+  }
+
+  /** The TLB drops its entries of a page by itself, as it may at any time. */
+  forget(va: VirtAddr): void {
+    this.tlb.invalidatePage(hi32(va), lo32(va), this.paging.space, true);
+    this.listener?.onEvict((va & ~0xfffn) as VirtAddr, 12);
+  }
+
   // ---- Operations. Each is what an instruction does; arch/*/tlb.ts maps instructions to them. ----
 
   /** See {@link Tlb.invalidatePage}. The engine forgets the page even if no entry covered it. */

@@ -79,6 +79,12 @@ export class PageAllocator {
     return owner;
   }
 
+  /** True if a frame belongs to a page that this holder has. */
+  holds(owner: PageOwner, pfn: Pfn): boolean {
+    const page = this.pageOf(pfn);
+    return page >= 0 && this.structs.refs(page) > 0 && this.structs.owner(page) === owner.id;
+  }
+
   /** Pages that could still be handed out. */
   get freePages(): number {
     return this.free;

@@ -72,6 +72,8 @@ export interface Paging {
    * access at most once. On arm64 they stay until a TLBI names them.
    */
   readonly faultInvalidates: boolean;
+  /** Rights with which {@link grant} refuses as a TLB with two entries for one page does; null where none does. */
+  readonly conflictRights: number | null;
 
   /** The entries that the last {@link walk} read. */
   readonly record: WalkRecord;

@@ -1,7 +1,8 @@
 // What the kernel asks of the TLBs, as asm/tlbflush.h names it. The kernel model calls these; whoever models the TLBs
 // fulfils TlbControl. Kernels without a TLB model pass NO_TLB: the events are told all the same.
 import type { VirtAddr } from '../emulator/address.ts';
-import type { KernelContext } from './context.ts';
+import { hex } from '../emulator/bits.ts';
+import type { Activity, KernelContext } from './context.ts';
 
 /** The TLBs of every CPU, as the kernel's flush functions reach them. */
 export interface TlbControl {
@@ -17,6 +18,14 @@ export interface TlbControl {
 /** For models without TLBs. */
 export const NO_TLB: TlbControl = { flushKernelRange() {}, flushBeforeSet() {} };
 
+/** A flush in its two halves: until the second, CPUs may or may not have dropped what the first names. */
+interface Flush {
+  readonly op: 'flush_tlb_kernel_range' | 'flush_tlb_before_set';
+  readonly start: VirtAddr;
+  readonly end: VirtAddr;
+  invalidate(): void;
+}
+
 /**
  * flush_tlb_kernel_range(start, end)
  * @kernel flush_tlb_kernel_range arch/x86/mm/tlb.c unverified
@@ -27,22 +36,66 @@ export function flushTlbKernelRange(
   start: VirtAddr,
   end: VirtAddr,
 ): void {
-  tlb.flushKernelRange(start, end);
-  if (context.events.on) {
-    const op = 'flush_tlb_kernel_range';
-    context.events.emit({ type: 'tlb', cpu: context.cpu, op, start, end });
-  }
+  const flush = kernelRange(tlb, start, end);
+  begin(context, flush);
+  complete(context, flush);
 }
+
+/** The same in the steps that another CPU can see. @param what names the first of them */
+export function* flushTlbKernelRangeSteps(
+  context: KernelContext,
+  tlb: TlbControl,
+  start: VirtAddr,
+  end: VirtAddr,
+  what = `flush_tlb_kernel_range ${hex(start)}`,
+): Activity<void> {
+  yield* inSteps(context, kernelRange(tlb, start, end), what);
+}
+
+const kernelRange = (tlb: TlbControl, start: VirtAddr, end: VirtAddr): Flush => ({
+  op: 'flush_tlb_kernel_range',
+  start,
+  end,
+  invalidate: () => tlb.flushKernelRange(start, end),
+});
 
 /**
  * flush_tlb_before_set(addr)
  * @kernel flush_tlb_before_set include/linux/pgtable.h unverified - mainline; the body of arm64's was not seen, x86
  *   has none
  */
-export function flushTlbBeforeSet(context: KernelContext, tlb: TlbControl, addr: VirtAddr): void {
-  tlb.flushBeforeSet(addr);
-  if (context.events.on) {
-    const op = 'flush_tlb_before_set';
-    context.events.emit({ type: 'tlb', cpu: context.cpu, op, start: addr, end: addr });
-  }
+export function* flushTlbBeforeSet(
+  context: KernelContext,
+  tlb: TlbControl,
+  addr: VirtAddr,
+): Activity<void> {
+  const end = (addr + BigInt(context.config.pageSize)) as VirtAddr;
+  const flush = { start: addr, end, invalidate: () => tlb.flushBeforeSet(addr) };
+  yield* inSteps(
+    context,
+    { op: 'flush_tlb_before_set', ...flush },
+    `flush_tlb_before_set ${hex(addr)}`,
+  );
+}
+
+function* inSteps(context: KernelContext, flush: Flush, what: string): Activity<void> {
+  if (context.stepping) yield { kind: 'tlb', what };
+  begin(context, flush);
+  if (context.stepping && context.tables !== null) yield { kind: 'tlb', what: 'dsb(ish); isb' };
+  complete(context, flush);
+}
+
+/** arm64: dsb(ishst), and a TLBI for each page. */
+function begin({ tables }: KernelContext, { start, end, invalidate }: Flush): void {
+  tables?.dsb('st');
+  invalidate();
+  tables?.tlbi(start, end, true);
+}
+
+/** arm64: dsb(ish); isb. */
+function complete({ tables, events, cpu }: KernelContext, { op, start, end }: Flush): void {
+  tables?.dsb('full');
+  tables?.synchronized();
+  if (!events.on) return;
+  events.emit({ type: 'tlb', cpu, op, start, end: op === 'flush_tlb_before_set' ? start : end });
 }

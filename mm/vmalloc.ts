@@ -7,7 +7,7 @@ import { PteCursor } from './apply-range.ts';
 import type { Activity } from './context.ts';
 import type { InitMm } from './init-mm.ts';
 import { ptepGetAndClear } from './pte.ts';
-import { flushTlbKernelRange, type TlbControl } from './tlb-control.ts';
+import { flushTlbKernelRangeSteps, type TlbControl } from './tlb-control.ts';
 
 /** include/linux/vmalloc.h */
 export const VM_USERMAP = 0x8;
@@ -82,8 +82,8 @@ export class Vmalloc {
       if (kernel.stepping) yield { kind: 'pte', what: `vunmap ${hex(cursor.addr)}` };
       ptepGetAndClear(kernel, mm.ram, cursor.addr, cursor.ptep);
     }
-    if (kernel.stepping) yield { kind: 'tlb', what: 'flush_tlb_kernel_range of the area' };
-    flushTlbKernelRange(kernel, this.tlb, area.addr, endOf(area));
+    const what = 'flush_tlb_kernel_range of the area';
+    yield* flushTlbKernelRangeSteps(kernel, this.tlb, area.addr, endOf(area), what);
     this.areas.splice(this.areas.indexOf(area), 1);
   }
 

@@ -11,7 +11,14 @@ import type { Images } from './images.ts';
 import type { Kernel } from './kernel.ts';
 import { type LoadedCode, loadCode } from './load-code.ts';
 import type { CallObserved } from './observed.ts';
-import { type ArenaPlace, isBuffer, resolveValue } from './places.ts';
+import {
+  type ArenaPlace,
+  arenaNamed,
+  type EntryArgument,
+  isBuffer,
+  isEntry,
+  resolveValue,
+} from './places.ts';
 import type { Argument, CallStep, ExtableLine, World } from './scenario.ts';
 import type { CallEnd, Vcpu } from './vcpu.ts';
 
@@ -53,6 +60,7 @@ export class Call {
   private readonly parts: CallParts;
   private entryState!: EntryState;
   private readonly buffers: readonly (VirtAddr | null)[];
+  private readonly entries: readonly (bigint | null)[];
   private firstFault = 0;
   private firstRetired = 0;
   private readonly undo: (() => void)[] = [];
@@ -67,6 +75,7 @@ export class Call {
     this.buffers = step.args.map((arg) =>
       isBuffer(arg) ? parts.kernel.allocBuffer(arg.bytes, arg.atEnd) : null,
     );
+    this.entries = step.args.map((arg) => (isEntry(arg) ? this.entryOf(arg) : null));
     this.enter();
   }
 
@@ -230,6 +239,7 @@ export class Call {
 
   private argument(arg: Argument, index: number): bigint {
     if (isBuffer(arg)) return this.buffers[index]!;
+    if (isEntry(arg)) return this.entries[index]!;
     if (arg.kind !== 'symbol') return resolveValue(arg, this.parts.places);
     const address = this.code.labels.get(arg.name);
     if (address !== undefined) return address;
@@ -237,6 +247,16 @@ export class Call {
       `args: the code has no symbol ${arg.name}`,
       'name a function, variable or label of the code',
     );
+  }
+
+  /** Where the entry of a page lies in the direct map, or what it holds now. */
+  private entryOf({ kind, arena, page }: EntryArgument): bigint {
+    const { kernel, places } = this.parts;
+    const { kbase, pageSize } = arenaNamed(arena, places);
+    const ptep = kernel.mm.ptepAlloc(virtAddr(kbase + BigInt(page) * BigInt(pageSize)));
+    if (ptep < 0)
+      throw new CallError(`args: page ${page} has no table`, 'name a page of the arena');
+    return kind === 'entry' ? kernel.ram.read64(ptep) : kernel.mapDirect(ptep);
   }
 
   private writeWord(va: VirtAddr, value: bigint): void {

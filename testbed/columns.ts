@@ -38,7 +38,7 @@ export class Columns {
     this.effects = [];
     this.steps++;
     const { cpuCount } = this.race;
-    const text = cpu < cpuCount ? this.stepText(cpu) : 'a store leaves the buffer';
+    const text = cpu < cpuCount ? this.stepText(cpu) : this.extraText(cpu - cpuCount);
     this.tell(cpu % cpuCount, String(this.steps), text);
   }
 
@@ -54,6 +54,12 @@ export class Columns {
     const step = this.race.pending(cpu)!;
     if (step.kind !== 'insn') return this.inPages(step.what);
     return kernel.instructionAt(BigInt(step.what) as never)?.text ?? step.what;
+  }
+
+  /** Of a store buffer or a walker. */
+  private extraText(cpu: number): string {
+    const { walks } = this.race;
+    return walks === null ? 'a store leaves the buffer' : this.inPages(walks.nextText(cpu));
   }
 
   /** Addresses of arena pages by their numbers. */

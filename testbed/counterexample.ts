@@ -64,13 +64,16 @@ export function replay(
 /** How often a schedule takes the CPU from somebody who could have gone on. */
 export function preemptionsOf(watched: WatchedRace, cpus: readonly number[]): number {
   watched.restart();
-  const isCpu = (cpu: number) => cpu < watched.race.cpuCount;
   let count = 0;
   let last = -1;
-  for (const cpu of cpus) {
-    if (last >= 0 && isCpu(cpu) && cpu !== last && watched.race.isReady(last)) count++;
-    if (isCpu(cpu)) last = cpu;
-    watched.step(cpu);
+  for (const actor of cpus) {
+    const cpu = watched.race.cpuOf(actor);
+    if (cpu !== null) {
+      // A walker's step is part of its CPU's.
+      if (last >= 0 && cpu !== last && watched.race.isReady(last)) count++;
+      last = cpu;
+    }
+    watched.step(actor);
   }
   return count;
 }

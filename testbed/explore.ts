@@ -61,6 +61,8 @@ interface Node {
   chosen: number;
   /** Still to be tried; null until the first was. */
   rest: number[] | null;
+  /** Other CPUs were left out, because the step that was tried first is no concern of theirs. */
+  narrowed: boolean;
 }
 
 /** What is left to do, and all that is known, as plain values. */
@@ -176,6 +178,8 @@ export class Explorer {
     this.path = [];
     let last = -1;
     let left = this.options.preemptions;
+    // Depth at which a walker's choice began, up to the step of its CPU.
+    let choice = -1;
     for (let depth = 0; depth < this.longest; depth++) {
       const ready = race.ready();
       if (ready.length === 0) {
@@ -190,6 +194,7 @@ export class Explorer {
           ready,
           chosen: ready.includes(last) ? last : ready[0],
           rest: null,
+          narrowed: false,
         });
       }
       const node = nodes[depth];
@@ -198,14 +203,18 @@ export class Explorer {
       this.steps++;
       this.path.push(chosen);
       node.rest ??= this.alternatives(node, depth);
+      const cpu = race.cpuOf(chosen);
+      if (chosen >= race.cpuCount && cpu !== null && choice < 0) choice = depth;
+      if (choice >= 0) this.widen(nodes[choice], chosen);
+      if (chosen < race.cpuCount) choice = -1;
       if (violation !== null) {
         this.ended(violation);
         return;
       }
       // A store buffer moves beside the CPUs.
-      if (chosen >= race.cpuCount) continue;
-      if (last >= 0 && chosen !== last && ready.includes(last)) left--;
-      last = chosen;
+      if (cpu === null) continue;
+      if (last >= 0 && cpu !== last && ready.includes(last)) left--;
+      last = cpu;
     }
   }
 
@@ -230,24 +239,40 @@ export class Explorer {
   }
 
   /** Who else may move in a node whose default step was just done. */
-  private alternatives({ last, left, ready, chosen }: Node, depth: number): number[] {
+  private alternatives(node: Node, depth: number): number[] {
+    const { last, left, ready, chosen } = node;
     const others = ready.filter((cpu) => cpu !== chosen);
     const { shard } = this.options;
     const undeviated = shard !== undefined && this.nodes.slice(0, depth).every(isDefault);
-    const { cpuCount } = this.watched.race;
-    const buffers = others.filter((cpu) => cpu >= cpuCount);
+    // Store buffers, and the choices of the CPU that goes on.
+    const free = others.filter((actor) => !this.preempts(actor, last));
     if (chosen === last) {
-      if (left <= 0 || others.length === 0) return buffers;
-      if (this.reduces && !undeviated && !this.concernsOthers(chosen)) return buffers;
+      if (left <= 0 || others.length === 0) return free;
+      if (this.reduces && !undeviated && !this.concernsOthers(chosen)) {
+        node.narrowed = true;
+        return free;
+      }
     }
     if (!undeviated) return others;
     return others.filter(() => this.branches++ % shard.count === shard.index);
   }
 
+  private preempts(actor: number, last: number): boolean {
+    const cpu = this.watched.race.cpuOf(actor);
+    return cpu !== null && cpu !== last;
+  }
+
+  /** A step that is no concern of others may be one if its walk finds something else. */
+  private widen(node: Node, chosen: number): void {
+    if (!node.narrowed || !this.concernsOthers(chosen)) return;
+    node.narrowed = false;
+    node.rest!.push(...node.ready.filter((actor) => this.preempts(actor, node.last)));
+  }
+
   private concernsOthers(chosen: number): boolean {
     const { race, footprints } = this.watched;
     const others = race.unfinished();
-    return footprints.concerns(others.filter((cpu) => cpu !== chosen));
+    return footprints.concerns(others.filter((cpu) => cpu !== race.cpuOf(chosen)));
   }
 
   private ended(violation: Violation | null): void {

@@ -78,7 +78,8 @@ export class InsnAccesses {
     log.word(ptep, marks && !hit ? LOOKED | CHANGED : LOOKED);
   }
 
-  private entryOf(vcpu: Vcpu, va: VirtAddr): Shared {
+  /** The TLB's entry of a CPU for a page, as something that steps look at and change. */
+  entryOf(vcpu: Vcpu, va: VirtAddr): Shared {
     const page = va & ~0xfffn;
     const key = `${vcpu.id} ${page}`;
     let entry = this.entries.get(key);

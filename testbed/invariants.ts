@@ -47,6 +47,8 @@ export class Invariants {
   };
   /** Entries that were valid and whose translations no flush has named since: what they mapped. */
   private broken = new Map<bigint, bigint>();
+  /** Pages of the entries that the kernel has changed, by where these lie. */
+  private readonly entries = new Map<number, bigint>();
   /** TLB entries, as `cpu page frame`, whose frame was freed under them. */
   private stale = new Set<string>();
   private retried: (Retried | null)[] = [];
@@ -295,6 +297,7 @@ export class Invariants {
   private pteChanged({ cpu, va, before, after }: PteChangeEvent): void {
     const { kernel } = this.race.run;
     const { format } = kernel.mm;
+    if (this.race.walks !== null) this.entries.set(kernel.mm.ptepOffset(va) ?? -1, va);
     const was = format.ptePresent(before) ? format.ptePfn(before) : -1;
     const is = format.ptePresent(after) ? format.ptePfn(after) : -1;
     for (const [other, retried] of this.retried.entries()) {
@@ -352,14 +355,30 @@ export class Invariants {
       );
     }
     for (const { id, mmu } of this.race.run.kernel.cpus) {
-      for (const va of mmu.tlb.pagesOf(pfn * 4096)) {
-        this.stale.add(`${id} ${va} ${pfn}`);
-        this.breaks(
-          'pages',
-          cpu,
-          `frame ${hex(pfn)} is freed while the TLB of CPU ${id} maps ${this.page(va)} to it`,
-        );
-      }
+      for (const va of mmu.tlb.pagesOf(pfn * 4096)) this.freedUnder(cpu, pfn, id, va, 'maps');
+    }
+    this.freedUnderOlder(cpu, pfn);
+  }
+
+  /** A page is freed that a TLB maps. */
+  private freedUnder(cpu: number, pfn: number, id: number, va: bigint, maps: string): void {
+    this.stale.add(`${id} ${va} ${pfn}`);
+    this.breaks(
+      'pages',
+      cpu,
+      `frame ${hex(pfn)} is freed while the TLB of CPU ${id} ${maps} ${this.page(va)} to it`,
+    );
+  }
+
+  /** The same of TLBs that may have taken an entry without being asked, which no TLBI has named since. */
+  private freedUnderOlder(cpu: number, pfn: number): void {
+    const { walks, run } = this.race;
+    if (walks === null) return;
+    const { format } = run.kernel.mm;
+    for (const { ptep, cpu: id, value } of walks.history.holders()) {
+      if (format.ptePfn(value) !== pfn) continue;
+      const va = this.entries.get(ptep);
+      if (va !== undefined) this.freedUnder(cpu, pfn, id, va, 'may map');
     }
   }
 

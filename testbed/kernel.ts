@@ -15,18 +15,19 @@ import type { BpfArena } from '../bpf/arena.ts';
 import { arenaRecoverer, bpfProgReportArenaViolation } from '../bpf/arena-fault.ts';
 import { type BpfContext, createBpf } from '../bpf/context.ts';
 import { UserMm } from '../bpf/user-mm.ts';
-import { FRAME_SIZE, type VirtAddr, virtAddr } from '../emulator/address.ts';
+import { FRAME_SIZE, type Pfn, type VirtAddr, virtAddr } from '../emulator/address.ts';
 import type { Disassembler, Insn } from '../emulator/disassembler.ts';
 import { inlinedAt } from '../emulator/elf/inlined.ts';
 import { rowAt } from '../emulator/elf/line-table.ts';
 import type { Linked } from '../emulator/elf/link.ts';
+import { READ } from '../emulator/engine.ts';
 import type { EventSink } from '../emulator/events.ts';
 import type { Ram } from '../emulator/ram.ts';
 import { DerivedMap } from '../emulator/snapshot.ts';
 import { type KernelConfig, KernelContext, LOOKED } from '../mm/context.ts';
 import { InitMm } from '../mm/init-mm.ts';
+import type { Mmu } from '../mm/mmu.ts';
 import { PageAllocator, type PageOwner } from '../mm/page-alloc.ts';
-import type { Paging } from '../mm/paging.ts';
 import type { TlbPolicy } from '../mm/tlb.ts';
 import type { TlbControl } from '../mm/tlb-control.ts';
 import { VM_NO_GUARD, VM_USERMAP, Vmalloc } from '../mm/vmalloc.ts';
@@ -178,7 +179,8 @@ export class Kernel {
   }
 
   /** What the fault path of one vCPU sees of the kernel. */
-  createFaultContext(paging: Paging, current: Task): FaultContext {
+  createFaultContext(mmu: Mmu, current: Task): FaultContext {
+    const { paging } = mmu;
     return {
       kernel: this.context,
       ram: this.ram,
@@ -191,6 +193,7 @@ export class Kernel {
       searchExceptionTables: (ip) => this.searchExceptionTables(ip),
       reportArenaViolation: (isWrite, addr, ip) =>
         bpfProgReportArenaViolation(this.bpf, isWrite, addr, ip),
+      addressTranslate: (va) => (mmu.probe(va, READ) ? null : mmu.faultCode),
       formatSymbol: (ip) => this.symbols.format(ip),
       readMemory: (va, length) => this.memory.read(va, length),
       readWord: (va) => this.memory.readWord(virtAddr(va)),
@@ -268,6 +271,17 @@ export class Kernel {
     const offset = atEnd ? count * this.pageSize - bytes.length : 0;
     const at = virtAddr(area.addr + BigInt(offset));
     this.memory.write(at, bytes);
+    return at;
+  }
+
+  /** Maps the page of a physical address in the direct map, where by default nothing is. @returns its address there */
+  mapDirect(pa: number): VirtAddr {
+    const at = virtAddr(this.layout.directMap + BigInt(pa));
+    const page = pa - (pa % this.pageSize);
+    if (this.memory.physOf(at) === null) {
+      const pfn = (page / FRAME_SIZE) as Pfn;
+      this.mm.mapRange(this.mm.pageStart(at), pfn, 1, 'PAGE_KERNEL');
+    }
     return at;
   }
 

@@ -57,6 +57,12 @@ export function resolveValue(value: Value, arenas: readonly ArenaPlace[]): bigin
 export const isBuffer = (argument: Argument): argument is Extract<Argument, { kind: 'buffer' }> =>
   argument.kind === 'buffer';
 
+/** An entry of the kernel's tables, or where it lies. */
+export type EntryArgument = Extract<Argument, { kind: 'pte' | 'entry' }>;
+
+export const isEntry = (argument: Argument): argument is EntryArgument =>
+  argument.kind === 'pte' || argument.kind === 'entry';
+
 /** Virtual address of an arena's user page, as the kfuncs take it. */
 export const userAddress = (arena: ArenaPlace, page: number): VirtAddr =>
   u64(arena.userVmStart + BigInt(page) * BigInt(arena.pageSize)) as VirtAddr;

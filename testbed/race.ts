@@ -6,15 +6,20 @@ import { KernelStuck } from '../mm/context.ts';
 import type { Call } from './call.ts';
 import { type CpuStep, cpuWay } from './cpu-way.ts';
 import { checkStep, type Failure } from './expect.ts';
+import { InsnAccesses } from './insn-access.ts';
+import { LateWalks } from './late-walks.ts';
 import type { Observed, StepObserved } from './observed.ts';
 import type { StepRun, WorldRun } from './run.ts';
-import type { CallStep, Step } from './scenario.ts';
+import type { CallStep, Step, World } from './scenario.ts';
+import { actorsOfCpu } from './scenario-model.ts';
 import type { WorldState } from './snapshot.ts';
 import type { PlainStep } from './steps.ts';
 import { StoreBuffers } from './store-buffers.ts';
 
 /** What is said of the streams where no step expects anything of them. */
 const NOT_ASKED: Observed = { stderr: '', stderrBytes: 0 };
+
+const isVmsa = (memory: World['memory']): boolean => memory === 'vmsa' || memory === 'vmsa-ets2';
 
 /** One CPU between two of its steps. */
 interface Mover {
@@ -31,6 +36,9 @@ export class Race {
   private readonly start: WorldState;
   /** What plain stores wait in; null: they do not. */
   readonly buffers: StoreBuffers | null;
+  /** What walkers and TLBs may answer beside what is in memory; null: nothing. */
+  readonly walks: LateWalks | null;
+  readonly accesses: InsnAccesses;
   private movers: Mover[] = [];
   /** Index of the step that each CPU is at. */
   private readonly at: number[] = [];
@@ -39,7 +47,9 @@ export class Race {
   constructor(run: WorldRun) {
     this.run = run;
     const { kernel, world } = run;
+    this.accesses = new InsnAccesses(kernel);
     this.buffers = world.memory === 'tso' ? new StoreBuffers(kernel.ram, world.cpus.length) : null;
+    this.walks = isVmsa(world.memory) ? this.lateWalks(world.memory === 'vmsa-ets2') : null;
     this.calls = world.cpus.map((steps, cpu) =>
       steps.map((step) => (step.kind === 'call' ? run.loadCall(step, cpu) : null)),
     );
@@ -56,16 +66,28 @@ export class Race {
   restart(): void {
     this.run.restore(this.start);
     this.buffers?.restart();
+    this.walks?.restart();
     this.begin();
+  }
+
+  private lateWalks(ets2: boolean): LateWalks {
+    const pending = (cpu: number) => this.movers[cpu].pending;
+    return new LateWalks({ kernel: this.run.kernel, accesses: this.accesses, ets2, pending });
   }
 
   get cpuCount(): number {
     return this.movers.length;
   }
 
-  /** CPUs, and with store buffers one more for each: number {@link cpuCount} + n is the buffer of CPU n. */
+  /** CPUs, and one more for each CPU that has a store buffer, or a walker with a choice: number {@link cpuCount} + n. */
   get actorCount(): number {
-    return this.movers.length * (this.buffers === null ? 1 : 2);
+    return this.movers.length * actorsOfCpu(this.run.world.memory);
+  }
+
+  /** CPU whose turn a move is: a walker's belongs to the step of its CPU. null: a buffer's is nobody's. */
+  cpuOf(actor: number): number | null {
+    if (actor < this.cpuCount) return actor;
+    return this.walks === null ? null : actor - this.cpuCount;
   }
 
   /** What a CPU does next; null if it has ended. */
@@ -75,13 +97,19 @@ export class Race {
 
   /** False for a CPU that has ended or waits for another, and for a buffer that is empty. */
   isReady(cpu: number): boolean {
-    if (cpu >= this.cpuCount) return !this.buffers!.isEmpty(cpu - this.cpuCount);
+    const bound = this.walks?.bound ?? null;
+    if (bound !== null && this.cpuOf(cpu) !== bound) return false;
+    if (cpu >= this.cpuCount) return this.isExtraReady(cpu - this.cpuCount);
     const { pending } = this.movers[cpu];
     return pending !== null && (pending.ready === undefined || pending.ready());
   }
 
+  private isExtraReady(cpu: number): boolean {
+    return this.walks === null ? !this.buffers!.isEmpty(cpu) : this.walks.isReady(cpu);
+  }
+
   /**
-   * CPUs that can move, in ascending order, then buffers that hold something. Empty: all have ended, or those that have
+   * CPUs that can move, in ascending order, then buffers that hold something and walkers that have a choice. Empty: all have ended, or those that have
    * not wait for each other.
    */
   ready(): number[] {
@@ -105,10 +133,12 @@ export class Race {
     const { context } = this.run.kernel;
     context.cpu = cpu;
     context.stepping = true;
+    context.tables = this.walks?.history ?? null;
     try {
       this.move(this.movers[cpu]);
     } finally {
       context.stepping = false;
+      context.tables = null;
     }
   }
 
@@ -117,11 +147,13 @@ export class Race {
     this.movers = this.calls.map((_, cpu) => ({ way: this.wayOf(cpu), pending: null }));
     for (const cpu of this.movers.keys()) this.done[cpu] = [];
     context.stepping = true;
+    context.tables = this.walks?.history ?? null;
     for (const [cpu, mover] of this.movers.entries()) {
       context.cpu = cpu;
       this.move(mover);
     }
     context.stepping = false;
+    context.tables = null;
     context.cpu = 0;
   }
 

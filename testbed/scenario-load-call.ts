@@ -2,7 +2,7 @@
 import { isObjectPath, type ObjectFile, objectArch } from './object-file.ts';
 import type { Path } from './scenario-error.ts';
 import type { Loader } from './scenario-loader.ts';
-import type { Argument } from './scenario-model.ts';
+import type { Argument, KernelPage } from './scenario-model.ts';
 import type {
   RawArgument,
   RawCall,
@@ -155,6 +155,12 @@ function loadArguments(raw: readonly RawArgument[], path: Path, loader: Loader):
 function loadArgument(raw: RawArgument, path: Path, loader: Loader): Argument {
   if (typeof raw === 'bigint') return loader.value(raw, path);
   if ('symbol' in raw) return { kind: 'symbol', name: raw.symbol };
+  if ('pte' in raw || 'entry' in raw) {
+    const arena = loader.arena(raw.in, [...path, 'in']);
+    return 'pte' in raw
+      ? { kind: 'pte', arena, page: raw.pte as KernelPage }
+      : { kind: 'entry', arena, page: raw.entry as KernelPage };
+  }
   if ('buffer_size' in raw) {
     const bytes = new Uint8Array(raw.buffer_size);
     return { kind: 'buffer', bytes, atEnd: raw.at_end ?? false };

@@ -5,7 +5,7 @@ import { loadArenas, namedArenas } from './scenario-load-arena.ts';
 import { loadInjections, loadKernel, loadSchedule } from './scenario-load-kernel.ts';
 import { loadCallStep, loadSteps } from './scenario-load-steps.ts';
 import type { Loader, ReadFile } from './scenario-loader.ts';
-import { ARCHS, type ArchName, type World } from './scenario-model.ts';
+import { ARCHS, type ArchName, actorsOfCpu, type World } from './scenario-model.ts';
 import type { Raw } from './scenario-schema.ts';
 import type { RawCall } from './scenario-schema-call.ts';
 import type { Step } from './step-model.ts';
@@ -35,11 +35,7 @@ export function loadWorld(raw: Raw, name: string, loader: Loader): World {
     injections: loadInjections(raw.inject, loader),
     form,
     cpus,
-    schedule: loadSchedule(
-      raw.schedule,
-      raw.memory === 'tso' ? cpus.length * 2 : cpus.length,
-      loader,
-    ),
+    schedule: loadSchedule(raw.schedule, cpus.length * actorsOfCpu(raw.memory ?? 'sc'), loader),
     memory: loadMemory(raw, loader),
     bound: { preemptions: raw.bound?.preemptions ?? null },
     without: raw.without ?? [],
@@ -50,6 +46,10 @@ function loadMemory({ memory = 'sc' }: Raw, loader: Loader): World['memory'] {
   if (memory === 'tso' && loader.arch !== 'x86_64') {
     const message = `${loader.arch} has no x86-TSO`;
     loader.complain(['memory'], message, 'leave it out, or set arch: x86_64');
+  }
+  if (memory.startsWith('vmsa') && loader.arch !== 'arm64') {
+    const message = `${loader.arch} has none of AArch64's translation`;
+    loader.complain(['memory'], message, 'leave it out, or set arch: arm64');
   }
   return memory;
 }

@@ -49,8 +49,11 @@ export interface World {
   /** null: the runner's own deterministic schedule. */
   readonly schedule: Schedule | null;
   readonly bound: Bound;
-  /** sc: every step is seen at once. tso: plain stores of x86 wait in a buffer of their CPU. */
-  readonly memory: 'sc' | 'tso';
+  /**
+   * sc: every step is seen at once. tso: plain stores of x86 wait in a buffer of their CPU. vmsa: walkers and TLBs of arm64
+   * see stores to tables as late as the architecture lets them, vmsa-ets2 with FEAT_ETS2.
+   */
+  readonly memory: (typeof MEMORY_MODELS)[number];
   /** Invariants that `explore` does not check. */
   readonly without: readonly Invariant[];
 }
@@ -100,7 +103,9 @@ export type Argument =
   /** @property atEnd its last byte lies at a page boundary, instead of the first */
   | { readonly kind: 'buffer'; readonly bytes: Uint8Array; readonly atEnd: boolean }
   /** A symbol or label of the code. */
-  | { readonly kind: 'symbol'; readonly name: string };
+  | { readonly kind: 'symbol'; readonly name: string }
+  /** Address, in the direct map, of the entry of a page in the kernel's tables; or that entry as it is at the start. */
+  | { readonly kind: 'pte' | 'entry'; readonly arena: string; readonly page: KernelPage };
 
 export interface KernelOptions extends Omit<KernelConfig, 'series'> {
   /** kern_vm_start of the first arena; null: the layout's own. */
@@ -149,6 +154,11 @@ export interface Bound {
   /** Preemptions in one schedule at most; null: the explorer's default. */
   readonly preemptions: number | null;
 }
+
+export const MEMORY_MODELS = ['sc', 'tso', 'vmsa', 'vmsa-ets2'] as const;
+
+/** Numbers of a schedule for each CPU: it, and its store buffer or walker. */
+export const actorsOfCpu = (memory: World['memory']): number => (memory === 'sc' ? 1 : 2);
 
 export const INVARIANTS = [
   'no-oops',

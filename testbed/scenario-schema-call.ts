@@ -45,6 +45,8 @@ const relative = once(
 /** An integer, or an address relative to an arena. */
 export const value = once(() => z.union([word(), ...relative()]));
 
+const pageNumber = once(() => count(0, 0x10_0007));
+
 const atEnd = () =>
   may('The last byte, not the first, lies at a page boundary: an overrun faults.', z.boolean());
 
@@ -64,6 +66,20 @@ const argument = () =>
       at_end: atEnd(),
     }),
     mapping({ symbol: must('Address of a function or variable of the code.', functionName()) }),
+    mapping({
+      pte: must(
+        'Address, in the direct map, of the entry of this page from kern_vm_start.',
+        pageNumber(),
+      ),
+      in: inArena(),
+    }),
+    mapping({
+      entry: must(
+        'The entry of this page from kern_vm_start, as it is at the start.',
+        pageNumber(),
+      ),
+      in: inArena(),
+    }),
   ]);
 
 const label = once(() => textOf(/^[A-Za-z_.$][\w.$]*$/, 'a label', 'name a label of the code'));

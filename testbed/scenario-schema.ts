@@ -1,7 +1,7 @@
 // The scenario format: every key, what it accepts and what an editor says about it. Defaults, names that must exist
 // and referenced files are scenario-load.ts's business.
 import * as z from 'zod/mini';
-import { INVARIANTS } from './scenario-model.ts';
+import { INVARIANTS, MEMORY_MODELS } from './scenario-model.ts';
 import { callKeys, path, value } from './scenario-schema-call.ts';
 import { arenaFlags, callExpect, page, steps } from './scenario-schema-steps.ts';
 import {
@@ -130,8 +130,8 @@ export const scenarioSchema = once(() =>
     cpus: may('Lists of steps, one for each CPU.', z.array(steps())),
     schedule: may('Which CPU goes when: {seed: n}, or "cpu:steps" in turn.', schedule()),
     memory: may(
-      'x86: sc (default), or tso, with which plain stores wait in a buffer of their CPU.',
-      z.enum(['sc', 'tso']),
+      'sc (default); x86: tso, plain stores wait in a buffer of their CPU; arm64: vmsa, walkers and TLBs see stores to tables late, vmsa-ets2 the same with FEAT_ETS2.',
+      z.enum(MEMORY_MODELS),
     ),
     bound: may(
       'How far `explore` looks.',

@@ -95,7 +95,7 @@ export class Vcpu {
     this.cpu = machine.takeCpu(this.translator());
     this.processor.attach(this.cpu);
     if (this.costs instanceof ExactCosts) this.cpu.accessSink = this.costs.access;
-    this.faultContext = kernel.createFaultContext(this.paging, task);
+    this.faultContext = kernel.createFaultContext(this.mmu, task);
   }
 
   private translator(): Translator {
@@ -145,6 +145,7 @@ export class Vcpu {
     const { arch, events } = this.kernel;
     this.regs.load(this.cpu);
     this.kernel.context.cpu = this.id;
+    this.kernel.context.tables?.synchronized();
     if (!arch.isTranslationAbort(fault.vector)) {
       const fixed = arch.fixupException(this.faultContext, this.regs, fault.vector, fault.va);
       if (fixed !== null) return fixed;
@@ -166,6 +167,9 @@ export class Vcpu {
    */
   conclude(fault: TakenFault, outcome: FaultOutcome): CallEnd | 'retry' | 'resume' {
     this.log(fault, outcome);
+    // The path looked at what others did and branched on it; ERET synchronizes.
+    this.kernel.context.tables?.branched();
+    this.kernel.context.tables?.synchronized();
     switch (outcome.resolution) {
       case 'oops':
         if (outcome.halted !== undefined) {

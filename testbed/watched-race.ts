@@ -2,9 +2,11 @@
 // touched.
 import type { VirtAddr } from '../emulator/address.ts';
 import { WRITE } from '../emulator/engine.ts';
+import type { TableOrder } from '../mm/context.ts';
 import { Footprints } from './footprints.ts';
-import { InsnAccesses, type PageAccess } from './insn-access.ts';
+import type { PageAccess } from './insn-access.ts';
 import { Invariants, type Violation } from './invariants.ts';
+import { watchInstruction } from './order.ts';
 import { Race } from './race.ts';
 import type { WorldRun } from './run.ts';
 import { drains, type StoreBuffers } from './store-buffers.ts';
@@ -12,23 +14,23 @@ import { drains, type StoreBuffers } from './store-buffers.ts';
 const NONE: readonly PageAccess[] = [];
 /** Tells a buffer's move from the CPU's own, where a CPU stands. */
 const DRAINS = 0xd7a1;
+/** The same of a walker's. */
+const CHOOSES = 0xc4a7;
 
 export class WatchedRace {
   readonly race: Race;
   readonly footprints: Footprints;
   private readonly invariants: Invariants;
-  private readonly accesses: InsnAccesses;
 
   /** @throws as {@link Race} */
   constructor(run: WorldRun) {
     const { kernel } = run;
     this.race = new Race(run);
-    this.accesses = new InsnAccesses(kernel);
     this.invariants = new Invariants(this.race);
     this.footprints = new Footprints(
       kernel.ram,
       kernel.cpus.length,
-      () => this.accesses.tlbEntries,
+      () => this.race.accesses.tlbEntries,
     );
   }
 
@@ -41,8 +43,11 @@ export class WatchedRace {
 
   /** Moves a CPU that is ready. @returns what that broke */
   step(cpu: number): Violation | null {
-    const { race, footprints, accesses } = this;
-    if (cpu >= race.cpuCount) return this.drain(cpu - race.cpuCount);
+    const { race, footprints } = this;
+    const { accesses, walks } = race;
+    if (cpu >= race.cpuCount) {
+      return walks === null ? this.drain(cpu - race.cpuCount) : this.choose(cpu - race.cpuCount);
+    }
     const { kernel } = race.run;
     const { context } = kernel;
     footprints.begin(cpu);
@@ -53,9 +58,13 @@ export class WatchedRace {
       if (next === null) footprints.everything();
       else accesses.note(kernel.cpus[cpu], next, footprints);
     }
+    context.cpu = cpu;
+    walks?.note(cpu);
     this.invariants.before(cpu, next ?? NONE);
-    if (race.buffers === null) race.step(cpu);
-    else this.stepBuffered(race.buffers, cpu, next ?? NONE);
+    if (race.buffers !== null) this.stepBuffered(race.buffers, cpu, next ?? NONE);
+    else if (walks !== null) this.stepOrdered(walks.history, cpu, next ?? NONE);
+    else race.step(cpu);
+    walks?.stepped();
     const broken = this.invariants.after(cpu);
     context.access = null;
     footprints.end();
@@ -68,6 +77,36 @@ export class WatchedRace {
     this.race.buffers!.drain(cpu, this.footprints);
     this.footprints.end();
     return null;
+  }
+
+  /** The walker of a CPU takes another answer for the step that comes. */
+  private choose(cpu: number): null {
+    const { race, footprints } = this;
+    const { context } = race.run.kernel;
+    footprints.begin(cpu, CHOOSES);
+    context.access = footprints;
+    context.cpu = cpu;
+    race.walks!.move(cpu);
+    context.access = null;
+    footprints.end();
+    return null;
+  }
+
+  private stepOrdered(tables: TableOrder, cpu: number, accesses: readonly PageAccess[]): void {
+    const { race } = this;
+    const { kernel } = race.run;
+    const step = race.pending(cpu)!;
+    if (step.kind !== 'insn') {
+      tables.accessed(true, true);
+      race.step(cpu);
+      return;
+    }
+    const vcpu = kernel.cpus[cpu];
+    const text = kernel.instructionAt(BigInt(step.what) as VirtAddr)?.text ?? '';
+    const done = watchInstruction(kernel, vcpu, text, accesses, tables);
+    const before = vcpu.cpu.retired;
+    race.step(cpu);
+    done(vcpu.cpu.retired > before);
   }
 
   private stepBuffered(buffers: StoreBuffers, cpu: number, accesses: readonly PageAccess[]): void {

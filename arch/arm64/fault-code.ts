@@ -20,6 +20,7 @@ export const FSC_PERMISSION = 0x0c;
 /** Synchronous External abort on the walk itself. */
 export const FSC_WALK_ABORT = 0x14;
 export const FSC_ALIGNMENT = 0x21;
+export const FSC_TLB_CONFLICT = 0x30;
 
 const IL = 1 << 25;
 const CM = 1 << 8;

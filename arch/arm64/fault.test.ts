@@ -113,7 +113,8 @@ describe('a translation fault at a kernel address', () => {
     const { test, regs, fixup } = setUp({ recoverers: [fakeRecoverer(asked, 'scratch', true)] });
     test.kernel.stepping = true;
     const start = () => onward(doMemAbort(test.context, regs, fault(PAGE, esr(TRANSLATION_3))));
-    const step = { done: false, value: { kind: 'call', what: '__do_kernel_fault' } };
+    const call = { kind: 'call', what: '__do_kernel_fault', translates: PAGE };
+    const step = { done: false, value: call };
     const path = start();
     expect(path.next()).toEqual(step);
     expect(path.next()).toEqual({ done: true, value: { resolution: 'scratch' } });

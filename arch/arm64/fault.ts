@@ -186,8 +186,10 @@ function isSpuriousEl1TranslationFault(
 ): boolean {
   if (!isEl1DataAbort(esr) || !isTranslationFault(esrFsc(esr))) return false;
   noteWalk(context, addr);
-  if (context.paging.walk(hi32(addr), lo32(addr), READ, false)) return true;
-  return !isTranslationFault(esrFsc(context.paging.faultCode));
+  const refused = context.addressTranslate(addr);
+  // The ISB between AT and the read of PAR_EL1.
+  context.kernel.tables?.synchronized();
+  return refused === null || !isTranslationFault(esrFsc(refused));
 }
 
 /** Tells whoever asks which entries a walk reads. */
@@ -220,7 +222,7 @@ function* doKernelFaultInSteps(
   regs: Arm64PtRegs,
   abort: Abort,
 ): Activity<FaultOutcome> {
-  yield { kind: 'call', what: FN };
+  yield { kind: 'call', what: FN, translates: abort.addr };
   const before = withoutRecoverers(context, regs, abort);
   if (before !== null) return yield* onward(before);
   const { addr, esr, fault } = abort;

@@ -35,6 +35,7 @@ import {
   FSC_ADDRESS_SIZE,
   FSC_ALIGNMENT,
   FSC_PERMISSION,
+  FSC_TLB_CONFLICT,
   FSC_TRANSLATION,
   FSC_WALK_ABORT,
   faultStatus,
@@ -88,6 +89,7 @@ export class Arm64Paging implements Paging, EntryRules {
   nextTable = 0;
   readonly faultInvalidates = false;
   readonly spaceName = 'ASID';
+  readonly conflictRights = NEGATIVE | (FSC_TLB_CONFLICT << LEVEL_SHIFT);
   /** DFSC or IFSC of the last refusal: the low bits of `faultCode`, and PAR_EL1.FST. */
   faultStatus = 0;
   /** Memory attributes of the last translation as a MAIR_EL1 byte, and its SH field. */

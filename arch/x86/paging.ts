@@ -110,6 +110,7 @@ export class X86Paging implements Paging, EntryRules {
   readonly translating = true;
   readonly faultInvalidates = true;
   readonly spaceName = 'PCID';
+  readonly conflictRights = null;
 
   /** The entries that the last walk read. */
   readonly record = new WalkRecord();
