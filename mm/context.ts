@@ -82,8 +82,8 @@ export interface TableOrder {
   accessed(loads: boolean, stores: boolean): void;
   /** The CPU has read the entry as data. */
   observed(ptep: number): void;
-  /** A walk of the CPU has taken this value of the entry. */
-  walked(ptep: number, value: bigint): void;
+  /** A walk of the CPU has taken this older value of the entry; null: the present one. */
+  walked(ptep: number, value: bigint | null): void;
   /** DMB, a store-release: the CPU's stores come before what it does next. */
   released(): void;
   /** DSB. @param kind st and ld: of stores, loads alone. @param inner false: DSB NSH */

@@ -15,6 +15,9 @@
 // - Until the CPU that stored does a barrier (DSB, DMB, store-release), or somebody has seen the store, other CPUs' walkers
 //   may see it late, whatever they do.
 //
+// The architecture sees to it that a store is seen at some time, and does not say when: here a CPU faults at most twice by
+// one older value, as an access and the AT behind it do.
+//
 // Left out: tables of upper levels, dependencies through registers (a conditional branch counts as depending on every
 // load before it), and stage 2.
 import type { VirtAddr } from '../emulator/address.ts';
@@ -38,6 +41,9 @@ interface Old {
   branched: number;
   /** CPUs that forget the value when they next synchronize. */
   leaving: number;
+  /** CPUs that have faulted by it, and those that have twice. */
+  faulted: number;
+  again: number;
 }
 
 /** A TLBI that waits for its DSB. */
@@ -106,8 +112,9 @@ export class TableHistory implements TableOrder {
 
   private visible(old: Old, cpu: number): boolean {
     if ((old.cpus & (1 << cpu)) === 0) return false;
-    if (!this.parts.ets2 || this.parts.cacheable(old.value)) return true;
-    return !old.published && old.by !== cpu;
+    if (this.parts.cacheable(old.value)) return true;
+    if ((old.again & (1 << cpu)) !== 0) return false;
+    return !this.parts.ets2 || (!old.published && old.by !== cpu);
   }
 
   // ---- TableOrder: what the CPU that the model runs for does ----
@@ -127,6 +134,8 @@ export class TableHistory implements TableOrder {
       ordered: 0,
       branched: 0,
       leaving: 0,
+      faulted: 0,
+      again: 0,
     });
     this.words.set(ptep, olds);
   }
@@ -145,11 +154,23 @@ export class TableHistory implements TableOrder {
     this.publish(ptep, (old) => old.by !== cpu, olds);
   }
 
-  walked(ptep: number, value: bigint): void {
+  walked(ptep: number, value: bigint | null): void {
     const { cpu } = this.parts.context;
     const olds = this.words.get(ptep) ?? [];
     const at = olds.findIndex((old) => old.value === value);
+    if (value !== null && !this.parts.cacheable(value)) this.faults(ptep, cpu, value, olds);
     this.publish(ptep, (old) => old.by !== cpu, at < 0 ? olds : olds.slice(0, at));
+  }
+
+  /** A CPU's walker has taken a value that faults. */
+  private faults(ptep: number, cpu: number, value: bigint, olds: readonly Old[]): void {
+    const bit = 1 << cpu;
+    this.touch(ptep, cpu, LOOKED | CHANGED);
+    for (const old of olds) {
+      if (old.value !== value) continue;
+      old.again |= old.faulted & bit;
+      old.faulted |= bit;
+    }
   }
 
   released(): void {
@@ -286,8 +307,8 @@ export class TableHistory implements TableOrder {
     return (this.words.get(ptep) ?? [])
       .filter(({ cpus }) => has(cpus))
       .map(({ value, by, published, ...masks }) => {
-        const { loaded, stored, ordered, branched, leaving } = masks;
-        const bits = [loaded, stored, ordered, branched, leaving].map(has);
+        const { loaded, stored, ordered, branched, leaving, faulted, again } = masks;
+        const bits = [loaded, stored, ordered, branched, leaving, faulted, again].map(has);
         return [value, by === cpu, published, ...bits].join();
       })
       .join(' ');

@@ -15,6 +15,12 @@ import type { CpuStep } from './cpu-way.ts';
 import type { InsnAccesses } from './insn-access.ts';
 import type { Kernel } from './kernel.ts';
 
+/**
+ * Times that a TLB drops one page's entry by itself at most. Hardware has no such bound, and a CPU whose AT always
+ * finds what its access does not would never get on.
+ */
+const MOST_DROPS = 2;
+
 /** Bits of a descriptor: DDI 0487, D8.3.1. */
 const VALID = 1n << 0n;
 const AF = 1n << 10n;
@@ -43,10 +49,17 @@ export interface LateWalksParts {
 export class LateWalks {
   readonly history: TableHistory;
   private readonly parts: LateWalksParts;
+  /** How often each CPU's TLB has dropped an entry by itself. */
+  private readonly drops = new Map<string, number>();
   /** By CPU: the other answers for its next step; null until somebody asks. */
   private readonly choices: (readonly Choice[] | null)[] = [];
   /** CPU whose walker has moved, and how often. */
-  private moved: { readonly cpu: number; times: number; readonly undo: Restore } | null = null;
+  private moved: {
+    readonly cpu: number;
+    times: number;
+    taken: Choice;
+    readonly undo: Restore;
+  } | null = null;
 
   constructor(parts: LateWalksParts) {
     this.parts = parts;
@@ -62,6 +75,7 @@ export class LateWalks {
 
   restart(): void {
     this.history.restart();
+    this.drops.clear();
     this.stepped();
   }
 
@@ -85,10 +99,12 @@ export class LateWalks {
   move(cpu: number): void {
     const choices = this.choicesOf(cpu);
     const { mmu } = this.parts.kernel.cpus[cpu];
-    if (this.moved === null) this.moved = { cpu, times: 0, undo: mmu.tlb[SAVE]() };
-    else this.moved.undo();
+    if (this.moved === null) {
+      this.moved = { cpu, times: 0, taken: [], undo: mmu.tlb[SAVE]() };
+    } else this.moved.undo();
     mmu.rightsChanged();
-    for (const answer of choices[this.moved.times++]) this.take(cpu, answer);
+    this.moved.taken = choices[this.moved.times++];
+    for (const answer of this.moved.taken) this.take(cpu, answer);
   }
 
   /** What {@link move} would do, and why it may. */
@@ -106,11 +122,17 @@ export class LateWalks {
       if (ptep === null) continue;
       if (asks)
         kernel.context.access?.object(accesses.entryOf(kernel.cpus[cpu], va), LOOKED | CHANGED);
-      const current = kernel.ram.read64(ptep);
-      this.history.olderValues(cpu, ptep, current);
-      if (this.moved === null && this.heldSlot(cpu, va) === MISS)
-        this.history.walked(ptep, current);
+      this.history.olderValues(cpu, ptep, kernel.ram.read64(ptep));
+      const taken = this.moved?.taken.find((answer) => answer.ptep === ptep);
+      if (taken !== undefined) this.noteTaken(cpu, taken);
+      else if (this.heldSlot(cpu, va) === MISS) this.history.walked(ptep, null);
     }
+  }
+
+  private noteTaken(cpu: number, { ptep, value, current }: Answer): void {
+    if (value === null) return;
+    this.history.walked(ptep, value === current ? null : value);
+    if (value === current) this.drops.set(`${cpu} ${ptep}`, this.dropsOf(cpu, ptep) + 1);
   }
 
   private take(cpu: number, { va, kind, ptep, value, current }: Answer): void {
@@ -122,11 +144,8 @@ export class LateWalks {
     this.history.olderValues(cpu, ptep, current);
     const { mmu, paging } = vcpu;
     if (value === null) mmu.hold(va, kind, paging.conflictRights);
-    else {
-      this.history.walked(ptep, value);
-      if (value === current) mmu.forget(va);
-      else this.over(ptep, value, () => mmu.hold(va, kind));
-    }
+    else if (value === current) mmu.forget(va);
+    else this.over(ptep, value, () => mmu.hold(va, kind));
   }
 
   private choicesOf(cpu: number): readonly Choice[] {
@@ -175,7 +194,8 @@ export class LateWalks {
     if (olds.length === 0) return [];
     const answer = (value: bigint | null): Answer => ({ va, kind, ptep, value, current });
     const held = this.heldSlot(cpu, va) !== MISS;
-    const values = held ? [current, ...olds] : olds;
+    const drops = held && this.dropsOf(cpu, ptep) < MOST_DROPS;
+    const values = drops ? [current, ...olds] : olds;
     const answers = values
       .filter((value) => !held || !this.isHeld(cpu, va, ptep, value))
       .map(answer);
@@ -184,6 +204,10 @@ export class LateWalks {
     );
     if (conflicts && valid.length > 1) answers.push(answer(null));
     return answers;
+  }
+
+  private dropsOf(cpu: number, ptep: number): number {
+    return this.drops.get(`${cpu} ${ptep}`) ?? 0;
   }
 
   private heldSlot(cpu: number, va: VirtAddr): number {
