@@ -47,9 +47,15 @@ interface Old {
 }
 
 /** A TLBI that waits for its DSB. */
-interface Pending {
+interface Pending extends Named {
   readonly olds: readonly { readonly ptep: number; readonly old: Old }[];
   readonly cpus: number;
+}
+
+/** Pages in [start, end); null: all. */
+export interface Named {
+  readonly start: VirtAddr | null;
+  readonly end: VirtAddr | null;
 }
 
 export interface TableHistoryParts {
@@ -61,6 +67,8 @@ export interface TableHistoryParts {
   cacheable(entry: bigint): boolean;
   /** Where the entry of an address lies. */
   ptepOf(va: VirtAddr): number | null;
+  /** A TLBI is complete: what a CPU's TLB took up since is gone as well. */
+  drop(cpu: number, named: Named): void;
 }
 
 export class TableHistory implements TableOrder {
@@ -221,16 +229,19 @@ export class TableHistory implements TableOrder {
         if ((old.ordered & bit) !== 0) olds.push({ ptep, old });
       }
     }
-    this.pending[cpu].push({ olds, cpus: broadcast ? this.all : bit });
+    this.pending[cpu].push({ start, end, olds, cpus: broadcast ? this.all : bit });
   }
 
   /** TLBI before a DSB are complete with it. @param inner false: DSB NSH, which waits for this CPU's own alone */
   private complete(inner: boolean): void {
     const { cpu } = this.parts.context;
     const bit = 1 << cpu;
-    for (const { olds, cpus } of this.pending[cpu]) {
+    for (const { olds, cpus, start, end } of this.pending[cpu]) {
+      const named = inner ? cpus : cpus & bit;
+      for (let of = 0; of < this.parts.cpus; of++) {
+        if ((named & (1 << of)) !== 0) this.parts.drop(of, { start, end });
+      }
       for (const { ptep, old } of olds) {
-        const named = inner ? cpus : cpus & bit;
         this.touchAll(ptep, named);
         old.cpus &= ~(this.parts.ets2 ? named : named & ~bit);
         old.leaving |= named & bit;

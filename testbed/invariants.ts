@@ -270,7 +270,9 @@ export class Invariants {
         return;
       case 'retry': {
         const retried = this.retried[event.cpu];
-        if (retried) retried.resolved = event.resolution !== 'extable';
+        // What AT found, the access need not find where walks may be late: it was not handled then.
+        const late = this.race.walks !== null && event.resolution === 'spurious';
+        if (retried) retried.resolved = event.resolution !== 'extable' && !late;
         return;
       }
       case 'oops':

@@ -9,7 +9,7 @@ import { type AccessKind, READ } from '../emulator/engine.ts';
 import { type Restore, SAVE } from '../emulator/snapshot.ts';
 import { CHANGED, LOOKED } from '../mm/context.ts';
 import { RIGHTS_DIRTY } from '../mm/paging.ts';
-import { TableHistory } from '../mm/table-history.ts';
+import { type Named, TableHistory } from '../mm/table-history.ts';
 import { MISS } from '../mm/tlb.ts';
 import type { CpuStep } from './cpu-way.ts';
 import type { InsnAccesses } from './insn-access.ts';
@@ -70,6 +70,7 @@ export class LateWalks {
       ets2,
       cacheable: (entry) => (entry & VALID) !== 0n && (entry & AF) !== 0n,
       ptepOf: (va) => kernel.mm.ptepOffset(va),
+      drop: (cpu, named) => dropPages(kernel, cpu, named),
     });
   }
 
@@ -237,6 +238,17 @@ export class LateWalks {
     ram.write64(ptep, current);
     return seen;
   }
+}
+
+function dropPages({ cpus, context, pageSize }: Kernel, cpu: number, { start, end }: Named): void {
+  const { mmu } = cpus[cpu];
+  if (start === null || end === null) {
+    context.access?.everything();
+    mmu.tlb.invalidateAll();
+    return;
+  }
+  context.access?.flush(start, end);
+  for (let va: bigint = start; va < end; va += BigInt(pageSize)) mmu.forget(va as VirtAddr);
 }
 
 function answerText({ va, value, current }: Answer): string {
