@@ -7,7 +7,7 @@ import { parseMutant } from './mutant.ts';
 import { play } from './race-run.ts';
 import { type RunHost, WorldRun } from './run.ts';
 import { sample } from './sample.ts';
-import { type ArchName, parseScenario, type Series } from './scenario.ts';
+import { type ArchName, INVARIANTS, parseScenario, type Series } from './scenario.ts';
 import { followTurns, formatSchedule, randomNumbers, turnsOf } from './schedule.ts';
 import { loadTestHost } from './test-run.ts';
 import { WatchedRace } from './watched-race.ts';
@@ -26,6 +26,23 @@ const POOL: readonly object[] = [
   { worker: {} },
   { user: { page: 0, access: 'write', value: 7 } },
   { reserve: { page: 0, count: 1 } },
+];
+
+const guest = (code: string, ...args: readonly (object | number)[]) => ({
+  call: { code: { arm64: `${code}\nret` }, args },
+});
+const UNMAP = 'str xzr, [x0]\ndsb ish\nubfx x9, x2, #12, #44\ntlbi vaae1is, x9\ndsb ish';
+/** Accesses, and stores to the entry of the page that they go to. */
+const LATE_POOL: readonly object[] = [
+  guest('str x1, [x0]', { arena: 0 }, 1),
+  guest('ldr x2, [x0]', { arena: 0 }),
+  { alloc: { page: 0, count: 1 } },
+  { free: { page: 0, count: 1 } },
+  guest('str x1, [x0]', { pte: 0 }, { entry: 1 }),
+  guest('str xzr, [x0]', { pte: 0 }),
+  guest(UNMAP, { pte: 0 }, { entry: 1 }, { arena: 0 }),
+  guest('dsb st\nisb\nldr x2, [x0]', { arena: 0 }),
+  guest('ldr x2, [x0]\ndsb sy\nisb\nldr x2, [x0]', { arena: 0 }),
 ];
 
 let host: RunHost;
@@ -87,6 +104,26 @@ describe('the reduction', () => {
       `every schedule: ${brute} runs; reduced: ${reduced}; factor ${(brute / reduced).toFixed(1)}`,
     );
     expect(reduced).toBeLessThan(brute);
+  });
+
+  it('does so where walks are late', { timeout: 120_000 }, () => {
+    const random = randomNumbers(11n);
+    const one = () => LATE_POOL[random(LATE_POOL.length)];
+    for (let i = 0; i < 24; i++) {
+      const cpus = [[one()], random(3) === 0 ? [one(), one()] : [one()]];
+      const memory = i % 2 === 0 ? 'vmsa-ets2' : 'vmsa';
+      const series = i % 4 < 2 ? 'mainline' : 'v2';
+      const arena = { alloc: random(2) === 0 ? [[1, 1]] : [[0, 2]] };
+      const without = random(2) === 0 ? [] : INVARIANTS;
+      const more = { arch: 'arm64', memory, arena, without };
+      const { run, watched } = race(cpus, 'arm64', series, more);
+      const all = explore(watched, { preemptions: 1, reduce: false });
+      const some = explore(watched, { preemptions: 1 });
+      const what = `race ${i}, ${memory} ${series}: ${JSON.stringify(cpus)}`;
+      expect(some.finals, what).toEqual(all.finals);
+      expect(some.broken, what).toEqual(all.broken);
+      run.close();
+    }
   });
 
   it('misses states if it believes that everything commutes', () => {

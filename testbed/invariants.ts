@@ -31,6 +31,9 @@ interface Retried {
   readonly kept: boolean;
 }
 
+/** DFSC. */
+const TLB_CONFLICT = 0x30n;
+
 const HANDLER = 'bpf_arena_handle_page_fault';
 
 export class Invariants {
@@ -392,7 +395,9 @@ export class Invariants {
     const { negative } = this.race.run.world.kernel.tlb;
     const kept = negative === 'on' && this.refusedByTlb[cpu] && !last?.kept;
     this.refusedByTlb[cpu] = false;
-    if (again && !kept) {
+    // A TLB conflict abort is not the fault that was handled.
+    const conflict = this.race.walks !== null && (event.code & 0x3fn) === TLB_CONFLICT;
+    if (again && !kept && !conflict) {
       this.breaks(
         'progress',
         cpu,

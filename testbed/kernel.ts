@@ -16,6 +16,7 @@ import { arenaRecoverer, bpfProgReportArenaViolation } from '../bpf/arena-fault.
 import { type BpfContext, createBpf } from '../bpf/context.ts';
 import { UserMm } from '../bpf/user-mm.ts';
 import { FRAME_SIZE, type Pfn, type VirtAddr, virtAddr } from '../emulator/address.ts';
+import { hi32, lo32 } from '../emulator/bits.ts';
 import type { Disassembler, Insn } from '../emulator/disassembler.ts';
 import { inlinedAt } from '../emulator/elf/inlined.ts';
 import { rowAt } from '../emulator/elf/line-table.ts';
@@ -193,7 +194,11 @@ export class Kernel {
       searchExceptionTables: (ip) => this.searchExceptionTables(ip),
       reportArenaViolation: (isWrite, addr, ip) =>
         bpfProgReportArenaViolation(this.bpf, isWrite, addr, ip),
-      addressTranslate: (va) => (mmu.probe(va, READ) ? null : mmu.faultCode),
+      addressTranslate: (va) => {
+        // A refusal that is kept for one access is not for AT; what a walk finds late is.
+        if (this.context.tables !== null) return mmu.probe(va, READ) ? null : mmu.faultCode;
+        return paging.walk(hi32(va), lo32(va), READ, false) ? null : paging.faultCode;
+      },
       formatSymbol: (ip) => this.symbols.format(ip),
       readMemory: (va, length) => this.memory.read(va, length),
       readWord: (va) => this.memory.readWord(virtAddr(va)),

@@ -42,7 +42,8 @@ export function loadWorld(raw: Raw, name: string, loader: Loader): World {
   };
 }
 
-function loadMemory({ memory = 'sc' }: Raw, loader: Loader): World['memory'] {
+function loadMemory(raw: Raw, loader: Loader): World['memory'] {
+  const { memory = 'sc' } = raw;
   if (memory === 'tso' && loader.arch !== 'x86_64') {
     const message = `${loader.arch} has no x86-TSO`;
     loader.complain(['memory'], message, 'leave it out, or set arch: x86_64');
@@ -50,6 +51,10 @@ function loadMemory({ memory = 'sc' }: Raw, loader: Loader): World['memory'] {
   if (memory.startsWith('vmsa') && loader.arch !== 'arm64') {
     const message = `${loader.arch} has none of AArch64's translation`;
     loader.complain(['memory'], message, 'leave it out, or set arch: arm64');
+  }
+  if (memory.startsWith('vmsa') && raw.kernel?.tlb?.negative === 'on') {
+    const message = 'with memory: vmsa no refusal is kept';
+    loader.complain(['kernel', 'tlb', 'negative'], message, 'leave one of them out');
   }
   return memory;
 }
