@@ -101,7 +101,7 @@ export function ptepTrySet(
 }
 
 /**
- * dsb(ishst); isb: what arm64's set_pte() ends with for a valid kernel entry, at the end of a walk in lazy MMU mode; what
+ * dsb(ishst); isb: what arm64's set_pte_at() ends with for a valid kernel entry, at the end of a walk in lazy MMU mode; what
  * mainline's ptep_try_set() does as well, and the one of the patch as posted does not. Nothing where nobody can tell.
  */
 export function* emitPteBarriers(context: KernelContext): Activity<void> {
