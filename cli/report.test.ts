@@ -96,6 +96,8 @@ describe('the page of a run', () => {
     expect(textOf(differs.page)).toContain('not as expected');
     const plain = await report(['plain.S'], { files: { 'plain.S': 'xor eax, eax\nret\n' } });
     expect(textOf(plain.page)).toContain('No access faulted.');
+    const halt = await report(['halt.S'], { files: { 'halt.S': 'nop\nhlt\n' } });
+    expect(textOf(halt.page)).toMatch(/outcome halted why hlt at 0xffffffff81100041/);
   });
 
   it('tells several CPUs by the steps of their schedule', async () => {

@@ -34,7 +34,8 @@ ${faults.rows.map((fault) => row(fault, run, id))}</div>`;
 }
 
 function groupTable({ groups }: RunReport): Html | null {
-  if (groups.rows.length < 2 && (groups.rows[0]?.count ?? 0) < 2) return null;
+  // Where none is repeated the list says it all.
+  if (groups.rows.every(({ count }) => count < 2)) return null;
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Faults by instruction"><table>
 <caption>by instruction</caption>
 <thead><tr><th scope="col" class="num">faults</th><th scope="col" class="num">first</th><th scope="col">instruction</th><th scope="col">access</th><th scope="col">code</th><th scope="col">outcome</th><th scope="col">addresses</th><th scope="col" class="num">cycles</th></tr></thead>

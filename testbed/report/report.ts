@@ -160,6 +160,14 @@ function factsOf(recorder: Recorder, parts: ReportParts, calls: readonly CallSee
   const violation = document.violation as { invariant?: string; what?: string } | null | undefined;
   const result: [string, string][] = [
     ['outcome', String(document.outcome ?? '')],
+    ...(document.why === undefined
+      ? []
+      : [
+          ['why', `${document.why}${document.ip === undefined ? '' : ` at ${document.ip}`}`] as [
+            string,
+            string,
+          ],
+        ]),
     ...(document.ret === undefined
       ? []
       : [['returned', String(document.ret ?? 'nothing')] as [string, string]]),
