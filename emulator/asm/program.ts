@@ -129,7 +129,7 @@ class Program implements Known {
     const { arch } = this.dialect;
     // GNU as does so silently where data goes over into code; labels between them stay behind.
     if (arch === 'arm64' && item.isCode && this.isBehindData) {
-      this.items.push(alignment(item.statement, 4n));
+      this.items.push(alignment({ ...item.statement, text: '.balign 4' }, 4n));
     }
     if (item.encode !== undefined) this.isBehindData = !item.isCode;
     this.items.push(item);
