@@ -149,7 +149,7 @@ function collect(
       labels.set(item.label, values.get(item.label)!);
     }
     const chunk = pass.chunks[i];
-    if (chunk === null) return;
+    if (chunk === null || chunk.length === 0) return;
     const { line, text } = item.statement;
     const address = u64(base + BigInt(at));
     lines.push({ address, length: chunk.length, line, text, isCode: item.isCode === true });
