@@ -108,9 +108,10 @@ function addressOf(dice: Dice, la57: boolean, size: number): { va: bigint; wild:
     return { va: BigInt.asUintN(64, va), wild: true };
   }
   const offset = dice.once(3) ? 0xfff - dice.below(size + 1) : dice.below(0x1000);
-  // Two PD indices suit a 1G page over the data; the PT index decides whether an access crosses into the next PD entry.
-  const pd = 1 + dice.below(2);
-  const pt = pd === 1 && dice.once(3) ? 511 : dice.below(511);
+  // Two PD indices suit a 1G page over the data; the PT index decides whether an access crosses into the next PD entry,
+  // and the last PD index whether into the next PDPT entry.
+  const pd = dice.once(10) ? 511 : 1 + dice.below(2);
+  const pt = pd !== 2 && dice.once(3) ? 511 : dice.below(511);
   let va = BigInt((pd << 21) | (pt << 12) | offset) | (BigInt(dice.below(511)) << 30n);
   va |= BigInt(dice.below(511)) << 39n;
   if (la57) va |= BigInt(dice.below(511)) << 48n;
