@@ -77,13 +77,15 @@ class Sequence {
         this.used = this.used.filter(({ global }) => global);
         return;
       case 2:
-        if (!dice.once(3)) return this.change();
-        expect(movToCr4(tlb, state.cr4 ^ CR4_PGE)).toBe(true);
-        this.flushed();
+        if (dice.once(3)) {
+          expect(movToCr4(tlb, state.cr4 ^ CR4_PGE)).toBe(true);
+          this.flushed();
+        } else this.change();
         return;
       case 3:
       case 4:
-        return this.change();
+        this.change();
+        return;
       default:
         this.access({
           kind: dice.pick(['read', 'write', 'rmw', 'fetch'] as const),
