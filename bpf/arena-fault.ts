@@ -98,7 +98,7 @@ function* recoverInSteps(
   return true;
 }
 
-/** pte_none(ptep_get()) of apply_range_set_scratch_cb(). */
+/** Whether the callback that installs the scratch page finds nothing mapped. */
 function isNone({ kernel, mm }: BpfContext, ptep: Ptep): boolean {
   kernel.access?.word(ptep, LOOKED);
   kernel.tables?.observed(ptep);

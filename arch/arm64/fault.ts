@@ -230,7 +230,7 @@ function* doKernelFaultInSteps(
   return repaired ?? dieKernelFault(context, 'paging request', addr, fault.code, regs);
 }
 
-/** __do_kernel_fault() as far as KFENCE and the arena, who are asked where it comes to nothing: null. */
+/** The path as far as KFENCE and the arena, who are asked where it comes to nothing: null. */
 function withoutRecoverers(
   context: FaultContext,
   regs: Arm64PtRegs,
