@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { OrcTable, orcAddresses } from '../arch/x86/orc-table.ts';
 import { virtAddr } from '../emulator/address.ts';
 import type { CallSeen } from './call.ts';
 import { openObject } from './object-file.ts';
@@ -328,6 +329,43 @@ describe.each(ARCHS)('functions of a Debian kernel on %s', (arch) => {
       expect([u32(rets[2]), u32(rets[3])]).toEqual([0n, 23n]);
       expect(Buffer.from(read(at + 0x200, 23)).toString()).toBe('abcdabcdabcdabcdabwxyz!');
     }
+  });
+
+  it.runIf(arch === 'x86_64')('objtool’s ORC tables agree with what follows from the code', () => {
+    const yaml = `
+arch: x86_64
+steps: [{call: {object: "${path}", symbol: strlen, args: [{buffer: "00"}]}}]
+`;
+    let compared = 0;
+    runYaml(host, yaml, arch, ({ kernel }) => {
+      const read = (extent: { address: bigint; length: number }) =>
+        kernel.memory.read(virtAddr(extent.address), extent.length)!;
+      const [places, entries] = image.orc!;
+      const table = new OrcTable(
+        orcAddresses(read(places), places.address),
+        read(entries),
+        image.end,
+      );
+      for (const name of ['strscpy', 'vsnprintf', 'sort_r', 'sha256', 'LZ4_decompress_safe']) {
+        const { address, size } = image.symbols.named(name)!;
+        for (let ip = address; ip < address + BigInt(size); ) {
+          const derived = kernel.orc!.find(ip);
+          const written = table.find(ip);
+          if (derived !== null && written !== null) {
+            // Where rbp has been saved and not yet changed, objtool names the slot, and the model the register.
+            const bpSlot = derived.bpSlot ?? written.bpSlot;
+            expect([name, ip - address, written]).toEqual([
+              name,
+              ip - address,
+              { ...derived, bpSlot },
+            ]);
+            compared++;
+          }
+          ip += BigInt(kernel.instructionAt(virtAddr(ip))!.bytes.length);
+        }
+      }
+    });
+    expect(compared).toBeGreaterThan(500);
   });
 
   it('the exception table wins over the arena: *_kernel_nofault', () => {

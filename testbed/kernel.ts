@@ -10,7 +10,9 @@ import type {
   Recoverer,
   Task,
 } from '../arch/arch.ts';
+import type { OrcEntry } from '../arch/unwind.ts';
 import { type DecodedInsn, DerivedOrc } from '../arch/x86/orc.ts';
+import { OrcTable } from '../arch/x86/orc-table.ts';
 import type { BpfArena } from '../bpf/arena.ts';
 import { arenaRecoverer, bpfProgReportArenaViolation } from '../bpf/arena-fault.ts';
 import { type BpfContext, createBpf } from '../bpf/context.ts';
@@ -113,6 +115,7 @@ export class Kernel {
   private nextCode: bigint;
   private nextImage: bigint;
   private readonly extable: { readonly at: VirtAddr; readonly table: Uint8Array }[] = [];
+  private readonly orcTables: OrcTable[] = [];
   private readonly decoded = new DerivedMap<bigint, Insn>();
   private readonly stackWalker: StackWalker;
 
@@ -190,7 +193,7 @@ export class Kernel {
       swapperPgDir: this.mm.swapperPgDir,
       recoverers: this.recoverers,
       current,
-      orc: this.orc,
+      orc: this.orc && { find: (ip) => this.orcFind(ip) },
       searchExceptionTables: (ip) => this.searchExceptionTables(ip),
       reportArenaViolation: (isWrite, addr, ip) =>
         bpfProgReportArenaViolation(this.bpf, isWrite, addr, ip),
@@ -290,6 +293,19 @@ export class Kernel {
     return at;
   }
 
+  /**
+   * Adds unwinding data of objtool's to what the ORC unwinder asks, before what is derived from code. Its entries for
+   * address 0 belong to no code.
+   * @returns a function that removes it
+   */
+  addOrcTable(ips: BigUint64Array, entries: Uint8Array, end: bigint): () => void {
+    const kept = ips.map((ip) => ip || end);
+    const table = new OrcTable(kept, entries, end);
+    this.orcTables.push(table);
+    this.codeChanged();
+    return () => void this.orcTables.splice(this.orcTables.indexOf(table), 1);
+  }
+
   /** Adds a table to those that search_exception_tables() asks. @returns a function that removes it */
   addExtable(lines: readonly ExtableLine[], at: VirtAddr): () => void {
     return this.addExtableBytes(this.arch.buildExtable(lines, at), at);
@@ -383,6 +399,12 @@ export class Kernel {
       hasMm: true,
       faulthandlerDisabled: false,
     };
+  }
+
+  /** orc_find(): what objtool says of the code, else what follows from it. */
+  private orcFind(ip: bigint): OrcEntry | null {
+    const table = this.orcTables.find((one) => one.covers(ip));
+    return table?.find(ip) ?? this.orc?.find(ip) ?? null;
   }
 
   private createOrc(): DerivedOrc {

@@ -127,6 +127,12 @@ export function loadObjects(
     if (name !== '__ex_table' || bytes.length === 0) continue;
     undo.push(kernel.addExtableBytes(sortExtable(bytes), virtAddr(address)));
   }
+  const [text] = linked.segments;
+  for (const { ips, entries } of linked.orc) {
+    if (text?.kind === 'text') {
+      undo.push(kernel.addOrcTable(ips, entries, text.address + BigInt(text.bytes.length)));
+    }
+  }
   addSymbols(kernel, linked, undo);
   return linked;
 }

@@ -3,7 +3,7 @@
 import { type InlinedCall, readInlined } from './inlined.ts';
 import { type LineRow, readLines } from './line-table.ts';
 import type { Layout } from './link-layout.ts';
-import type { LinkInput } from './link-types.ts';
+import type { LinkInput, OrcSections } from './link-types.ts';
 import { ElfError } from './read.ts';
 import { relocationsOf } from './relocation-tables.ts';
 
@@ -31,6 +31,24 @@ function linesOfOne(input: LinkInput, layout: Layout): LineRow[] {
   const rows = readLines({ line, lineStr: bytes('.debug_line_str'), str: bytes('.debug_str') });
   // Functions of dropped sections lie at 0.
   return rows.filter(({ address }) => address >= layout.segments[0].address);
+}
+
+/** Unwinding data of objtool, whose places stand in relocations: of each object the addresses and the entries. */
+export function orcOf(inputs: readonly LinkInput[], layout: Layout): OrcSections[] {
+  return inputs.flatMap((input) => {
+    const { sections, symbols } = input.elf;
+    const places = sections.find(({ name }) => name === '.orc_unwind_ip');
+    const entries = sections.find(({ name }) => name === '.orc_unwind');
+    if (places === undefined || entries === undefined) return [];
+    const ips = new BigUint64Array(Math.floor(places.data.length / 4));
+    for (const { offset, symbol, addend } of places.relocations) {
+      const home = layout.home(input, symbols[symbol].section);
+      const index = Number(offset / 4n);
+      if (home === undefined || index >= ips.length) continue;
+      ips[index] = BigInt.asUintN(64, home.address + symbols[symbol].value + (addend ?? 0n));
+    }
+    return [{ ips, entries: entries.data }];
+  });
 }
 
 /** Inlined calls of every object, by address, read when they are first asked for. */

@@ -94,6 +94,13 @@ export interface Reference {
   readonly to: bigint;
 }
 
+/** `.orc_unwind_ip` with its relocations applied, and `.orc_unwind`. */
+export interface OrcSections {
+  /** Where each entry begins to hold; 0 for code that was dropped. */
+  readonly ips: BigUint64Array;
+  readonly entries: Uint8Array;
+}
+
 export interface Linked {
   readonly segments: readonly Segment[];
   readonly sections: readonly LinkedSection[];
@@ -106,6 +113,8 @@ export interface Linked {
   readonly references: readonly Reference[];
   /** Source lines of the code, by address; empty without debugging data. */
   readonly lines: readonly LineRow[];
+  /** Unwinding data, of each object that has some. */
+  readonly orc: readonly OrcSections[];
   /** Calls that were inlined into the code, by address. */
   inlined(): readonly InlinedCall[];
   /** First address behind everything, the missing symbols' included: a multiple of the page size. */

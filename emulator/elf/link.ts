@@ -2,7 +2,7 @@
 // them, symbols given addresses, relocations applied, a GOT where the compiler wanted one. Left out: dynamic linking,
 // TLS, versions, linker scripts; unwinding and debugging data is not loaded.
 
-import { inlinedOf, linesOf } from './link-debug.ts';
+import { inlinedOf, linesOf, orcOf } from './link-debug.ts';
 import { Layout } from './link-layout.ts';
 import { type Defined, Symbols } from './link-symbols.ts';
 import {
@@ -82,6 +82,7 @@ class Link {
       broken: this.broken,
       references: this.references,
       lines: linesOf(this.inputs, this.layout),
+      orc: orcOf(this.inputs, this.layout),
       inlined: inlinedOf(this.inputs, this.layout),
       end: ((end + BigInt(pageSize) - 1n) / BigInt(pageSize)) * BigInt(pageSize),
     };

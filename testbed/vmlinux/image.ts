@@ -53,6 +53,8 @@ export interface KernelImage {
   readonly extable: Extent | null;
   readonly alternatives: Extent | null;
   readonly jumpTable: Extent | null;
+  /** `.orc_unwind_ip` and `.orc_unwind`. */
+  readonly orc: readonly [Extent, Extent] | null;
   /** RELA entries of R_AARCH64_RELATIVE, whose places hold nothing yet. */
   readonly relatives: Uint8Array | null;
   /** The ELF file that it was read from. */
@@ -119,10 +121,13 @@ function fromElf(elf: ElfFile): KernelImage {
     alternatives:
       extent('.altinstructions') ?? between('__alt_instructions', '__alt_instructions_end'),
     jumpTable: extent('__jump_table') ?? between('__start___jump_table', '__stop___jump_table'),
+    orc: both(extent('.orc_unwind_ip'), extent('.orc_unwind')),
     relatives: elf.sections.find(({ name }) => name === '.rela.dyn')?.data ?? null,
     elf,
   };
 }
+
+const both = (a: Extent | null, b: Extent | null): [Extent, Extent] | null => a && b && [a, b];
 
 /** Per-CPU variables are linked near 0, or with the rest. */
 function checkPercpu({ address, size }: ElfSection, start: bigint, end: bigint): void {
@@ -232,6 +237,7 @@ function fromArm64Image(bytes: Uint8Array): KernelImage {
       extentBetween(symbols, '__alt_instructions', '__alt_instructions_end') ??
       extentOf(findAlternatives(bytes, code)),
     jumpTable: extentBetween(symbols, '__start___jump_table', '__stop___jump_table'),
+    orc: null,
     relatives: relatives && bytes.subarray(relatives.offset, relatives.offset + relatives.length),
     elf: null,
   };

@@ -5,6 +5,7 @@
 import type { KernelLayout } from '../../arch/arch.ts';
 import { sortExtable } from '../../arch/extable.ts';
 import { applyAlternatives } from '../../arch/x86/alternatives.ts';
+import { orcAddresses } from '../../arch/x86/orc-table.ts';
 import { FRAME_SIZE, type Pfn, type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import { ElfError } from '../../emulator/elf/read.ts';
 import type { Pgprot } from '../../mm/pte.ts';
@@ -119,6 +120,13 @@ export function loadImage(kernel: Kernel, { path, image }: WorldImage, erms: boo
   const extable = image.extable && at(image.extable);
   if (extable !== null && image.extable !== null) {
     kernel.addExtableBytes(sortExtable(Uint8Array.from(extable)), virtAddr(image.extable.address));
+  }
+  if (image.orc !== null) {
+    const [places, entries] = image.orc.map((extent) => at(extent));
+    if (places && entries) {
+      const ips = orcAddresses(Uint8Array.from(places), image.orc[0].address);
+      kernel.addOrcTable(ips, Uint8Array.from(entries), image.end);
+    }
   }
   kernel.symbols.image = image.symbols;
   kernel.environment.useImage(image);
