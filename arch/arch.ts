@@ -125,6 +125,8 @@ export interface KernelLayout {
   readonly bpfText: VirtAddr;
   /** Direct (linear) map of RAM: the address of physical 0. */
   readonly directMap: VirtAddr;
+  /** The array of struct page, of physical page 0 on. */
+  readonly vmemmap: VirtAddr;
   readonly vmallocStart: VirtAddr;
   readonly vmallocEnd: VirtAddr;
   /** Lowest address of the task's kernel stack; the page below it is its guard. */

@@ -7,6 +7,7 @@ import { hex, u64 } from '../emulator/bits.ts';
 import { type Activity, ADDED, CHANGED, LOOKED, type Progress } from '../mm/context.ts';
 import { emitPteBarriers, type Ptep, ptepTrySet, setPteAt } from '../mm/pte.ts';
 import { type BpfArena, guardSize, SZ_4G } from './arena.ts';
+import type { CompiledPteFn } from './compiled.ts';
 import type { BpfContext } from './context.ts';
 import type { BpfProg } from './prog.ts';
 import { rawResSpinLock, unlock } from './rqspinlock.ts';
@@ -41,11 +42,14 @@ export function bpfArenaHandlePageFault(
   bpf: BpfContext,
   addr: VirtAddr,
   isWrite: boolean,
-  _faultIp: VirtAddr,
+  faultIp: VirtAddr,
 ): Progress<boolean> {
-  const { kernel, mm, trace } = bpf;
+  const { compiled, kernel, mm, trace } = bpf;
   const told = kernel.events.on;
   if (told) kernel.enter(FN, { addr: hex(addr), access: isWrite ? 'write' : 'read' });
+  if (compiled?.bpfArenaHandlePageFault) {
+    return compiled.bpfArenaHandlePageFault(addr, isWrite, faultIp);
+  }
   trace.walk();
   const prog = trace.findProg();
   if (!prog) {
@@ -63,7 +67,9 @@ export function bpfArenaHandlePageFault(
   }
 
   if (kernel.replacements !== null) return mutated(bpf, arena, prog, addr, isWrite);
-  if (kernel.stepping) return recoverInSteps(bpf, arena, prog, addr, isWrite);
+  if (kernel.stepping || compiled?.applyRangeSetScratchCb) {
+    return recoverInSteps(bpf, arena, prog, addr, isWrite);
+  }
 
   // apply_to_page_range(page, PAGE_SIZE, apply_range_set_scratch_cb); its result is ignored, as in the kernel.
   const ptep = mm.ptepAlloc(addr);
@@ -81,17 +87,20 @@ function* recoverInSteps(
   addr: VirtAddr,
   isWrite: boolean,
 ): Activity<boolean> {
-  const { mm, trace } = bpf;
+  const { compiled, kernel, mm, trace } = bpf;
   const ptep = mm.ptepAlloc(addr);
   const pageAddr = mm.pageStart(addr);
-  if (ptep > 0) {
+  if (ptep > 0 && compiled?.applyRangeSetScratchCb) {
+    const fn = compiled.applyRangeSetScratchCb(arena);
+    yield* setScratchCompiled(arena, pageAddr, ptep as Ptep, fn);
+  } else if (ptep > 0) {
     yield { kind: 'pte', what: `ptep_get ${hex(pageAddr)}` };
     if (isNone(bpf, ptep as Ptep)) {
       yield { kind: 'pte', what: `ptep_try_set ${hex(pageAddr)}` };
       yield* installInSteps(arena, pageAddr, ptep as Ptep);
     }
   }
-  yield { kind: 'report', what: `arena violation at ${hex(pageAddr)}` };
+  if (kernel.stepping) yield { kind: 'report', what: `arena violation at ${hex(pageAddr)}` };
   // Another CPU may have walked its own stack since.
   trace.walk();
   reportArenaViolation(bpf, prog, isWrite, pageAddr, arena.kernVmStart);
@@ -121,6 +130,23 @@ function* installInSteps(arena: BpfArena, va: VirtAddr, ptep: Ptep): Activity<vo
   const { kernel } = arena.bpf;
   const won = install(arena.bpf, arena, va, ptep);
   if (won && kernel.config.series === 'mainline') yield* emitPteBarriers(kernel);
+}
+
+/** The callback in compiled code, with what became of the entry. */
+function* setScratchCompiled(
+  arena: BpfArena,
+  pageAddr: VirtAddr,
+  ptep: Ptep,
+  fn: CompiledPteFn,
+): Activity<void> {
+  const { kernel, mm } = arena.bpf;
+  const wasNone = mm.pteNone(ptep);
+  yield* fn.call(ptep, pageAddr);
+  fn.end();
+  if (!kernel.events.on) return;
+  const installed = mm.ram.read64(ptep) === arena.scratchPte;
+  const raced = installed ? 'scratch page installed' : 'lost the race to install';
+  kernel.decide(FN, wasNone ? raced : 'the page is mapped by now');
 }
 
 /** The range test; a mutant may move its ends. Both are page boundaries, so the byte's address answers for its page. */
@@ -211,6 +237,21 @@ const HEAD_WRITE = 'ERROR: Arena WRITE access at unmapped address 0x';
 const HEAD_READ = 'ERROR: Arena READ access at unmapped address 0x';
 /** Of a user address, as far as the time to print it goes. */
 const USUAL_DIGITS = 12;
+
+/**
+ * A report that compiled code asks for by __bpf_prog_report_arena_violation(): the trace is of the stack as it is.
+ * @param offset in the band
+ */
+export function* reportForCompiled(
+  bpf: BpfContext,
+  prog: BpfProg,
+  isWrite: boolean,
+  offset: bigint,
+): Activity<void> {
+  if (bpf.kernel.stepping) yield { kind: 'report', what: `arena violation at ${hex(offset)}` };
+  bpf.trace.walk();
+  reportArenaViolation(bpf, prog, isWrite, offset, 0n);
+}
 
 /**
  * __bpf_prog_report_arena_violation(): one message with the trace of the last walk. A stream without room drops it

@@ -16,6 +16,7 @@ import {
 import { flushTlbBeforeSet } from '../mm/tlb-control.ts';
 import { warnOnce } from '../mm/warn.ts';
 import { type BpfArena, recoverySize } from './arena.ts';
+import { applyCompiled } from './compiled.ts';
 
 /** struct apply_range_data: pages to map, and how many are. */
 export interface ApplyRangeData {
@@ -46,7 +47,16 @@ export function* applyRangeSet(
   size: number,
   data: ApplyRangeData,
 ): Activity<number> {
-  const { kernel, mm, pages } = arena.bpf;
+  const { compiled, kernel, mm, pages } = arena.bpf;
+  if (compiled?.applyRangeSetCb) {
+    const before = data.i;
+    const err = yield* applyCompiled(
+      ...([arena, start, size, true] as const),
+      compiled.applyRangeSetCb(arena, data),
+    );
+    arena.nrPages += data.i - before;
+    return err;
+  }
   const mainline =
     kernel.config.series === 'mainline' &&
     mm.format.hasPtepTrySet &&
@@ -134,7 +144,14 @@ export function* applyRangeClear(
   size: number,
   freePages: Pfn[],
 ): Activity<void> {
-  const { kernel, mm } = arena.bpf;
+  const { compiled, kernel, mm } = arena.bpf;
+  if (compiled?.applyRangeClearCb) {
+    const before = freePages.length;
+    const fn = compiled.applyRangeClearCb(arena, freePages);
+    yield* applyCompiled(arena, start, size, false, fn);
+    arena.nrPages -= freePages.length - before;
+    return;
+  }
   const cursor = new PteCursor(mm, start, size, false);
   while (cursor.next()) {
     const { addr, ptep } = cursor;
@@ -161,8 +178,13 @@ export function* applyRangeClear(
  * @kernel existing_page_cb kernel/bpf/arena.c read
  */
 export function* existingPages(arena: BpfArena): Activity<void> {
-  const { kernel, mm, pages } = arena.bpf;
+  const { compiled, kernel, mm, pages } = arena.bpf;
   const size = recoverySize(kernel.config.pageSize);
+  if (compiled?.existingPageCb) {
+    const fn = compiled.existingPageCb(arena);
+    yield* applyCompiled(arena, arena.kernVmStart, size, false, fn);
+    return;
+  }
   const cursor = new PteCursor(mm, arena.kernVmStart, size, false);
   while (cursor.next()) {
     const pte = ptepGet(kernel, mm.ram, cursor.ptep);

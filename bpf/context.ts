@@ -7,6 +7,7 @@ import type { InitMm } from '../mm/init-mm.ts';
 import type { PageAllocator } from '../mm/page-alloc.ts';
 import type { TlbControl } from '../mm/tlb-control.ts';
 import type { Vmalloc } from '../mm/vmalloc.ts';
+import type { CompiledArena } from './compiled.ts';
 import { BpfKsyms } from './prog.ts';
 import { StackTrace } from './stack-trace.ts';
 
@@ -39,6 +40,8 @@ export interface BpfHost {
 export interface BpfContext extends BpfHost {
   readonly ksyms: BpfKsyms;
   readonly trace: StackTrace;
+  /** Compiled code in the place of the model's functions; null: there is none. */
+  compiled: CompiledArena | null;
 }
 
 /** A kernel's BPF side, with no program loaded and no arena. */
@@ -56,6 +59,7 @@ export function createBpf(host: BpfHost): BpfContext {
     current: () => host.current(),
     ksyms,
     trace: new StackTrace(host, ksyms),
+    compiled: null,
   };
   return context;
 }

@@ -31,6 +31,11 @@ const archOption = () =>
 const seriesOption = () =>
   new Option('--series <name>', 'revision of the patch').choices(['v2', 'mainline'] as const);
 const jsonOption = () => new Option('--json', 'print one JSON document');
+const replaceOption = () =>
+  new Option(
+    '--replace <function=object>',
+    'compiled code in the place of a kernel function of the model (may be repeated)',
+  ).argParser(collect);
 const explainOption = () =>
   new Option('--explain', 'say of every printed line which kernel function prints it');
 const assemblerOption = () =>
@@ -76,7 +81,8 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
       )
       .option('--alloc <page:count>', 'pages to allocate first (may be repeated)', collect)
       .option('--arena-pages <n>', 'max_entries of the arena', wholeNumber)
-      .option('--max-insns <n>', 'instruction limit; 0 for none', wholeNumber);
+      .option('--max-insns <n>', 'instruction limit; 0 for none', wholeNumber)
+      .addOption(replaceOption());
 
   fileCommand('run <file>', 'run a scenario, assembly or object and tell the story of its faults')
     .addOption(costOption())
@@ -130,6 +136,7 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     )
     .addOption(costOption())
     .addOption(costPresetOption())
+    .addOption(replaceOption())
     .option('--shard <i/n>', 'run the i-th of n parts')
     .option('--filter <text>', 'only scenarios whose path or name contains this text')
     .option('--timeout <seconds>', 'time for one scenario on one architecture', wholeNumber)

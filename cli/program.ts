@@ -21,6 +21,7 @@ import { CliError } from './errors.ts';
 import { shellWord } from './execute.ts';
 import { isScenarioFile, readBytes, readText } from './files.ts';
 import type { Io } from './io.ts';
+import { withReplacements } from './replace.ts';
 import { loadScenario, withSeries } from './scenario-file.ts';
 
 export interface ProgramOptions {
@@ -34,6 +35,8 @@ export interface ProgramOptions {
   readonly arenaPages?: number;
   readonly maxInsns?: number;
   readonly assembler?: string;
+  /** FUNCTION=OBJECT, each */
+  readonly replace?: readonly string[];
 }
 
 /** Options that say what a scenario file says itself, and the key there. */
@@ -47,6 +50,10 @@ const OWN_OPTIONS: readonly [keyof ProgramOptions, option: string, key: string][
 
 /** @throws CliError for a file or options that cannot be used, ScenarioError for what is wrong in a scenario file */
 export function scenarioFrom(file: string, options: ProgramOptions, io: Io): Scenario {
+  return withReplacements(scenarioOf(file, options, io), options, io);
+}
+
+function scenarioOf(file: string, options: ProgramOptions, io: Io): Scenario {
   if (isScenarioFile(file)) {
     const [, option, key] = OWN_OPTIONS.find(([name]) => options[name] !== undefined) ?? [];
     if (option !== undefined) {
@@ -81,6 +88,7 @@ export function replayOptions(options: ProgramOptions): string {
     ...(options.alloc ?? []).map((range) => ['--alloc', range]),
     ['--arena-pages', options.arenaPages],
     ['--max-insns', options.maxInsns],
+    ...(options.replace ?? []).map((one) => ['--replace', one]),
   ];
   return given
     .flatMap(([name, value]) => (value === undefined ? [] : ` ${name} ${shellWord(String(value))}`))

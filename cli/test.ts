@@ -18,6 +18,8 @@ export interface TestOptions extends CostOptions {
   /** i/n */
   readonly shard?: string;
   readonly filter?: string;
+  /** FUNCTION=OBJECT, each */
+  readonly replace?: readonly string[];
   /** Seconds that one scenario may run on one architecture. */
   readonly timeout?: number;
 }
@@ -70,8 +72,8 @@ export async function testCommand(paths: readonly string[], options: TestOptions
 
   async function runFile(file: string): Promise<TestResult[]> {
     const none = { failures: [], document: null, error: null };
-    const { series, assembler, cost, costPreset } = options;
-    const job = { file, options: { series, assembler, cost, costPreset } };
+    const { arch, series, assembler, cost, costPreset, replace } = options;
+    const job = { file, options: { arch, series, assembler, cost, costPreset, replace } };
     try {
       const { name, archs } = await guard.read(job);
       const chosen = archs.filter((arch) => arch === (options.arch ?? arch));

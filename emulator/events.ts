@@ -147,6 +147,8 @@ export class EventSink {
   on = false;
   /** True if somebody wants the steps of every walk as well, which cost a second walk each. */
   walks = false;
+  /** {@link silently}, one in another. */
+  private silenced = 0;
   private readonly readers: { readonly reader: (event: Event) => void; walks: boolean }[] = [];
 
   /**
@@ -167,11 +169,12 @@ export class EventSink {
 
   /** Does something that no reader hears of: what they have heard before is done again. */
   silently<T>(action: () => T): T {
-    this.on = false;
-    this.walks = false;
+    this.silenced++;
+    this.count();
     try {
       return action();
     } finally {
+      this.silenced--;
       this.count();
     }
   }
@@ -187,7 +190,8 @@ export class EventSink {
   }
 
   private count(): void {
-    this.on = this.readers.length > 0;
-    this.walks = this.readers.some(({ walks }) => walks);
+    const heard = this.silenced === 0;
+    this.on = heard && this.readers.length > 0;
+    this.walks = heard && this.readers.some(({ walks }) => walks);
   }
 }

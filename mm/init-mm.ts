@@ -55,6 +55,9 @@ export class InitMm implements Saveable {
   private readonly pmdShift: number;
   private readonly indexBits: number;
 
+  /** Entries whose tables were made with pages from the end of memory. */
+  private readonly early = new Set<number>();
+
   private readonly bytes: Buffer;
   private readonly zeroes: Buffer;
 
@@ -89,6 +92,11 @@ export class InitMm implements Saveable {
     return this.tables.outstanding;
   }
 
+  /** True if the frame lies in one of its tables. */
+  isTable(pfn: number): boolean {
+    return this.pages.isOwnedBy(pfn, this.tables);
+  }
+
   /**
    * Physical address of the table of PTEs for an address, as the p?d_offset() and p?d_alloc() chains find it. An entry
    * that names a table outside RAM counts as malformed.
@@ -107,9 +115,9 @@ export class InitMm implements Saveable {
       if (word !== this.seenWord[slot] || !this.unchanged(slot)) {
         const next = this.nextTable(at, shift, mode);
         if (next <= 0) return next;
-        this.remember(slot, word, next);
-      }
-      table = this.seenTable[slot];
+        if (!this.early.has(at)) this.remember(slot, word, next);
+        table = next;
+      } else table = this.seenTable[slot];
       this.pmd = word;
     }
     return table;
@@ -239,16 +247,36 @@ export class InitMm implements Saveable {
       return ERRNO.EINVAL;
     }
     const table = format.tableAddr(entry);
-    if (!format.tableBad(entry) && ram.contains(table, this.pageSize)) return table;
+    if (!format.tableBad(entry) && ram.contains(table, this.pageSize)) {
+      const adopt = mode === CREATE && this.early.size > 0 && !this.pages.topDown;
+      return adopt && this.early.delete(at) ? this.move(at, table) : table;
+    }
     if (mode !== LOOK) warnOnce(kernel, '__apply_to_page_range', 'bad entry');
     if (mode !== CREATE) return NO_TABLE;
     kernel.printk(`bad entry ${hex16(entry)}`, 'pmd_clear_bad');
     return this.allocTable(at);
   }
 
+  /**
+   * A table that is wanted as if it were not there yet: what was made ahead of it must not be noticed. It moves to the
+   * page that it would have had.
+   */
+  private move(at: number, from: PhysAddr): number {
+    const to = this.allocTable(at);
+    if (to < 0) return to;
+    this.ram.write(to, this.ram.read(from, this.pageSize));
+    for (const entry of [...this.early]) {
+      if (entry < from || entry >= from + this.pageSize) continue;
+      this.early.delete(entry);
+      this.early.add(to + entry - from);
+    }
+    return to;
+  }
+
   private allocTable(at: number): number {
     const pfn = this.pages.allocPage(this.tables);
     if (pfn < 0) return ERRNO.ENOMEM;
+    if (this.pages.topDown) this.early.add(at);
     const table = (pfn * FRAME_SIZE) as PhysAddr;
     this.ram.write64(at, this.format.mkTable(table));
     return table;

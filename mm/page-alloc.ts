@@ -50,6 +50,9 @@ export class PageAllocator {
   /** Pages above `fresh` that allocPageAt() took once. */
   private readonly ahead = new Set<number>();
   private free: number;
+  /** Within {@link fromTop}; and the page that it looks at next. */
+  topDown = false;
+  private top: number;
 
   /**
    * @param startPfn first frame, a multiple of a page. The range must hold zeroes
@@ -68,6 +71,7 @@ export class PageAllocator {
     this.firstPfn = startPfn;
     this.count = Math.floor(frames / this.framesPerPage);
     this.free = this.count;
+    this.top = this.count - 1;
     this.structs = new PageStructs(this.count);
   }
 
@@ -104,6 +108,7 @@ export class PageAllocator {
    * @kernel alloc_page include/linux/gfp.h unverified - one range of frames
    */
   allocPage(owner: PageOwner): Pfn | -1 {
+    if (this.topDown) return this.allocTop(owner);
     this.context.access?.object(this.freeList, LOOKED | CHANGED);
     const page = this.structs.newestFreed;
     if (page >= 0) {
@@ -113,6 +118,35 @@ export class PageAllocator {
     }
     while (this.ahead.has(this.fresh)) this.fresh++;
     return this.fresh < this.count ? this.take(this.fresh++, owner) : -1;
+  }
+
+  /**
+   * Takes the pages of `action` from the end of memory, as memblock does while the kernel boots: which pages others get
+   * does not depend on it.
+   */
+  fromTop<T>(action: () => T): T {
+    const before = this.topDown;
+    this.topDown = true;
+    try {
+      return action();
+    } finally {
+      this.topDown = before;
+    }
+  }
+
+  private allocTop(owner: PageOwner): Pfn | -1 {
+    for (; this.top >= this.fresh; this.top--) {
+      const pfn = this.allocPageAt(this.pfnOf(this.top), owner);
+      if (pfn >= 0) return pfn;
+    }
+    return -1;
+  }
+
+  /** True if the frame lies in a page that `owner` holds. */
+  isOwnedBy(pfn: number, owner: PageOwner): boolean {
+    const page = Math.floor((pfn - this.firstPfn) / this.framesPerPage);
+    if (page < 0 || page >= this.count) return false;
+    return this.structs.refs(page) > 0 && this.structs.owner(page) === owner.id;
   }
 
   /** A particular page, for a scenario that wants one. @returns it zeroed, or -1 if it is taken or not here */

@@ -20,6 +20,7 @@ import { setUpKfence } from './kfence.ts';
 import type { Machine, Machines, SetUp } from './machines.ts';
 import { ramSizeFor } from './memory-need.ts';
 import { type ArenaPlace, resolveValue } from './places.ts';
+import { replaceFunctions } from './replace/replacements.ts';
 import type { ArchName, ArenaOptions, World } from './scenario.ts';
 import { mapFlags } from './steps.ts';
 import type { KernelImage } from './vmlinux/image.ts';
@@ -91,22 +92,19 @@ function keyOf(world: World, { events, costing }: RunOptions): string | null {
   if (events !== undefined) return null;
   let key = worldKeys.get(world);
   if (key === undefined) {
-    const { arch, series, kernel, arenas, cpus, limits } = world;
+    const { arch, series, arenas, cpus, limits } = world;
+    const { replace, ...kernel } = world.kernel;
+    const replaced = [...replace].map(([name, { path, bytes }]) => [name, path, idOf(bytes)]);
     const made = arenas.map(({ name, pages, userVmStart, flags }) => [
       ...[name, pages, userVmStart, flags],
     ]);
     const counting = limits.instructions !== null;
     const image = imageOf(world);
     const ram = ramSizeFor(world, image?.image);
+    const limit = replace.size > 0 ? limits.instructions : null;
     const parts = [
-      arch,
-      series,
-      kernel,
-      made,
-      cpus.length,
-      counting,
-      ram,
-      image && numberOf(image),
+      ...[arch, series, kernel, made, cpus.length, counting, ram],
+      ...[image && numberOf(image), replaced, limit],
     ];
     key = JSON.stringify(parts, (_, part) => (typeof part === 'bigint' ? `${part}n` : part));
     worldKeys.set(world, key);
@@ -122,6 +120,16 @@ function numberOf({ image }: WorldImage): number {
   const number = imageNumbers.get(image) ?? nextNumber++;
   imageNumbers.set(image, number);
   return number;
+}
+
+/** Objects are the same if their bytes are the very same. */
+const ids = new WeakMap<Uint8Array, number>();
+let lastId = 0;
+
+function idOf(bytes: Uint8Array): number {
+  const id = ids.get(bytes) ?? ++lastId;
+  ids.set(bytes, id);
+  return id;
 }
 
 function bootAnew(host: RunHost, world: World, options: RunOptions, key: string | null): Boot {
@@ -166,7 +174,8 @@ function createKernel(
   { events = new EventSink(), costing = null }: RunOptions,
   image: KernelImage | null,
 ): Kernel {
-  const { vmStart, scratchPfn, arenaLock, kfence, erms, stack, tlb, ...config } = world.kernel;
+  const { vmStart, scratchPfn, arenaLock, kfence, erms, stack, tlb, replace, ...config } =
+    world.kernel;
   const arch = ARCHITECTURES[world.arch];
   const layout = layoutAround(arch.layout({ ...config, series: world.series }), image);
   const kernel = new Kernel({
@@ -181,8 +190,13 @@ function createKernel(
     stackAt: stackPlace(world, layout),
     costing,
     tlbPolicy: tlb,
+    replacing: replace.size > 0,
   });
   for (let i = 0; i < world.cpus.length; i++) kernel.addCpu();
+  if (replace.size > 0) {
+    const limit = world.limits.instructions ?? Number.POSITIVE_INFINITY;
+    replaceFunctions({ kernel, assembler: host.assembler, erms, limit }, replace);
+  }
   return kernel;
 }
 

@@ -297,7 +297,8 @@ export class Call {
     regs.ip = this.code.entry;
     kernel.environment.enter(this.vcpu);
     cpu.writeGeneral(regs.words);
-    cpu.setExits([state.returnAddress]);
+    this.vcpu.returnsTo = state.returnAddress;
+    cpu.setExits(kernel.exits(state.returnAddress));
   }
 }
 

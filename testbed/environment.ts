@@ -11,6 +11,10 @@ import type { KernelImage } from './vmlinux/image.ts';
 /** Distance of the per-CPU areas from the start of the direct map, and of one CPU's from the next. */
 const AREA_OFFSET = 0x100_0000_0000n;
 const AREA_SIZE = 0x1000_0000n;
+/** Distance of the task from the start of the direct map. */
+const TASK_OFFSET = 0xff_0000_0000n;
+/** Distance of what all CPUs share from the start of kernel text: code reaches it as it reaches its own data. */
+const SHARED_OFFSET = 0xa_0000n;
 /** arm64: distance of our own variables' template from the start of kernel text, below the code under test. */
 const TEMPLATE_OFFSET = 0x8_0000n;
 const PAGE = 0x1000;
@@ -166,20 +170,34 @@ export class Environment {
   use(): void {
     if (this.inUse) return;
     this.inUse = true;
+    const { events, pages } = this.kernel;
+    events.silently(() => pages.fromTop(() => this.make()));
+  }
+
+  private make(): void {
     const { kernel } = this;
     const task = new Uint8Array(TASK_SIZE);
     if (this.arch === 'arm64') put(task, Number(TI_PREEMPT_COUNT), PREEMPT_ENABLED.arm64);
-    this.task = kernel.allocBuffer(task);
+    const { directMap, text } = kernel.layout;
+    this.task = this.mapData(directMap + TASK_OFFSET, task);
     const shared = new Uint8Array(PAGE);
     for (const at of [0x28, 0x40]) put(shared, at, STACK_GUARD);
     for (const { id } of kernel.cpus) put(shared, 0x80 + id * 8, this.offset(id));
-    this.shared = kernel.allocBuffer(shared);
+    // An image's text lies where ours would.
+    const isOurs = this.image === null;
+    this.shared = isOurs ? this.mapData(text + SHARED_OFFSET, shared) : kernel.allocBuffer(shared);
     // On x86 an image's variables lie where ours would.
     if (this.image !== null && this.arch === 'x86_64') return;
     for (const { id } of kernel.cpus) {
       const at = virtAddr(u64(this.template + this.offset(id)));
       kernel.memory.mapBytes(at, this.variables(id), 'PAGE_KERNEL', kernel.dataPages);
     }
+  }
+
+  private mapData(address: bigint, bytes: Uint8Array): VirtAddr {
+    const at = virtAddr(address);
+    this.kernel.memory.mapBytes(at, bytes, 'PAGE_KERNEL', this.kernel.dataPages);
+    return at;
   }
 
   private variables(cpu: number): Uint8Array {

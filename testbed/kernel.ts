@@ -56,6 +56,8 @@ export interface KernelParts {
   readonly costing?: Costing | null;
   /** What the TLBs may keep; the architectures' rule by default. */
   readonly tlbPolicy?: TlbPolicy;
+  /** Compiled code will be put in the place of functions of the model. */
+  readonly replacing?: boolean;
   /** Where the task's stack lies, a multiple of its size; the layout's own place by default. */
   readonly stackAt?: VirtAddr;
   /** Where things lie; what the architecture says by default. */
@@ -69,6 +71,9 @@ const FIRST_PFN = 0x100;
 
 /** Distance of the code under test from the start of kernel text. */
 const CODE_OFFSET = 0x10_0000n;
+
+/** Distance of replaced functions' code from that of BPF images: modules lie there as well. */
+const MODULE_OFFSET = 0x400_0000n;
 
 /** Text in front of a function under test, as in a kernel: an oops prints the bytes before its instruction. */
 const CODE_PADDING = 0x40n;
@@ -104,6 +109,9 @@ export class Kernel {
   readonly tlbPolicy: TlbPolicy | undefined;
   readonly orc: DerivedOrc | null;
 
+  readonly replacing: boolean;
+  /** Addresses that stand for functions of the model while compiled code runs: no code is there. */
+  traps: readonly VirtAddr[] = [];
   readonly machine: Machine;
   private readonly disassembler: Disassembler;
   private readonly text: PageOwner;
@@ -114,6 +122,7 @@ export class Kernel {
   private readonly stackSize: number;
   private nextCode: bigint;
   private nextImage: bigint;
+  private nextModule: bigint;
   private readonly extable: { readonly at: VirtAddr; readonly table: Uint8Array }[] = [];
   private readonly orcTables: OrcTable[] = [];
   private readonly decoded = new DerivedMap<bigint, Insn>();
@@ -132,6 +141,7 @@ export class Kernel {
     this.pageSize = config.pageSize;
     this.costing = parts.costing ?? null;
     this.tlbPolicy = parts.tlbPolicy;
+    this.replacing = parts.replacing ?? false;
     this.stackWalker = new StackWalker(arch, ram);
     this.layout = parts.layout ?? arch.layout(config);
     const format = arch.pteFormat(config);
@@ -145,6 +155,7 @@ export class Kernel {
     this.dataPages = this.pages.owner('kernel data');
     this.nextCode = this.layout.text + CODE_OFFSET;
     this.nextImage = this.layout.bpfText;
+    this.nextModule = this.layout.bpfText + MODULE_OFFSET;
     this.reserveText();
     this.stackSize = parts.stackSize;
     this.tasks.push(this.createTask(parts.stackAt ?? this.layout.stack));
@@ -156,8 +167,7 @@ export class Kernel {
       tlb,
       vmalloc: this.vmalloc,
       stackWalk: () => {
-        const cpu = this.cpus[this.context.cpu];
-        const found = this.stackWalker.walk(cpu.faultContext, cpu.regs);
+        const found = this.stackWalk(this.cpus[this.context.cpu]);
         this.context.work.frames += found.length;
         return found;
       },
@@ -211,6 +221,27 @@ export class Kernel {
     };
   }
 
+  /** Addresses at which a run ends. @param returnsTo where the code under test returns to */
+  exits(returnsTo: VirtAddr | null): readonly VirtAddr[] {
+    return returnsTo === null ? this.traps : [returnsTo, ...this.traps];
+  }
+
+  /** arch_bpf_stack_walk(): from the last exception through those that it interrupted. */
+  private stackWalk({ faultContext, regs, interrupted }: Vcpu): readonly VirtAddr[] {
+    const found = this.stackWalker.walk(faultContext, regs);
+    if (interrupted.length === 0) return found;
+    // A replaced function is called from here, which leaves no frames: the walk goes on in the code that it interrupted.
+    const [caller] = this.traps;
+    const end = found.indexOf(caller);
+    const all = found.slice(0, end < 0 ? found.length : end);
+    const outer = this.arch.createRegs();
+    for (const words of interrupted.toReversed()) {
+      outer.words.set(words);
+      this.arch.archBpfStackWalk(faultContext, outer, (ip) => ip !== caller && all.push(ip) > 0);
+    }
+    return all;
+  }
+
   /** Address at which the next code of {@link loadText} will lie. */
   get codeAddress(): VirtAddr {
     return virtAddr(this.nextCode + CODE_PADDING);
@@ -242,6 +273,21 @@ export class Kernel {
     }
     this.nextCode = end + BigInt(this.pageSize);
     this.codeChanged();
+  }
+
+  /**
+   * Loads what `action` loads as a part of the kernel itself, away from the code under test and with pages from the end
+   * of memory: a scenario finds its own code and pages where they always are.
+   */
+  asKernel<T>(action: () => T): T {
+    const { nextCode } = this;
+    this.nextCode = this.nextModule;
+    try {
+      return this.events.silently(() => this.pages.fromTop(action));
+    } finally {
+      this.nextModule = this.nextCode;
+      this.nextCode = nextCode;
+    }
   }
 
   /** Maps a page for the image of a BPF program that is only ever on the stack. @returns its address */

@@ -24,6 +24,10 @@ export interface LinkParts {
   readonly places: readonly ArenaPlace[];
   /** CPU feature that alternatives ask for. */
   readonly erms: boolean;
+  /** The objects are parts of something larger: only what is reached of them must be bound. */
+  readonly partial?: boolean;
+  /** Addresses that stand for functions and variables of the modelled kernel. */
+  readonly modelled?: (name: string) => bigint | null;
 }
 
 /** What a scenario's `symbols:` come to. */
@@ -99,6 +103,7 @@ export function loadObjects(
   for (const name of undefinedNames([...inputs.values()])) {
     if (isBound(name)) continue;
     const address =
+      parts.modelled?.(name) ??
       kernel.symbols.image?.named(name)?.address ??
       (isAmbient(kernel.arch.name, name)
         ? loadStub(parts, name, undo)
@@ -117,7 +122,7 @@ export function loadObjects(
         }
         return bindings.addresses.get(name) ?? ambient.get(name) ?? null;
       },
-      partial: [...inputs.values()].some(isPartOfMore),
+      partial: parts.partial || [...inputs.values()].some(isPartOfMore),
     }),
   );
   if (kernel.arch.name === 'x86_64') patch(linked, parts.erms);
@@ -201,7 +206,8 @@ const bindingKey = (binding: SymbolBinding): unknown => {
 /** Objects are read again for every world that they run in. */
 const read = new WeakMap<Uint8Array, ElfFile>();
 
-function readObject({ path, bytes }: ObjectFile): LinkInput {
+/** @throws CallError for what is no object */
+export function readObject({ path, bytes }: ObjectFile): LinkInput {
   try {
     const elf = read.get(bytes) ?? readElf(bytes);
     read.set(bytes, elf);

@@ -155,7 +155,8 @@ function entryFunction(linked: Linked, { file, symbol }: Extract<Code, { kind: '
   throw new CallError(`${path}: defines several functions: ${names}`, 'say which with `symbol:`');
 }
 
-function definition({ symbols }: Linked, name: string, path: string) {
+/** What an object defines under a name. @throws CallError if it does not */
+export function definition({ symbols }: Linked, name: string, path: string) {
   const own = symbols.filter(({ object }) => object.name === path);
   const found = own.find((symbol) => symbol.name === name);
   if (found?.isIndirect) {

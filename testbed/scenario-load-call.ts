@@ -96,7 +96,13 @@ function loadCode(raw: RawCall, path: Path, loader: Loader): Code {
   return forms[0] ?? { kind: 'text', text: '', line: 1, symbol: null };
 }
 
-function loadObject(object: string, symbol: string | null, path: Path, loader: Loader): ObjectFile {
+/** An object for the loader's architecture; complains of any other. */
+export function loadObject(
+  object: string,
+  symbol: string | null,
+  path: Path,
+  loader: Loader,
+): ObjectFile {
   const before = loader.complaints.length;
   const file = loader.object(object, symbol, path);
   if (loader.complaints.length > before) return file;

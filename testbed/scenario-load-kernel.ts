@@ -1,6 +1,10 @@
 // Loads what a run is set in besides arenas: the modelled kernel's configuration, failures to inject and schedules.
 import { type VirtAddr, virtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
+import type { ObjectFile } from './object-file.ts';
+import { isReplaceable, REPLACEABLE, type ReplaceableName } from './replace/functions.ts';
+import { nearest } from './scenario-error.ts';
+import { loadObject } from './scenario-load-call.ts';
 import type { Loader } from './scenario-loader.ts';
 import type { Injection, KernelOptions, Schedule } from './scenario-model.ts';
 import type { Raw } from './scenario-schema.ts';
@@ -28,7 +32,33 @@ export function loadKernel(raw: Raw['kernel'], loader: Loader): KernelOptions {
     erms: raw?.erms ?? true,
     stack: loadStack(raw?.stack, pageSize, loader),
     tlb: { negative: raw?.tlb?.negative ?? 'off' },
+    replace: loadReplace(raw?.replace, loader),
   };
+}
+
+function loadReplace(
+  raw: NonNullable<Raw['kernel']>['replace'],
+  loader: Loader,
+): ReadonlyMap<ReplaceableName, ObjectFile> {
+  const replace = new Map<ReplaceableName, ObjectFile>();
+  for (const [name, given] of Object.entries(raw ?? {})) {
+    const at = ['kernel', 'replace', name];
+    if (!isReplaceable(name)) {
+      loader.complain(at, ...notReplaceable(name), 'key');
+      continue;
+    }
+    const path = loader.pick(given);
+    if (path !== undefined) replace.set(name, loadObject(path, name, at, loader));
+  }
+  return replace;
+}
+
+/** What is wrong with a name that no function of the model has that could be replaced, and what to do. */
+export function notReplaceable(name: string): [message: string, remedy: string] {
+  const known = Object.keys(REPLACEABLE);
+  const near = nearest(name, known);
+  const remedy = `${near === null ? '' : `did you mean ${near}? `}there are ${known.join(', ')}`;
+  return [`${name} is no function of the model that compiled code can replace`, remedy];
 }
 
 function loadPageSize(size = 4096, loader: Loader): number {

@@ -5,6 +5,8 @@ import type { VirtAddr } from '../emulator/address.ts';
 import type { CpuDescription } from '../emulator/engine.ts';
 import type { InjectionPoint, KernelConfig } from '../mm/context.ts';
 import type { TlbPolicy } from '../mm/tlb.ts';
+import type { ObjectFile } from './object-file.ts';
+import type { ReplaceableName } from './replace/functions.ts';
 import type { Step } from './step-model.ts';
 
 declare const unit: unique symbol;
@@ -121,6 +123,8 @@ export interface KernelOptions extends Omit<KernelConfig, 'series'> {
   readonly stack: number;
   /** What the TLBs may do beyond the architecture's rule. */
   readonly tlb: TlbPolicy;
+  /** Compiled code in the place of functions of the model, by their names. */
+  readonly replace: ReadonlyMap<ReplaceableName, ObjectFile>;
 }
 
 export interface KfenceOptions {

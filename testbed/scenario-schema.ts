@@ -79,6 +79,10 @@ const kernel = () =>
         ),
       }),
     ),
+    replace: may(
+      'Objects whose functions take the place of the model’s, by the name of the function.',
+      z.record(z.string(), perArch(path())),
+    ),
   });
 
 const inject = () =>

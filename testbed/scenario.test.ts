@@ -47,6 +47,7 @@ describe('defaults', () => {
       erms: true,
       tlb: { negative: 'off' },
       stack: 0x4000,
+      replace: new Map(),
     });
     expect(form).toBe('call');
     expect(rest).toMatchObject({ schedule: null, bound: { preemptions: null }, without: [] });

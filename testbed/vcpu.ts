@@ -6,7 +6,7 @@ import type { VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
 import type { AccessKind, Cpu, Stop, Translator } from '../emulator/engine.ts';
 import type { AccessName } from '../emulator/events.ts';
-import { finish } from '../mm/context.ts';
+import { type Activity, finish, onward } from '../mm/context.ts';
 import { Mmu } from '../mm/mmu.ts';
 import type { Paging } from '../mm/paging.ts';
 import type { Costing } from './costing.ts';
@@ -15,11 +15,16 @@ import { ExactCosts } from './exact-costs.ts';
 import { FaultLog } from './fault-log.ts';
 import type { Kernel } from './kernel.ts';
 import type { Machine } from './machines.ts';
+import { CompiledEnd } from './replace/compiled-end.ts';
+import { GuestWatch } from './replace/watch.ts';
 
 const KIND_NAME: readonly AccessName[] = ['read', 'write', 'fetch'];
 
 /** Faults at one instruction and address without progress between them, after which the run is given up. */
 const FAULTS_WITHOUT_PROGRESS = 64;
+
+/** struct pt_regs and the frames of the fault path above a handler, in bytes: about what both architectures' take. */
+const EXCEPTION_FRAME = 0x200n;
 
 /** Why a call ended. */
 export type CallEnd =
@@ -55,6 +60,14 @@ export class Vcpu {
   drive: ((cpu: Cpu, limit: number) => Stop) | null = null;
   /** Charges what happens beside instructions; null if nobody asks what a call costs. */
   readonly costs: EventCosts | null;
+  /** Stands between compiled code in the model's place and memory; null: there is none. */
+  readonly watch: GuestWatch | null = null;
+  /** Where the code under test returns to; null before there is any. */
+  returnsTo: VirtAddr | null = null;
+  /** Below which address the stack of the task is free while the kernel runs; null: all of it is. */
+  below: bigint | null = null;
+  /** Registers of the exceptions that faults of replaced functions interrupted, the outermost first. */
+  readonly interrupted: BigUint64Array[] = [];
   private readonly processor: Processor;
   private readonly kernel: Kernel;
   private readonly ipName: string;
@@ -92,7 +105,9 @@ export class Vcpu {
     this.processor = arch.createProcessor({ ram, mmu: this.mmu, all });
     const { costing } = kernel;
     this.costs = costing === null ? null : this.observe(costing);
-    this.cpu = machine.takeCpu(this.translator());
+    const translator = this.translator();
+    if (kernel.replacing) this.watch = new GuestWatch(translator);
+    this.cpu = machine.takeCpu(this.watch ?? translator);
     this.processor.attach(this.cpu);
     if (this.costs instanceof ExactCosts) this.cpu.accessSink = this.costs.access;
     this.faultContext = kernel.createFaultContext(this.mmu, task);
@@ -158,7 +173,26 @@ export class Vcpu {
       events.emit({ type: 'fault', cpu: this.id, ip, va, access, code });
     }
     const hardware = { addr: fault.va, access, code: fault.code };
-    return arch.deliverFault(this.faultContext, this.regs, hardware);
+    const path = arch.deliverFault(this.faultContext, this.regs, hardware);
+    return this.watch === null ? path : this.withCompiled(path);
+  }
+
+  // How a replaced function ended that the path called and that did not return.
+  private ended: CallEnd | null = null;
+
+  /** A path that may run compiled code, below the frame that the exception pushed. */
+  private *withCompiled(path: FaultPath): Activity<FaultOutcome> {
+    const { below } = this;
+    this.below = this.regs.sp - EXCEPTION_FRAME;
+    try {
+      return yield* onward(path);
+    } catch (error) {
+      if (!(error instanceof CompiledEnd)) throw error;
+      this.ended = error.end;
+      return { resolution: 'oops', lines: error.end.outcome === 'oops' ? error.end.lines : [] };
+    } finally {
+      this.below = below;
+    }
   }
 
   /**
@@ -170,6 +204,9 @@ export class Vcpu {
     // The path looked at what others did and branched on it; ERET synchronizes.
     this.kernel.context.tables?.branched();
     this.kernel.context.tables?.synchronized();
+    const { ended } = this;
+    this.ended = null;
+    if (ended !== null) return ended;
     switch (outcome.resolution) {
       case 'oops':
         if (outcome.halted !== undefined) {
@@ -186,6 +223,12 @@ export class Vcpu {
   /** Gives the saved registers back to the CPU. */
   resume(): void {
     this.cpu.writeGeneral(this.regs.words);
+  }
+
+  /** What is known of faults at one place. @returns a function that brings it back */
+  saveProgress(): () => void {
+    const { lastIp, lastVa, lastRetired, repeats } = this;
+    return () => Object.assign(this, { lastIp, lastVa, lastRetired, repeats });
   }
 
   /** Counts faults at one place. @returns the end of a call that makes no progress */
@@ -220,6 +263,8 @@ export class Vcpu {
   /** Hand it to {@link Cpu.run}: the engine asks it about a fault before it stops, and a repaired one costs no restart. */
   readonly recoverInPlace = (va: VirtAddr, kind: AccessKind): boolean => {
     const ip = this.cpu.readRegister(this.ipName) as VirtAddr;
+    // The core cannot run a replaced function while it waits here.
+    if (this.watch !== null) return false;
     // At the same place again: the stop tells exactly how many instructions have retired since.
     if (ip === this.lastIp && va === this.lastVa) return false;
     const done = this.handle(this.processor.taken(va, kind, ip));

@@ -4,11 +4,16 @@ import { virtAddr } from '../../emulator/address.ts';
 import type { KernelConfig } from '../../mm/context.ts';
 import type { KernelLayout } from '../arch.ts';
 
+/** VMEMMAP_END; the array holds 64 bytes for each page of half the kernel's addresses. */
+const VMEMMAP_END = 0xffff_ffff_c000_0000n;
+const HALF = 1n << 47n;
+
 export function arm64Layout(config: KernelConfig): KernelLayout {
   return {
     text: virtAddr(0xffff_8000_8000_0000n),
     bpfText: virtAddr(0xffff_8000_7800_0000n),
     directMap: virtAddr(0xffff_0000_0000_0000n),
+    vmemmap: virtAddr(VMEMMAP_END - (HALF / BigInt(config.pageSize)) * 64n),
     vmallocStart: virtAddr(0xffff_8000_8000_0000n),
     vmallocEnd: virtAddr(0xffff_fdff_bfff_0000n),
     stack: virtAddr(0xffff_8000_80c0_0000n),

@@ -10,6 +10,7 @@ export function x86Layout(config: KernelConfig): KernelLayout {
     text: virtAddr(0xffff_ffff_8100_0000n),
     bpfText: virtAddr(0xffff_ffff_c020_0000n),
     directMap: virtAddr(config.la57 ? 0xff11_0000_0000_0000n : 0xffff_8880_0000_0000n),
+    vmemmap: virtAddr(config.la57 ? 0xffd4_0000_0000_0000n : 0xffff_ea00_0000_0000n),
     vmallocStart: virtAddr(vmallocStart),
     // A real kernel with five levels ends the range at 0xffd2000000000000. Scenarios name the addresses of four levels
     // whatever the depth, and nothing else is modelled between the two.

@@ -1,0 +1,49 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { ReplaceableName } from '../testbed/replace/functions.ts';
+import type { RunHost } from '../testbed/run.ts';
+import { loadHost } from './host.ts';
+import {
+  CALLBACKS,
+  difference,
+  limited,
+  load,
+  replacing,
+  type Seen,
+  see,
+  suite,
+} from './test-replaced.ts';
+
+let host: RunHost;
+beforeAll(async () => {
+  host = await loadHost();
+});
+
+const cases = suite.flatMap((file) => {
+  const scenario = load(file);
+  return scenario.archs.map((arch) => ({ file, arch, world: limited(scenario.worlds[arch]!) }));
+});
+
+/** How often compiled code was called, in all. */
+const calls = new Map<string, number>();
+
+function same(model: Seen, compiled: Seen, level: string): void {
+  calls.set(level, (calls.get(level) ?? 0) + compiled.compiled);
+  expect(difference(model, compiled)).toBeNull();
+}
+
+describe('the whole suite with compiled code in the place of the model', () => {
+  it.each(cases)('$file $arch', ({ world }) => {
+    const model = see(host, world, CALLBACKS);
+    for (const level of ['O0', 'O2']) {
+      same(model, see(host, replacing(world, CALLBACKS, level), CALLBACKS), level);
+    }
+    const all: ReplaceableName[] = [...CALLBACKS, 'bpf_arena_handle_page_fault'];
+    same(see(host, world, all), see(host, replacing(world, all, 'O2'), all), 'all');
+  });
+
+  it('runs it thousands of times', () => {
+    expect(calls.get('O0')).toBe(calls.get('O2'));
+    expect(calls.get('O0')).toBeGreaterThan(8000);
+    expect(calls.get('all')).toBeGreaterThan(calls.get('O2')!);
+  });
+});

@@ -1,0 +1,135 @@
+// Callbacks of the arena in compiled C (fixtures/replace), in the place of the model's: over every scenario under
+// fixtures/ the events must be the model's, and so must what every step came to. Left out of the comparison is what the
+// code itself is made of: instructions, cycles, walks for its own memory, and the lines that tell that it ran.
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Event, EventSink } from '../emulator/events.ts';
+import type { ObjectFile } from '../testbed/object-file.ts';
+import { play } from '../testbed/race-run.ts';
+import type { ReplaceableName } from '../testbed/replace/functions.ts';
+import { type RunHost, type StepRun, WorldRun } from '../testbed/run.ts';
+import { parseScenario, type Scenario, type World } from '../testbed/scenario.ts';
+import { chooserOf } from '../testbed/schedule.ts';
+import { WatchedRace } from '../testbed/watched-race.ts';
+
+const FIXTURES = fileURLToPath(new URL('../fixtures', import.meta.url));
+export const CALLBACKS: readonly ReplaceableName[] = [
+  ...(['apply_range_set_cb', 'apply_range_clear_cb'] as const),
+  ...(['apply_range_set_scratch_cb', 'existing_page_cb'] as const),
+];
+
+export const suite = readdirSync(FIXTURES, { recursive: true, encoding: 'utf8' })
+  .filter((file) => file.endsWith('.yaml') && !/^(bad|golden|mutants|replace)\//.test(file))
+  .sort();
+
+export function load(file: string): Scenario {
+  const path = join(FIXTURES, file);
+  const readFile = (name: string) => readFileSync(resolve(dirname(path), name));
+  return parseScenario(readFileSync(path, 'utf8'), relative('.', path), readFile);
+}
+
+const objects = new Map<string, ObjectFile>();
+
+/** The object that a kernel of the world's configuration would have. */
+function objectFor({ arch, series, kernel }: World, level: string): ObjectFile {
+  const without = kernel.contpte ? '' : '-no-ptep-try-set';
+  const name = `${series}-${arch}-${level}${without}.o`;
+  const path = join('fixtures/replace', name);
+  const known = objects.get(name) ?? {
+    path,
+    bytes: new Uint8Array(readFileSync(join(FIXTURES, 'replace', name))),
+    library: null,
+  };
+  objects.set(name, known);
+  return known;
+}
+
+export const replacing = (
+  world: World,
+  names: readonly ReplaceableName[],
+  level: string,
+): World => ({
+  ...world,
+  kernel: {
+    ...world.kernel,
+    replace: new Map(names.map((name) => [name, objectFor(world, level)])),
+  },
+});
+
+/** What a run told, as text line by line, and how often compiled code was called. */
+export interface Seen {
+  readonly events: readonly string[];
+  readonly steps: readonly string[];
+  readonly compiled: number;
+}
+
+/** What of an event is the same whether the model or compiled code does it; null: it is only about the code. */
+function comparable(event: Event, names: readonly string[]): unknown {
+  if (event.type === 'insn') return null;
+  // The model tells why it does what it does.
+  if (event.type === 'decision' && names.includes(event.fn)) return null;
+  // A warning names its place in the source.
+  if (event.type === 'printk')
+    return { ...event, text: event.text.replace(/^(WARNING: at \S+) .*/, '$1') };
+  return event;
+}
+
+/** Enough for every scenario that ends, and for one that goes round for ever not too much. */
+const MOST_INSTRUCTIONS = 200_000;
+
+export const limited = (world: World): World => ({
+  ...world,
+  limits: { instructions: Math.min(world.limits.instructions ?? Infinity, MOST_INSTRUCTIONS) },
+});
+
+/** Runs a world. @param names functions that are replaced, here or in the run that it is compared with */
+export function see(host: RunHost, world: World, names: readonly ReplaceableName[]): Seen {
+  const sink = new EventSink();
+  const events: string[] = [];
+  let compiled = 0;
+  sink.read((event) => {
+    if (event.type === 'decision' && event.text.startsWith('compiled: ')) compiled++;
+    const told = comparable(event, names);
+    if (told !== null) events.push(lineOf(told));
+    // Which pages the core asks for again, and when, is its own business.
+  }, false);
+  const run = new WorldRun(host, world, { events: sink });
+  try {
+    const steps =
+      world.form === 'cpus' ? playOnce(run) : run.steps.map((step) => run.runStep(step));
+    return { events, steps: steps.map((step) => lineOf(resultOf(step))), compiled };
+  } finally {
+    run.close();
+  }
+}
+
+function playOnce(run: WorldRun): readonly StepRun[] {
+  const watched = new WatchedRace(run);
+  play(watched, chooserOf(run.world.schedule));
+  return watched.race.done.flat();
+}
+
+function resultOf({ seen, failures }: StepRun): unknown {
+  // A function that goes round for ever is told by what it spins on, or by its limit.
+  if (seen.kind === 'stuck') return { kind: seen.kind, by: seen.why.split(' ')[0], failures };
+  if (seen.kind !== 'call') return { seen, failures };
+  const { outcome, ret, oops, instructions, stderr, faults } = seen;
+  const list = Array.from({ length: faults.length }, (_, i) => faults.at(i));
+  return { outcome, ret, oops, instructions, stderr, list, failures };
+}
+
+const lineOf = (value: unknown): string =>
+  JSON.stringify(value, (_, part) => (typeof part === 'bigint' ? `0x${part.toString(16)}` : part));
+
+/** The first lines in which two runs differ; null if they are equal. */
+export function difference(a: Seen, b: Seen): string | null {
+  for (const part of ['events', 'steps'] as const) {
+    const length = Math.max(a[part].length, b[part].length);
+    for (let i = 0; i < length; i++) {
+      if (a[part][i] === b[part][i]) continue;
+      return `${part}[${i}]\n  model:    ${a[part][i]}\n  compiled: ${b[part][i]}`;
+    }
+  }
+  return null;
+}

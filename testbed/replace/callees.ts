@@ -1,0 +1,129 @@
+// The functions of the model that compiled code in its place may call, by their kernel names.
+import type { BpfArena } from '../../bpf/arena.ts';
+import { bpfProgReportArenaViolation, reportForCompiled } from '../../bpf/arena-fault.ts';
+import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
+import { PteCursor } from '../../mm/apply-range.ts';
+import { type Activity, KernelStuck } from '../../mm/context.ts';
+import { flushTlbBeforeSet, flushTlbKernelRange } from '../../mm/tlb-control.ts';
+import type { Kernel } from '../kernel.ts';
+import type { Callee, GuestCalls } from './guest-calls.ts';
+import type { Structures } from './structures.ts';
+
+type Argument = (index: number) => bigint;
+
+/** What the functions work with. */
+export interface CalleeParts {
+  readonly kernel: Kernel;
+  readonly structures: Structures;
+  /** Set once the calls can be made. */
+  calls: GuestCalls | null;
+}
+
+/** Every function that there is. */
+export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee> {
+  const { kernel, structures } = parts;
+  const { context, bpf, pages } = kernel;
+  const tlb = bpf.tlb;
+  const plain = (action: (argument: Argument) => bigint | null): Callee =>
+    // biome-ignore lint/correctness/useYield: an Activity that has no step
+    function* (argument) {
+      return action(argument);
+    };
+  const freePage: Callee = function* (argument) {
+    const page = argument(0);
+    const pfn = structures.pfn(page);
+    if (pfn === null)
+      throw new KernelStuck(`frees 0x${page.toString(16)}, which is no struct page`);
+    if (context.stepping) yield { kind: 'page', what: `free page 0x${pfn.toString(16)}` };
+    pages.freePage(pfn);
+    return null;
+  };
+  const arena = (address: bigint): BpfArena | null => structures.arenaAt(address);
+  return new Map<string, Callee>([
+    ['apply_to_page_range', (argument) => applyRange(parts, argument, true)],
+    ['apply_to_existing_page_range', (argument) => applyRange(parts, argument, false)],
+    [
+      'flush_tlb_before_set',
+      function* (argument) {
+        const addr = virtAddr(argument(0));
+        if (context.stepping) yield { kind: 'tlb', what: 'flush_tlb_before_set' };
+        flushTlbBeforeSet(context, tlb, addr);
+        return null;
+      },
+    ],
+    [
+      'flush_tlb_kernel_range',
+      function* (argument) {
+        const [start, end] = [virtAddr(argument(0)), virtAddr(argument(1))];
+        if (context.stepping) yield { kind: 'tlb', what: 'flush_tlb_kernel_range' };
+        flushTlbKernelRange(context, tlb, start, end);
+        return null;
+      },
+    ],
+    [
+      'pfn_valid',
+      plain((argument) => {
+        const frames = argument(0) * BigInt(pages.framesPerPage);
+        return frames < 2n ** 40n && pages.pfnValid(Number(frames)) ? 1n : 0n;
+      }),
+    ],
+    ['__free_pages', freePage],
+    ['___free_pages', freePage],
+    ['free_pages_nolock', freePage],
+    [
+      'bpf_prog_find_from_stack',
+      plain(() => {
+        bpf.trace.walk();
+        const prog = bpf.trace.findProg();
+        return prog === null ? 0n : structures.prog(prog);
+      }),
+    ],
+    [
+      'bpf_prog_ksym_find',
+      plain((argument) => {
+        const prog = bpf.ksyms.findProg(virtAddr(argument(0)));
+        return prog === null ? 0n : structures.prog(prog);
+      }),
+    ],
+    [
+      '__bpf_prog_report_arena_violation',
+      function* (argument) {
+        const prog = structures.progAt(argument(0));
+        if (prog === null) throw new KernelStuck('reports for what is no struct bpf_prog');
+        yield* reportForCompiled(bpf, prog, (argument(1) & 0xffn) !== 0n, argument(2));
+        return null;
+      },
+    ],
+    [
+      'bpf_prog_report_arena_violation',
+      function* (argument) {
+        const isWrite = (argument(0) & 0xffn) !== 0n;
+        yield* bpfProgReportArenaViolation(bpf, isWrite, argument(1), virtAddr(argument(2)));
+        return null;
+      },
+    ],
+    ['bpf_arena_get_kern_vm_start', plain((argument) => arena(argument(0))?.kernVmStart ?? 0n)],
+    ['bpf_arena_get_user_vm_start', plain((argument) => arena(argument(0))?.userVmStart ?? 0n)],
+    ...['__rcu_read_lock', '__rcu_read_unlock', 'rcu_read_unlock_strict'].map(
+      (name): [string, Callee] => [name, plain(() => null)],
+    ),
+  ]);
+}
+
+/** apply_to_page_range(mm, addr, size, fn, data), with a callback in compiled code. */
+function* applyRange(
+  { kernel, structures, calls }: CalleeParts,
+  argument: Argument,
+  create: boolean,
+): Activity<bigint> {
+  const [start, size, fn, data] = [1, 2, 3, 4].map(argument);
+  const cursor = new PteCursor(kernel.mm, virtAddr(start), Number(size), create);
+  const name = kernel.symbols.find(virtAddr(fn))?.name ?? 'pte_fn_t';
+  while (cursor.next()) {
+    const { addr, ptep } = cursor;
+    const args = [structures.virt(ptep), addr, data];
+    const result = yield* calls!.call(name, fn as VirtAddr, args, { ptep, addr });
+    if (BigInt.asIntN(32, result) !== 0n) return BigInt.asIntN(32, result);
+  }
+  return BigInt(cursor.error);
+}

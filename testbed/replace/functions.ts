@@ -1,0 +1,47 @@
+// The functions of the kernel in whose place compiled code can be put: their prototypes, and the structures through which
+// they and the model speak.
+
+export interface Replaceable {
+  /** Source file that has it. */
+  readonly source: string;
+  readonly prototype: string;
+  /** Structures that the model fills in for it and reads afterwards: the object must tell their layout. */
+  readonly structs: readonly string[];
+}
+
+const PTE_FN = '(pte_t *pte, unsigned long addr, void *data)';
+const ARENA = 'kernel/bpf/arena.c';
+
+export const REPLACEABLE = {
+  apply_range_set_cb: {
+    source: ARENA,
+    prototype: `int apply_range_set_cb${PTE_FN}`,
+    structs: ['apply_range_data'],
+  },
+  apply_range_clear_cb: {
+    source: ARENA,
+    prototype: `int apply_range_clear_cb${PTE_FN}`,
+    structs: ['clear_range_data', 'llist_node', 'page'],
+  },
+  apply_range_set_scratch_cb: {
+    source: ARENA,
+    prototype: `int apply_range_set_scratch_cb${PTE_FN}`,
+    structs: [],
+  },
+  existing_page_cb: {
+    source: ARENA,
+    prototype: `int existing_page_cb${PTE_FN}`,
+    structs: [],
+  },
+  bpf_arena_handle_page_fault: {
+    source: ARENA,
+    prototype:
+      'bool bpf_arena_handle_page_fault(unsigned long addr, bool is_write, unsigned long fault_ip)',
+    structs: [],
+  },
+} as const satisfies Readonly<Record<string, Replaceable>>;
+
+export type ReplaceableName = keyof typeof REPLACEABLE;
+
+export const isReplaceable = (name: string): name is ReplaceableName =>
+  Object.hasOwn(REPLACEABLE, name);

@@ -1,0 +1,269 @@
+// Calls of compiled code by the kernel model, on the vCPU that the model runs for: on its task's stack below whatever was
+// interrupted, with the TLB, the page tables and the faults that kernel code has there. Calls that the code makes of
+// modelled functions come back here. What the code does to page tables is told as what the model does is.
+import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
+import { u64 } from '../../emulator/bits.ts';
+import { type Stop, WRITE } from '../../emulator/engine.ts';
+import { type Activity, CHANGED, LOOKED, onward } from '../../mm/context.ts';
+import type { Kernel } from '../kernel.ts';
+import { endOf, type OtherStop, type Vcpu } from '../vcpu.ts';
+import { CompiledEnd } from './compiled-end.ts';
+import type { Caught } from './watch.ts';
+
+/** A modelled function that compiled code calls. @param argument reads an integer argument by its number */
+export type Callee = (argument: (index: number) => bigint) => Activity<bigint | null>;
+
+/** The entry that a callback is called for: its physical address, and what it maps. */
+export interface EntryInHand {
+  readonly ptep: number;
+  readonly addr: VirtAddr;
+}
+
+/** One call that is under way. */
+interface Frame {
+  readonly vcpu: Vcpu;
+  readonly name: string;
+  readonly entry: EntryInHand | null;
+}
+
+export interface GuestCallsParts {
+  readonly kernel: Kernel;
+  /** Where compiled code returns to. */
+  readonly returnTrap: VirtAddr;
+  /** Code that pushes a register. */
+  readonly push: VirtAddr;
+  /** By the addresses that stand for them. */
+  readonly callees: ReadonlyMap<bigint, Callee>;
+  /** Instructions that one call may retire. */
+  readonly limit: number;
+  /** Judges an access to a structure of the model. @returns what is wrong with it, or null */
+  checkStructure(caught: Caught): string | null;
+  /** The address whose entry lies at `pa`; null where it is not known. */
+  mappedBy(pa: number): VirtAddr | null;
+  /** A trap of the code at `ip` that is a warning. @returns the length of its instruction, or null */
+  warn(ip: VirtAddr): number | null;
+}
+
+export class GuestCalls {
+  private readonly parts: GuestCallsParts;
+
+  constructor(parts: GuestCallsParts) {
+    this.parts = parts;
+  }
+
+  /**
+   * Calls a function and runs it to its end.
+   * @returns the 64 bits of the return register
+   * @throws CompiledEnd if it does not return
+   */
+  *call(
+    name: string,
+    function_: VirtAddr,
+    args: readonly bigint[],
+    entry: EntryInHand | null = null,
+  ): Activity<bigint> {
+    const { kernel, limit } = this.parts;
+    const vcpu = kernel.cpus[kernel.context.cpu];
+    const { cpu, regs } = vcpu;
+    const watch = vcpu.watch!;
+    const state = cpu.save();
+    const interrupted = regs.words.slice();
+    const progress = vcpu.saveProgress();
+    const { below } = vcpu;
+    const depth = vcpu.interrupted.length;
+    const wasOn = watch.on;
+    watch.on = true;
+    watch.seesReads = kernel.context.stepping || kernel.context.access !== null;
+    // What the core remembers of page tables was granted to code that is not watched.
+    if (!wasOn && watch.seesReads) cpu.flushTlb();
+    try {
+      this.enter(vcpu, function_, args);
+      const before = cpu.retired;
+      const result = yield* this.run({ vcpu, name, entry }, limit);
+      if (kernel.events.on) {
+        kernel.context.decide(name, `compiled: ${cpu.retired - before} instructions`);
+      }
+      return result;
+    } finally {
+      watch.on = wasOn;
+      cpu.restore(state);
+      regs.words.set(interrupted);
+      vcpu.below = below;
+      vcpu.interrupted.length = depth;
+      progress();
+    }
+  }
+
+  /** Registers and stack as a caller in the kernel leaves them. */
+  private enter(vcpu: Vcpu, entry: VirtAddr, args: readonly bigint[]): void {
+    const { kernel, push, returnTrap } = this.parts;
+    const { arch } = kernel;
+    const { cpu, task } = vcpu;
+    const regs = arch.createRegs();
+    cpu.readGeneral(regs.words);
+    args.forEach((value, i) => {
+      regs.set(arch.argumentRegisters[i], u64(value));
+    });
+    // Outside of a call the stack is empty; what is left on it there must not lie above later frames.
+    const idle = task.stackEnd - (task.stackEnd - task.stack) / 4n;
+    let sp = (vcpu.below ?? idle) & ~0xfn;
+    regs.ip = entry;
+    if (arch.linkRegister !== null) regs.set(arch.linkRegister, returnTrap);
+    else sp -= 8n;
+    // A full stack ends where something is pushed, as it would before the function is reached.
+    const fits = kernel.memory.physOf(virtAddr(sp - 16n)) !== null;
+    if (!fits) regs.ip = push;
+    else if (arch.linkRegister === null) kernel.memory.writeWord(virtAddr(sp), returnTrap);
+    regs.set(arch.description.stackPointer, sp);
+    kernel.environment.enter(vcpu);
+    cpu.writeGeneral(regs.words);
+    cpu.setExits(kernel.exits(vcpu.returnsTo));
+  }
+
+  private *run(frame: Frame, limit: number): Activity<bigint> {
+    const { vcpu, name } = frame;
+    const { callees, kernel, returnTrap, warn } = this.parts;
+    const { cpu } = vcpu;
+    const end = cpu.retired + limit;
+    for (;;) {
+      let stop: Stop | null = this.go(vcpu, end - cpu.retired);
+      const caught = stop.reason === 'fault' ? vcpu.watch!.take(stop.va, stop.kind) : null;
+      if (caught !== null) stop = yield* this.letThrough(frame, caught);
+      if (stop === null) continue;
+      if (stop.reason === 'exit') {
+        if (stop.ip === returnTrap) return cpu.readRegister(kernel.arch.returnRegister);
+        const callee = callees.get(stop.ip);
+        if (callee === undefined) throw new CompiledEnd(name, endOf(stop));
+        yield* this.callModel(vcpu, callee);
+        continue;
+      }
+      const length = stop.reason === 'exception' ? warn(stop.ip) : null;
+      if (length !== null) {
+        const { instructionPointer } = kernel.arch.description;
+        cpu.writeRegister(instructionPointer, stop.ip + BigInt(length));
+        continue;
+      }
+      yield* this.fault(vcpu, name, stop);
+    }
+  }
+
+  private go(vcpu: Vcpu, limit: number): Stop {
+    const { cpu } = vcpu;
+    const { kernel } = this.parts;
+    if (!vcpu.traceInstructions || !kernel.events.on) return cpu.run(limit);
+    const end = cpu.retired + limit;
+    for (;;) {
+      const ip = cpu.readRegister(kernel.arch.description.instructionPointer) as VirtAddr;
+      kernel.events.emit({ type: 'insn', cpu: vcpu.id, ip });
+      const stop = cpu.run(Math.min(1, end - cpu.retired));
+      if (stop.reason !== 'limit' || cpu.retired >= end) return stop;
+    }
+  }
+
+  /**
+   * Lets one instruction touch what it was stopped at, and tells what it did to page tables.
+   * @returns why it did not retire, or null
+   */
+  private *letThrough(frame: Frame, first: Caught): Activity<Stop | null> {
+    const { vcpu, name } = frame;
+    const { context, ram } = this.parts.kernel;
+    const { cpu } = vcpu;
+    const watch = vcpu.watch!;
+    const ip = cpu.readRegister(this.parts.kernel.arch.description.instructionPointer);
+    const accessor = this.accessor(virtAddr(ip), first);
+    if (context.stepping && first.watched === 'table') {
+      yield { kind: 'pte', what: `${name}: ${accessor}` };
+    }
+    const how = accessor === 'ptep_get' ? LOOKED : LOOKED | CHANGED;
+    const words = new Map<number, bigint>();
+    const pages: bigint[] = [];
+    let stop: Stop;
+    for (let caught: Caught | null = first; ; ) {
+      this.check(name, caught, ip);
+      watch.granted.add(Math.floor(caught.pa / 0x1000));
+      pages.push(caught.va);
+      if (caught.watched === 'table') {
+        const word = caught.pa - (caught.pa % 8);
+        context.access?.word(word, how);
+        for (const at of [word, word + 8]) if (ram.contains(at, 8)) words.set(at, ram.read64(at));
+      }
+      stop = cpu.run(1);
+      caught = stop.reason === 'fault' ? watch.take(stop.va, stop.kind) : null;
+      if (caught === null) break;
+    }
+    watch.granted.clear();
+    for (const va of pages) cpu.flushTlbPage(virtAddr(va));
+    for (const [word, before] of words) this.tellChange(frame, word, before, accessor);
+    return stop.reason === 'limit' || stop.reason === 'exit' ? null : stop;
+  }
+
+  private check(name: string, caught: Caught, ip: bigint): void {
+    if (caught.watched !== 'structure') return;
+    const problem = this.parts.checkStructure(caught);
+    if (problem === null) return;
+    throw new CompiledEnd(name, { outcome: 'halted', why: problem, ip: virtAddr(ip) });
+  }
+
+  private tellChange(frame: Frame, word: number, before: bigint, by: string): void {
+    const { kernel, mappedBy } = this.parts;
+    const { context, ram, events } = kernel;
+    if (!events.on) return;
+    const after = ram.read64(word);
+    if (after === before) return;
+    const va = word === frame.entry?.ptep ? frame.entry.addr : mappedBy(word);
+    if (va === null) return;
+    events.emit({ type: 'pteChange', cpu: context.cpu, va, before, after, by });
+  }
+
+  /** The accessor that compilers make such an instruction of. */
+  private accessor(ip: VirtAddr, { kind }: Caught): string {
+    const mnemonic = this.parts.kernel.instructionAt(ip)?.mnemonic ?? '';
+    if (/cmpxchg|^cas/.test(mnemonic)) return 'ptep_try_set';
+    if (/xchg|^swp/.test(mnemonic)) return 'ptep_get_and_clear';
+    if (/^stl?xr/.test(mnemonic)) return 'ptep_try_set';
+    return kind === WRITE ? 'set_pte_at' : 'ptep_get';
+  }
+
+  /** A call of a modelled function: done, and returned from. */
+  private *callModel(vcpu: Vcpu, callee: Callee): Activity<void> {
+    const { arch, memory } = this.parts.kernel;
+    const { cpu } = vcpu;
+    const sp = cpu.readRegister(arch.description.stackPointer);
+    vcpu.below = sp;
+    const onStack = arch.linkRegister === null ? 8n : 0n;
+    const result = yield* callee((i) => {
+      const name = arch.argumentRegisters[i];
+      if (name !== undefined) return cpu.readRegister(name);
+      const at = sp + onStack + BigInt(8 * (i - arch.argumentRegisters.length));
+      return memory.readWord(virtAddr(at)) ?? 0n;
+    });
+    if (result !== null) cpu.writeRegister(arch.returnRegister, u64(result));
+    const { instructionPointer, stackPointer } = arch.description;
+    if (arch.linkRegister !== null) {
+      cpu.writeRegister(instructionPointer, cpu.readRegister(arch.linkRegister));
+      return;
+    }
+    cpu.writeRegister(instructionPointer, memory.readWord(virtAddr(sp)) ?? 0n);
+    cpu.writeRegister(stackPointer, sp + 8n);
+  }
+
+  /** A fault of the code itself: it goes the way of every kernel fault. */
+  private *fault(
+    vcpu: Vcpu,
+    name: string,
+    stop: Exclude<Stop, { reason: 'exit' }>,
+  ): Activity<void> {
+    const taken = vcpu.takenBy(stop);
+    if (taken === null) throw new CompiledEnd(name, endOf(stop as OtherStop));
+    const outer = vcpu.regs.words.slice();
+    // Where no exception was under way, the registers are of one that is over.
+    if (vcpu.below !== null) vcpu.interrupted.push(outer);
+    const path = vcpu.enter(taken);
+    if ('outcome' in path) throw new CompiledEnd(name, path);
+    const done = vcpu.conclude(taken, yield* onward(path));
+    if (done === 'resume') vcpu.resume();
+    else if (done !== 'retry') throw new CompiledEnd(name, done);
+    if (vcpu.below !== null) vcpu.interrupted.pop();
+    vcpu.regs.words.set(outer);
+  }
+}

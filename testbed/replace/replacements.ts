@@ -1,0 +1,205 @@
+// Compiled code in the place of functions of the kernel model: loads the objects as parts of the kernel, binds what they
+// call to the model, and hands their functions to it. Left out: objects' initialisers, and what a module's loader runs.
+import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
+import type { Assembler } from '../../emulator/assembler.ts';
+import { readLayouts } from '../../emulator/elf/layouts.ts';
+import type { Linked } from '../../emulator/elf/link.ts';
+import { CallError } from '../call-error.ts';
+import type { Kernel } from '../kernel.ts';
+import { loadObjects, readObject } from '../link-objects.ts';
+import { definition } from '../load-code.ts';
+import type { ObjectFile } from '../object-file.ts';
+import { checkReachable } from '../reach.ts';
+import { compiledArena } from './arena-functions.ts';
+import { type CalleeParts, modelledCallees } from './callees.ts';
+import { REPLACEABLE, type ReplaceableName } from './functions.ts';
+import { type Callee, GuestCalls } from './guest-calls.ts';
+import { allocate, Structures } from './structures.ts';
+import { kernelVariables } from './variables.ts';
+import { Warnings } from './warnings.ts';
+
+/** Distance of variables and traps behind the start of the replaced functions' area, and of one trap from the next. */
+const TRAPS_BEHIND = 0x200_0000n;
+const TRAP_SIZE = 0x10n;
+/** Room for variables before the traps. */
+const VARIABLES = 0x10_0000n;
+
+export interface ReplacementParts {
+  readonly kernel: Kernel;
+  readonly assembler: Assembler;
+  readonly erms: boolean;
+  /** Instructions that one call may retire. */
+  readonly limit: number;
+}
+
+/** An object some of whose functions stand in the model's place. */
+export interface LoadedObject {
+  readonly path: string;
+  readonly linked: Linked;
+  readonly structures: Structures;
+  readonly calls: GuestCalls;
+  /** Physical memory for what a function is handed, by CPU: three pages each. */
+  readonly hand: readonly number[];
+}
+
+/** A function in compiled code. */
+export interface CompiledFunction {
+  readonly name: ReplaceableName;
+  readonly entry: VirtAddr;
+  readonly object: LoadedObject;
+}
+
+/**
+ * Puts compiled functions in the place of the model's.
+ * @param replace object by the name of the function
+ * @throws CallError for objects that cannot stand there
+ */
+export function replaceFunctions(
+  parts: ReplacementParts,
+  replace: ReadonlyMap<ReplaceableName, ObjectFile>,
+): void {
+  const { kernel } = parts;
+  const functions = new Map<ReplaceableName, CompiledFunction>();
+  kernel.asKernel(() => {
+    const loader = new Loader(parts);
+    for (const [name, file] of replace) functions.set(name, loader.function(name, file));
+    loader.finish();
+  });
+  kernel.bpf.compiled = compiledArena(kernel, functions);
+}
+
+class Loader {
+  private readonly parts: ReplacementParts;
+  private readonly objects = new Map<string, LoadedObject>();
+  private readonly variables: ReadonlyMap<string, bigint>;
+  private readonly callees = new Map<bigint, Callee>();
+  private readonly returnTrap: VirtAddr;
+  private readonly traps: VirtAddr[] = [];
+  private nextTrap: bigint;
+  private readonly push: VirtAddr;
+
+  constructor(parts: ReplacementParts) {
+    const { kernel } = parts;
+    this.parts = parts;
+    const behind = kernel.codeAddress + TRAPS_BEHIND;
+    const base = behind - (behind % 0x1_0000n);
+    this.variables = kernelVariables(kernel, virtAddr(base));
+    this.nextTrap = base + VARIABLES;
+    this.returnTrap = this.trap('kernel');
+    this.push = this.loadPush();
+  }
+
+  /** What an exception's entry does to the stack before anybody is called. */
+  private loadPush(): VirtAddr {
+    const { kernel, assembler } = this.parts;
+    const { name: arch } = kernel.arch;
+    const text = arch === 'x86_64' ? 'push rax' : 'str x0, [sp, #-16]!';
+    const { bytes } = assembler.assemble(text, { arch, address: kernel.codeAddress });
+    const at = kernel.loadText(bytes);
+    kernel.symbols.add(arch === 'x86_64' ? 'error_entry' : 'kernel_entry', at, bytes.length);
+    return at;
+  }
+
+  /** @throws CallError for an object that does not have it, or not all that it needs */
+  function(name: ReplaceableName, file: ObjectFile): CompiledFunction {
+    const object = this.objects.get(file.path) ?? this.load(file);
+    this.objects.set(file.path, object);
+    const symbol = definition(object.linked, name, file.path);
+    try {
+      checkReachable(this.parts.kernel, object.linked, symbol);
+    } catch (error) {
+      if (!(error instanceof CallError)) throw error;
+      const remedy =
+        'the model offers no such function or variable: define it in the object, if only as a stub';
+      throw new CallError(`${name}: ${error.message}`, remedy);
+    }
+    for (const struct of REPLACEABLE[name].structs) object.structures.layout(struct);
+    return { name, entry: virtAddr(symbol.address), object };
+  }
+
+  private load(file: ObjectFile): LoadedObject {
+    const { kernel } = this.parts;
+    const structures = new Structures(kernel, readLayouts(readObject(file).elf), file.path);
+    const parts: CalleeParts = { kernel, structures, calls: null };
+    const known = modelledCallees(parts);
+    const bound = new Map<string, bigint>();
+    const modelled = (name: string): bigint | null => {
+      const at = this.variables.get(name) ?? bound.get(name);
+      if (at !== undefined) return at;
+      const callee = known.get(name);
+      if (callee === undefined) return null;
+      const trap = this.trap(name);
+      bound.set(name, trap);
+      this.callees.set(trap, callee);
+      return trap;
+    };
+    const linkParts = { ...this.parts, places: [], partial: true, modelled };
+    const none = { addresses: new Map(), objects: new Map() };
+    const linked = loadObjects(linkParts, [file], none, []);
+    kernel.residentObjects.set(JSON.stringify(['replaced', file.path]), Object.freeze(linked));
+    const calls = new GuestCalls({
+      kernel,
+      returnTrap: this.returnTrap,
+      push: this.push,
+      callees: this.callees,
+      limit: this.parts.limit,
+      checkStructure: (caught) => structures.judge(caught),
+      mappedBy: (pa) => mappedBy(kernel, pa),
+      warn: new Warnings(kernel, linked).warn,
+    });
+    parts.calls = calls;
+    const hand = kernel.cpus.map(() => allocate(kernel, 3 * kernel.pageSize));
+    return { path: file.path, linked, structures, calls, hand };
+  }
+
+  /** What runs compiled code is told where its traps are, and what it may reach. */
+  finish(): void {
+    const { kernel } = this.parts;
+    const all = [...this.objects.values()].map(({ structures }) => structures);
+    checkPages(this.objects);
+    kernel.traps = this.traps;
+    for (const { watch } of kernel.cpus) {
+      watch!.host = {
+        watched: (frame) => {
+          if (all.some((structures) => structures.holds(frame))) return 'structure';
+          return kernel.mm.isTable(frame) ? 'table' : null;
+        },
+        provide: (va) => all[0].provide(va),
+        silently: (action) => kernel.events.silently(action),
+      };
+    }
+  }
+
+  private trap(name: string): VirtAddr {
+    const at = virtAddr(this.nextTrap);
+    this.nextTrap += TRAP_SIZE;
+    this.traps.push(at);
+    this.parts.kernel.symbols.add(name, at, Number(TRAP_SIZE));
+    return at;
+  }
+}
+
+/** There is one array of struct page. */
+function checkPages(objects: ReadonlyMap<string, LoadedObject>): void {
+  const [first, ...others] = objects.values();
+  for (const { path, structures } of others) {
+    if (structures.pageSize === first.structures.pageSize) continue;
+    throw new CallError(
+      `${path}: its struct page has ${structures.pageSize} bytes, that of ${first.path} ${first.structures.pageSize}`,
+      'compile them for the same kernel',
+    );
+  }
+}
+
+/** The address in an arena whose entry lies at `pa`. */
+function mappedBy({ arenas, mm }: Kernel, pa: number): VirtAddr | null {
+  const table = pa - (pa % mm.pageSize);
+  for (const { kernVmStart, recoveryEnd } of arenas.values()) {
+    const first = kernVmStart - (kernVmStart % BigInt(mm.pmdSize));
+    for (let va = first; va < recoveryEnd; va += BigInt(mm.pmdSize)) {
+      if (mm.ptepOffset(virtAddr(va)) !== table) continue;
+      return virtAddr(va + BigInt(((pa - table) / 8) * mm.pageSize));
+    }
+  }
+  return null;
+}

@@ -1,0 +1,236 @@
+// What the model keeps in objects of its own, as compiled code sees it in memory: struct page, struct bpf_arena, struct
+// bpf_prog and what hangs on them, laid out as the object's debugging data says. Members that the model does not know are
+// not there: an access to one is told by its name.
+import type { BpfArena } from '../../bpf/arena.ts';
+import type { BpfProg } from '../../bpf/prog.ts';
+import { FRAME_SIZE, type Pfn, type VirtAddr, virtAddr } from '../../emulator/address.ts';
+import { hex } from '../../emulator/bits.ts';
+import type { Layouts, StructLayout } from '../../emulator/elf/layouts.ts';
+import { WRITE } from '../../emulator/engine.ts';
+import { CallError } from '../call-error.ts';
+import type { Kernel } from '../kernel.ts';
+import type { Caught } from './watch.ts';
+
+/** A structure of the model in memory. */
+interface Laid {
+  readonly pa: number;
+  readonly layout: StructLayout;
+  /** Members that hold what the model has. */
+  readonly known: ReadonlySet<string>;
+}
+
+/** Members with what they hold. */
+type Values = Readonly<Record<string, bigint | number>>;
+
+/** sizeof(struct page) of most kernels: for objects that never look into one. */
+const USUAL_PAGE = 64;
+
+/** Bytes that structures of the model are given at a time: a few pages hold all of a scenario's. */
+const POOL = 0x1_0000;
+
+export class Structures {
+  private readonly kernel: Kernel;
+  private readonly layouts: Layouts;
+  private readonly path: string;
+  private readonly laid: Laid[] = [];
+  private readonly arenas = new Map<BpfArena, Laid>();
+  private readonly progs = new Map<BpfProg, Laid>();
+  private readonly pool: number;
+  private used = 0;
+  /** sizeof(struct page) */
+  readonly pageSize: number;
+
+  /**
+   * @param layouts null: none are known
+   * @param path of the object, for what is wrong with it
+   * @throws CallError for an object that does not tell how it lays structures out
+   */
+  constructor(kernel: Kernel, layouts: Layouts | null, path: string) {
+    if (layouts === null) {
+      throw new CallError(
+        `${path}: has no debugging data, which must tell how its structures are laid out`,
+        'compile it with -g (and without -gz), or put BTF into it with pahole -J',
+      );
+    }
+    this.kernel = kernel;
+    this.layouts = layouts;
+    this.path = path;
+    this.pool = allocate(kernel, POOL);
+    this.pageSize = layouts.struct('page')?.size ?? USUAL_PAGE;
+  }
+
+  /** @throws CallError if the object does not tell it */
+  layout(name: string): StructLayout {
+    const layout = this.layouts.struct(name);
+    if (layout !== null) return layout;
+    throw new CallError(
+      `${this.path}: its debugging data does not define struct ${name}`,
+      'compile it, with -g, from source that uses the structure',
+    );
+  }
+
+  /** The kernel address of physical memory, in the direct map. */
+  virt(pa: number): VirtAddr {
+    return virtAddr(this.kernel.layout.directMap + BigInt(pa));
+  }
+
+  /** pfn_to_page(). @param pfn in frames */
+  page(pfn: Pfn): bigint {
+    const index = pfn / this.kernel.pages.framesPerPage;
+    return this.kernel.layout.vmemmap + BigInt(index * this.pageSize);
+  }
+
+  /** page_to_pfn(), in frames; null for an address that is no page's. */
+  pfn(page: bigint): Pfn | null {
+    const offset = page - this.kernel.layout.vmemmap;
+    if (offset < 0n || offset % BigInt(this.pageSize) !== 0n) return null;
+    const pfn = Number(offset / BigInt(this.pageSize)) * this.kernel.pages.framesPerPage;
+    return this.kernel.pages.pfnValid(pfn) ? (pfn as Pfn) : null;
+  }
+
+  /** struct bpf_arena of an arena, with what it holds now. */
+  arena(arena: BpfArena): bigint {
+    const kernVm = this.put(this.kernVms, arena, 'vm_struct', {
+      addr: arena.kernVm.addr,
+      size: arena.kernVm.size,
+    });
+    const values = {
+      user_vm_start: arena.userVmStart,
+      user_vm_end: arena.userVmEnd,
+      kern_vm: kernVm,
+      scratch_page: this.page(arena.scratchPage),
+    };
+    return this.put(this.arenas, arena, 'bpf_arena', values);
+  }
+
+  private readonly kernVms = new Map<BpfArena, Laid>();
+  private readonly auxes = new Map<BpfProg, Laid>();
+
+  /** struct bpf_prog of a program. */
+  prog(prog: BpfProg): bigint {
+    const main = prog.mainProg;
+    // The two name each other: the first round makes the places.
+    const at = this.put(this.progs, prog, 'bpf_prog', { aux: 0n });
+    const aux = this.put(this.auxes, prog, 'bpf_prog_aux', {
+      arena: prog.arena === null ? 0n : this.arena(prog.arena),
+      prog: at,
+      main_prog_aux: 0n,
+    });
+    this.put(this.progs, prog, 'bpf_prog', { aux });
+    if (main !== prog) this.prog(main);
+    const mainAux = main === prog ? aux : this.virt(this.auxes.get(main)!.pa);
+    this.write(this.auxes.get(prog)!, { main_prog_aux: mainAux });
+    return at;
+  }
+
+  /** The arena, or the program, whose structure lies at an address. */
+  arenaAt(address: bigint): BpfArena | null {
+    for (const [arena, { pa }] of this.arenas) if (this.virt(pa) === address) return arena;
+    return null;
+  }
+
+  progAt(address: bigint): BpfProg | null {
+    for (const [prog, { pa }] of this.progs) if (this.virt(pa) === address) return prog;
+    return null;
+  }
+
+  /**
+   * Maps a page of the direct map or of the array of struct page, as a running kernel has them. Nobody is told.
+   * @returns false for an address in neither
+   */
+  provide(va: bigint): boolean {
+    const { kernel } = this;
+    const { layout, ram, mm, pages } = kernel;
+    const pageSize = BigInt(kernel.pageSize);
+    const at = va - (va % pageSize);
+    const structs = (BigInt(ram.size) / pageSize) * BigInt(this.pageSize);
+    if (within(va, layout.directMap, BigInt(ram.size))) {
+      const pfn = Number(at - layout.directMap) / FRAME_SIZE;
+      return this.quietly(() => mm.mapRange(virtAddr(at), pfn as Pfn, 1, 'PAGE_KERNEL') === 0);
+    }
+    if (!within(va, layout.vmemmap, structs)) return false;
+    return this.quietly(() => {
+      const pfn = pages.allocPage(kernel.dataPages);
+      return pfn >= 0 && mm.mapRange(virtAddr(at), pfn as Pfn, 1, 'PAGE_KERNEL') === 0;
+    });
+  }
+
+  private quietly<T>(action: () => T): T {
+    const { context, events, pages } = this.kernel;
+    const { access } = context;
+    context.access = null;
+    try {
+      return events.silently(() => pages.fromTop(action));
+    } finally {
+      context.access = access;
+    }
+  }
+
+  /** True if the frame holds structures of the model. */
+  holds(frame: number): boolean {
+    const pa = frame * FRAME_SIZE;
+    return pa >= this.pool && pa < this.pool + POOL;
+  }
+
+  /** What is wrong with an access to a frame that {@link holds}; null: nothing. */
+  judge({ pa, kind }: Caught): string | null {
+    const at = this.laid.find((one) => pa >= one.pa && pa < one.pa + one.layout.size);
+    if (at === undefined) return `an access behind the structures of the model`;
+    const { layout, known } = at;
+    const offset = pa - at.pa;
+    const [member] = [...layout.members].find(
+      ([, one]) => offset >= one.offset && offset < one.offset + one.size,
+    ) ?? [null];
+    const place = `${layout.name}.${member ?? hex(offset)}`;
+    if (member === null || !known.has(member)) {
+      return `${kind === WRITE ? 'writes' : 'reads'} ${place}, which the model does not keep`;
+    }
+    return kind === WRITE ? `writes ${place}, which is the model’s own` : null;
+  }
+
+  private put<T>(map: Map<T, Laid>, owner: T, name: string, values: Values): bigint {
+    let laid = map.get(owner);
+    if (laid === undefined) {
+      // Code that only hands the structure on needs no layout of it.
+      const layout = this.layouts.struct(name) ?? { name, size: 64, members: new Map() };
+      // Apart from each other: an access past an end is one to nothing.
+      const size = Math.ceil(layout.size / 64) * 64 + 64;
+      if (this.used + size > POOL) throw new RangeError('no room for structures of the model');
+      const known = new Set(Object.keys(values).filter((member) => layout.members.has(member)));
+      laid = { pa: this.pool + this.used, layout, known };
+      this.used += size;
+      this.laid.push(laid);
+      map.set(owner, laid);
+    }
+    this.write(laid, values);
+    return this.virt(laid.pa);
+  }
+
+  private write({ pa, layout }: Laid, values: Values): void {
+    for (const [name, value] of Object.entries(values)) {
+      const member = layout.members.get(name);
+      if (member === undefined) continue;
+      writeUint(this.kernel, pa + member.offset, member.size, BigInt(value));
+    }
+  }
+}
+
+const within = (va: bigint, start: bigint, size: bigint): boolean =>
+  va >= start && va < start + size;
+
+/** Physically contiguous memory from the end of RAM. @returns its physical address */
+export function allocate(kernel: Kernel, bytes: number): number {
+  const { pages, dataPages } = kernel;
+  return pages.fromTop(() => {
+    let pfn = -1;
+    for (let i = kernel.memory.pagesFor(bytes); i > 0; i--) pfn = pages.allocPage(dataPages);
+    if (pfn < 0) throw new RangeError('no memory is left for replaced functions');
+    return pfn * FRAME_SIZE;
+  });
+}
+
+export function writeUint(kernel: Kernel, pa: number, size: number, value: bigint): void {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt.asUintN(64, value), true);
+  kernel.ram.write(pa, bytes.subarray(0, Math.min(size, 8)));
+}
