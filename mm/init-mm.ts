@@ -92,11 +92,6 @@ export class InitMm implements Saveable {
     return this.tables.outstanding;
   }
 
-  /** True if the frame lies in one of its tables. */
-  isTable(pfn: number): boolean {
-    return this.pages.isOwnedBy(pfn, this.tables);
-  }
-
   /**
    * Physical address of the table of PTEs for an address, as the p?d_offset() and p?d_alloc() chains find it. An entry
    * that names a table outside RAM counts as malformed.

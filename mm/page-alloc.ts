@@ -142,13 +142,6 @@ export class PageAllocator {
     return -1;
   }
 
-  /** True if the frame lies in a page that `owner` holds. */
-  isOwnedBy(pfn: number, owner: PageOwner): boolean {
-    const page = Math.floor((pfn - this.firstPfn) / this.framesPerPage);
-    if (page < 0 || page >= this.count) return false;
-    return this.structs.refs(page) > 0 && this.structs.owner(page) === owner.id;
-  }
-
   /** A particular page, for a scenario that wants one. @returns it zeroed, or -1 if it is taken or not here */
   allocPageAt(pfn: number, owner: PageOwner): Pfn | -1 {
     this.context.access?.object(this.freeList, LOOKED | CHANGED);

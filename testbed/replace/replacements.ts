@@ -1,6 +1,6 @@
 // Compiled code in the place of functions of the kernel model: loads the objects as parts of the kernel, binds what they
 // call to the model, and hands their functions to it. Left out: objects' initialisers, and what a module's loader runs.
-import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
+import { FRAME_SIZE, type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import type { Assembler } from '../../emulator/assembler.ts';
 import { readLayouts } from '../../emulator/elf/layouts.ts';
 import type { Linked } from '../../emulator/elf/link.ts';
@@ -162,7 +162,7 @@ class Loader {
       watch!.host = {
         watched: (frame) => {
           if (all.some((structures) => structures.holds(frame))) return 'structure';
-          return kernel.mm.isTable(frame) ? 'table' : null;
+          return kernel.mm.isTable(frame * FRAME_SIZE) ? 'table' : null;
         },
         provide: (va) => all[0].provide(va),
         silently: (action) => kernel.events.silently(action),
