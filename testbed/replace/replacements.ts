@@ -162,7 +162,8 @@ class Loader {
       watch!.host = {
         watched: (frame) => {
           if (all.some((structures) => structures.holds(frame))) return 'structure';
-          return kernel.mm.isTable(frame * FRAME_SIZE) ? 'table' : null;
+          const first = frame - (frame % kernel.pages.framesPerPage);
+          return kernel.mm.isTable(first * FRAME_SIZE) ? 'table' : null;
         },
         provide: (va) => all[0].provide(va),
         silently: (action) => kernel.events.silently(action),
