@@ -20,7 +20,7 @@ export const CALLBACKS: readonly ReplaceableName[] = [
 ];
 
 export const suite = readdirSync(FIXTURES, { recursive: true, encoding: 'utf8' })
-  .filter((file) => file.endsWith('.yaml') && !/^(bad|golden|mutants|replace)\//.test(file))
+  .filter((file) => file.endsWith('.yaml') && !/^(bad|golden|mutants|replace|litmus)\//.test(file))
   .sort();
 
 export function load(file: string): Scenario {

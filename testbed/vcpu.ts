@@ -173,19 +173,19 @@ export class Vcpu {
       events.emit({ type: 'fault', cpu: this.id, ip, va, access, code });
     }
     const hardware = { addr: fault.va, access, code: fault.code };
-    const path = arch.deliverFault(this.faultContext, this.regs, hardware);
-    return this.watch === null ? path : this.withCompiled(path);
+    const deliver = () => arch.deliverFault(this.faultContext, this.regs, hardware);
+    return this.watch === null ? deliver() : this.withCompiled(deliver);
   }
 
   // How a replaced function ended that the path called and that did not return.
   private ended: CallEnd | null = null;
 
   /** A path that may run compiled code, below the frame that the exception pushed. */
-  private *withCompiled(path: FaultPath): Activity<FaultOutcome> {
+  private *withCompiled(deliver: () => FaultPath): Activity<FaultOutcome> {
     const { below } = this;
     this.below = this.regs.sp - EXCEPTION_FRAME;
     try {
-      return yield* onward(path);
+      return yield* onward(deliver());
     } catch (error) {
       if (!(error instanceof CompiledEnd)) throw error;
       this.ended = error.end;
