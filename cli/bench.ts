@@ -1,9 +1,11 @@
 // faultline bench: the project's speed beside the bare library's, in one run, as ratios. Ours and the floor take turns,
 // so that a machine whose speed drifts moves both, and the best of each is compared: others on the machine only ever slow
 // a loop down, and a short loop of translated code runs at one of two speeds three times apart, by where it came to lie.
+import { unicornEngine } from '../emulator/unicorn/engine.ts';
 import { openFloor, runUnderBlockHook } from '../emulator/unicorn/floor.ts';
 import { HOOKED_DATA } from '../emulator/unicorn/floor-hooked.ts';
 import { Bench, type BenchArch } from '../testbed/bench.ts';
+import { Machines } from '../testbed/machines.ts';
 import { EXIT } from './errors.ts';
 import { loadHost } from './host.ts';
 import type { Io } from './io.ts';
@@ -52,7 +54,7 @@ function cpuSeconds(): number {
 
 /** @returns the exit code */
 export async function benchCommand({ json, pairs = 9 }: BenchOptions, io: Io): Promise<number> {
-  const bench = new Bench(await loadHost(), cpuSeconds);
+  const bench = new Bench(await loadHost(), cpuSeconds, () => new Machines(unicornEngine()));
   const floor = openFloor();
   const ratios: Record<string, number> = {};
   const details: Record<string, { ours: number[]; bare: number[]; unit: string }> = {};

@@ -4,6 +4,7 @@
 import { hi32, lo32 } from '../emulator/bits.ts';
 import { READ } from '../emulator/engine.ts';
 import { Costing, type Grain } from './costing.ts';
+import type { Machines } from './machines.ts';
 import { ARCHITECTURES, type RunHost, WorldRun } from './run.ts';
 import type { CallStep, Scenario } from './scenario.ts';
 import { parseScenario } from './scenario.ts';
@@ -111,11 +112,14 @@ function scenarioOf(code: object, args: readonly unknown[], more: object = {}): 
 export class Bench {
   private readonly host: RunHost;
   private readonly seconds: CpuSeconds;
+  private readonly machinesAnew: () => Machines;
   private readonly single = scenarioOf(CODE.scenarios, [{ arena: 0 }]);
 
-  constructor(host: RunHost, seconds: CpuSeconds) {
+  /** @param machinesAnew makes machines that nothing has run on */
+  constructor(host: RunHost, seconds: CpuSeconds, machinesAnew: () => Machines) {
     this.host = host;
     this.seconds = seconds;
+    this.machinesAnew = machinesAnew;
   }
 
   /** Recovered faults, the whole way: walk, kernel path, install, report, retry. Pages a second. */
@@ -217,14 +221,21 @@ export class Bench {
     }
   }
 
+  /** On a new machine, as the floor's: where translated code comes to lie makes such a loop fast or slow. */
   private alu(arch: BenchArch, limit: number | 'none'): number {
     const scenario = scenarioOf(CODE.insns, [ALU_ROUNDS], { limits: { instructions: limit } });
-    return (ALU_ROUNDS * INSTRUCTIONS.insns) / this.call(scenario, arch, 1);
+    const machines = this.machinesAnew();
+    try {
+      const seconds = this.call(scenario, arch, 1, { ...this.host, machines });
+      return (ALU_ROUNDS * INSTRUCTIONS.insns) / seconds;
+    } finally {
+      machines.close();
+    }
   }
 
   /** CPU seconds of `times` runs of a call, its loading left out. */
-  private call(scenario: Scenario, arch: BenchArch, times: number): number {
-    const run = new WorldRun(this.host, scenario.worlds[arch]!);
+  private call(scenario: Scenario, arch: BenchArch, times: number, host = this.host): number {
+    const run = new WorldRun(host, scenario.worlds[arch]!);
     try {
       let seconds = 0;
       const call = run.startCall(run.steps[0] as CallStep);
