@@ -46,8 +46,7 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
       'flush_tlb_before_set',
       function* (argument) {
         const addr = virtAddr(argument(0));
-        if (context.stepping) yield { kind: 'tlb', what: 'flush_tlb_before_set' };
-        flushTlbBeforeSet(context, tlb, addr);
+        yield* flushTlbBeforeSet(context, tlb, addr);
         return null;
       },
     ],
@@ -55,8 +54,7 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
       'flush_tlb_kernel_range',
       function* (argument) {
         const [start, end] = [virtAddr(argument(0)), virtAddr(argument(1))];
-        if (context.stepping) yield { kind: 'tlb', what: 'flush_tlb_kernel_range' };
-        flushTlbKernelRange(context, tlb, start, end);
+        yield* flushTlbKernelRange(context, tlb, start, end);
         return null;
       },
     ],
