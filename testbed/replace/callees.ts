@@ -54,7 +54,7 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
       'flush_tlb_kernel_range',
       function* (argument) {
         const [start, end] = [virtAddr(argument(0)), virtAddr(argument(1))];
-        yield* flushTlbKernelRange(context, tlb, start, end);
+        flushTlbKernelRange(context, tlb, start, end);
         return null;
       },
     ],
