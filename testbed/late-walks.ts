@@ -150,19 +150,16 @@ export class LateWalks {
   }
 
   private choicesOf(cpu: number): readonly Choice[] {
-    let choices = this.choices[cpu];
-    if (choices === undefined || choices === null) {
-      choices = this.pagesOf(cpu)
-        .map(({ va, kind, conflicts }) => this.answersFor(cpu, va, kind, conflicts))
-        .reduce<Choice[]>(
-          (all, answers) => [
-            ...all,
-            ...answers.flatMap((answer) => [[answer], ...all.map((other) => [...other, answer])]),
-          ],
-          [],
-        );
-      this.choices[cpu] = choices;
+    const known = this.choices[cpu];
+    if (known !== undefined && known !== null) return known;
+    const choices: Choice[] = [];
+    for (const { va, kind, conflicts } of this.pagesOf(cpu)) {
+      const before = choices.slice();
+      for (const answer of this.answersFor(cpu, va, kind, conflicts)) {
+        choices.push([answer], ...before.map((other) => [...other, answer]));
+      }
     }
+    this.choices[cpu] = choices;
     return choices;
   }
 

@@ -4,7 +4,7 @@ import { bpfProgReportArenaViolation, reportForCompiled } from '../../bpf/arena-
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import { PteCursor } from '../../mm/apply-range.ts';
 import { type Activity, KernelStuck } from '../../mm/context.ts';
-import { flushTlbBeforeSet, flushTlbKernelRange } from '../../mm/tlb-control.ts';
+import { flushTlbBeforeSet, flushTlbKernelRangeSteps } from '../../mm/tlb-control.ts';
 import type { Kernel } from '../kernel.ts';
 import type { Callee, GuestCalls } from './guest-calls.ts';
 import type { Structures } from './structures.ts';
@@ -54,7 +54,7 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
       'flush_tlb_kernel_range',
       function* (argument) {
         const [start, end] = [virtAddr(argument(0)), virtAddr(argument(1))];
-        flushTlbKernelRange(context, tlb, start, end);
+        yield* flushTlbKernelRangeSteps(context, tlb, start, end);
         return null;
       },
     ],
