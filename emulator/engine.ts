@@ -201,6 +201,8 @@ export interface Cpu extends Saveable {
   flushTlbPage(va: VirtAddr): void;
   /** Drops translated code: call it after somebody else wrote into a page that code may have run from. */
   flushCode(): void;
+  /** {@link flushCode} and {@link flushTlb} at once, whatever was written: nothing that ran here before counts any more. */
+  forgetCode(): void;
   /** Asked about every instruction before it runs for the first time; null: nobody is. */
   interceptor: Interceptor | null;
   /**

@@ -22,7 +22,7 @@ interface Verdict {
 }
 
 const host = await loadHost();
-const verdicts: Verdict[] = parse(readFileSync(join(FOLDER, 'verdicts.yaml'), 'utf8'));
+const verdicts: Verdict[] = parse(readFileSync(join(FOLDER, 'verdicts.txt'), 'utf8'));
 let wrong = 0;
 let notModelled = 0;
 process.stdout.write(

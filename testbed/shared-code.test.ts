@@ -62,30 +62,31 @@ const DIALECTS: readonly Dialect[] = [
   },
 ];
 
-const who = fc.nat(1);
 const frame = fc.nat(1);
 const number = fc.nat(0xffff);
-const operation = fc.oneof(
-  fc.record({ op: fc.constant('run' as const), cpu: who }),
-  fc.record({ op: fc.constant('write' as const), frame, number }),
-  fc.record({ op: fc.constant('store' as const), cpu: who, frame, number }),
-  fc.record({ op: fc.constant('move' as const), cpu: who, frame }),
-  fc.record({ op: fc.constant('save' as const) }),
-  fc.record({ op: fc.constant('restore' as const) }),
-);
-type Operation = typeof operation extends fc.Arbitrary<infer T> ? T : never;
+const operation = (who: fc.Arbitrary<number>) =>
+  fc.oneof(
+    fc.record({ op: fc.constant('run' as const), cpu: who }),
+    fc.record({ op: fc.constant('write' as const), frame, number }),
+    fc.record({ op: fc.constant('store' as const), cpu: who, frame, number }),
+    fc.record({ op: fc.constant('move' as const), cpu: who, frame }),
+    fc.record({ op: fc.constant('save' as const) }),
+    fc.record({ op: fc.constant('restore' as const) }),
+  );
+type Operation = ReturnType<typeof operation> extends fc.Arbitrary<infer T> ? T : never;
 
 class Pair {
   readonly holds = [1, 2];
   readonly frameOf = [0, 0];
   private saved: { restore: () => void; holds: number[] } | null = null;
   private readonly cpus: Cpu[] = [];
-  private readonly maps = [new PageMap(), new PageMap()];
+  private readonly maps: readonly PageMap[];
 
   private readonly machine: Machine;
   private readonly dialect: Dialect;
 
-  constructor(machine: Machine, dialect: Dialect) {
+  constructor(machine: Machine, dialect: Dialect, cpus: number) {
+    this.maps = Array.from({ length: cpus }, () => new PageMap());
     this.machine = machine;
     this.dialect = dialect;
     for (const [i, pa] of FRAMES.entries()) machine.ram.write(pa, dialect.code(this.holds[i]));
@@ -144,27 +145,30 @@ class Pair {
 }
 
 describe.each(DIALECTS)('$description.name', (dialect) => {
-  const machines = new Machines(unicornEngine());
+  const kept = [1, 2].map(() => new Machines(unicornEngine()));
 
-  function live(operations: readonly Operation[]): void {
+  function live(operations: readonly Operation[], cpus = 2): void {
+    const machines = kept[cpus - 1];
     const machine = machines.take(dialect.description, 2 ** 22, {
       counting: true,
       metering: false,
       accesses: false,
     });
     try {
-      const pair = new Pair(machine, dialect);
+      const pair = new Pair(machine, dialect, cpus);
       for (const one of operations) pair.do(one);
-      for (const cpu of [0, 1]) pair.do({ op: 'run', cpu });
+      for (let cpu = 0; cpu < cpus; cpu++) pair.do({ op: 'run', cpu });
     } finally {
       machines.give(machine);
     }
   }
 
-  it('runs what lies there now, whoever wrote it', () => {
-    fc.assert(fc.property(fc.array(operation, { minLength: 4, maxLength: 40 }), live), {
-      numRuns: 250,
-    });
+  it.each([1, 2])('runs what lies there now, whoever of %i wrote it', (cpus) => {
+    const some = fc.array(operation(fc.nat(cpus - 1)), { minLength: 4, maxLength: 40 });
+    fc.assert(
+      fc.property(some, (operations) => live(operations, cpus)),
+      { numRuns: 250 },
+    );
   });
 
   const run = (cpu: number): Operation => ({ op: 'run', cpu });

@@ -39,6 +39,15 @@ export class SharedCode {
     this.changed(frame, by);
   }
 
+  /** RAM was zeroed, and nobody holds a translation. Code that a vCPU has kept must still be watched. */
+  reset(): void {
+    this.writers = null;
+    for (const { cpu } of this.cpus) {
+      for (const frame of cpu.executedFrames) this.ram.watch(frame * FRAME_SIZE);
+      cpu.flushCode();
+    }
+  }
+
   private changed(frame: number, by: number | null): void {
     for (const [i, { cpu }] of this.cpus.entries()) {
       if (i === by || !cpu.executedFrames.has(frame)) continue;

@@ -20,8 +20,6 @@ const INTERCEPT: Trap = { action: 'intercept' };
 
 interface CodePage {
   readonly pa: number;
-  /** What was there when it was scanned. */
-  readonly copy: Uint8Array;
   /** Addresses of what the core does not survive translating. */
   readonly fatal: readonly bigint[];
 }
@@ -45,6 +43,11 @@ export class CodeMap {
   private readonly ram: Ram;
   private readonly instructions: InstructionSet;
   private readonly pages = new Map<number, CodePage>();
+  /**
+   * By physical address, what each frame held when it was first fetched from since {@link forget}: the core keeps what it
+   * translated of a frame that is mapped no more.
+   */
+  private readonly copies = new Map<number, Uint8Array>();
   private readonly forms = new Map<bigint, readonly AccessForm[]>();
   // The last answer from there: a loop that faults asks again and again.
   private lastAt = 0n;
@@ -74,10 +77,10 @@ export class CodeMap {
     return this.scan(page, pa, old);
   }
 
-  /** True unless all code is byte for byte what it was when it was scanned. The core itself notices what it stores. */
+  /** True unless all code is byte for byte what it was when it was translated. The core itself notices what it stores. */
   differs(): boolean {
     const { bytes, base } = this.ram;
-    for (const { pa, copy } of this.pages.values()) {
+    for (const [pa, copy] of this.copies) {
       const at = pa - base;
       if (Buffer.compare(bytes.subarray(at, at + PAGE), copy) !== 0) return true;
     }
@@ -88,6 +91,7 @@ export class CodeMap {
   forget(): boolean {
     this.forgetForms();
     this.translatedAt.clear();
+    this.copies.clear();
     let changed = false;
     for (const [page, old] of this.pages) changed = this.scan(page, old.pa, old) || changed;
     return changed;
@@ -104,7 +108,8 @@ export class CodeMap {
     const base = BigInt(page) << 12n;
     const offsets = this.witness ? EVERY_OFFSET : this.instructions.fatal(code);
     const fatal = offsets.map((at) => base + BigInt(at));
-    this.pages.set(page, { pa, copy: code.slice(), fatal });
+    this.pages.set(page, { pa, fatal });
+    if (!this.copies.has(pa)) this.copies.set(pa, code.slice());
     for (const va of old?.fatal ?? []) this.fatal.delete(va);
     for (const va of fatal) this.fatal.add(va);
     return fatal.length > 0 || (old?.fatal.length ?? 0) > 0;

@@ -163,6 +163,15 @@ export class UnicornCpu implements Cpu {
     if (this.runner.running) this.settle();
   }
 
+  forgetCode(): void {
+    this.checkIdle();
+    const { core } = this;
+    this.counter?.forgetBlocks();
+    core.flushCode();
+    core.flushTlb();
+    core.fills.forgetWrites();
+  }
+
   private codeWritten = false;
   /** The exits that blocks were last judged by. */
   private judgedBy: ReadonlySet<bigint>;
@@ -183,9 +192,6 @@ export class UnicornCpu implements Cpu {
     if (!core.fills.mayWriteCode() && !core.code.differs()) return;
     this.counter?.forgetBlocks();
     core.flushCode();
-    if (core.running) return;
-    core.flushTlb();
-    core.fills.forgetWrites();
   }
 
   get interceptor(): Interceptor | null {

@@ -152,6 +152,7 @@ describe('with all short cuts', () => {
     m.mapData(1);
     m.set(one.registers);
     m.cpu.run(200);
+    m.cpu.forgetCode();
     const fetches = () => {
       m.cpu.flushCode();
       m.set({ [one.description.instructionPointer]: CODE + 0x1000n });
