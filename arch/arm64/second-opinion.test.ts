@@ -12,7 +12,8 @@
 // - `pc-alignment`: the fetch comes before the check (D1.3.5). Not asked.
 // - `atomic-read`: an atomic reads before it asks to write, and fails if the page is outside RAM. Not asked then.
 // - `dc-nop`: DC by VA does nothing. Not asked, but for DC ZVA.
-// It has no hardware access flag or dirty state (FEAT_HAFDBS), no E0PD, TTST, LVA, LPA2: TCR_EL1.HA and HD are 0 here.
+// It has no hardware access flag or dirty state (FEAT_HAFDBS), no E0PD, TTST, LVA, LPA2: TCR_EL1.HA and HD are 0 here. It has
+// pointer authentication, and so TBIDn, which a Neoverse N1 has not: 0 here too.
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { hex } from '../../emulator/bits.ts';
@@ -34,10 +35,11 @@ import { createOracle } from './oracle.ts';
 import { codeOf, harnessOffset, isPurpose, layHarness, lengthOf, SVC } from './oracle-harness.ts';
 import { SCTLR_M, TCR_HA, TCR_HD } from './paging.ts';
 import { arm64Description } from './registers.ts';
+import { TCR_TBID } from './system.ts';
 import { randomCase, type Wish } from './test-configurations.ts';
 
 const RUNS = 3000;
-const WISH: Wish = { cpus: ['neoverse-n1'], tcrClear: TCR_HA | TCR_HD };
+const WISH: Wish = { cpus: ['neoverse-n1'], tcrClear: TCR_HA | TCR_HD | TCR_TBID };
 const FRAME = 4096;
 
 // Of the library's numbers for exceptions.

@@ -11,7 +11,7 @@ import { Arm64Paging, type Arm64PagingState } from './paging.ts';
 import { changeRegisters, type TlbiOperation, tlbi } from './tlb.ts';
 
 /** TCR_EL1.TBID0 and TBID1: RES0 without FEAT_PAuth, which the core always has. */
-const TCR_TBID = 3n << 51n;
+export const TCR_TBID = 3n << 51n;
 
 /** Gives the core a translation register. What it makes of TCR_EL1 itself are the tags of branch targets. */
 export function writeToCore(cpu: Cpu, paging: Arm64Paging, register: TranslationRegister): void {
