@@ -252,6 +252,17 @@ describe.each(BOTH)('bpf_arena_handle_page_fault on $arch, $series', ({ arch, se
     ]);
   });
 
+  it('is as much work in steps as at once', () => {
+    const work = [false, true].map((stepping) => {
+      const { world } = setUp();
+      world.kernel.stepping = stepping;
+      finish(bpfArenaHandlePageFault(world.bpf, virtAddr(K), true, KERNEL_IP));
+      return world.kernel.work;
+    });
+    expect(work[0].frames).toBeGreaterThan(0);
+    expect(work[1]).toEqual(work[0]);
+  });
+
   it('loses the race to another installer without harm', () => {
     const { world } = setUp();
     world.kernel.stepping = true;

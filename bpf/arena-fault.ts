@@ -101,8 +101,7 @@ function* recoverInSteps(
     }
   }
   if (kernel.stepping) yield { kind: 'report', what: `arena violation at ${hex(pageAddr)}` };
-  // Another CPU may have walked its own stack since.
-  trace.walk();
+  trace.walkAgain();
   reportArenaViolation(bpf, prog, isWrite, pageAddr, arena.kernVmStart);
   return true;
 }
@@ -173,7 +172,7 @@ function* mutated(
   const how = kernel.replaced(`${FN}/report`);
   const report = function* (): Activity<void> {
     yield { kind: 'report', what: `arena violation at ${hex(pageAddr)}` };
-    trace.walk();
+    trace.walkAgain();
     reportArenaViolation(bpf, prog, isWrite, pageAddr, arena.kernVmStart);
   };
   const locks = kernel.replaced(`${FN}/lock`) === 'take';

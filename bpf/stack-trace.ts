@@ -41,6 +41,12 @@ export class StackTrace {
 
   /** Walks the stack; the other methods speak of it until the next walk. */
   walk(): void {
+    this.walkAgain();
+    this.host.kernel.work.frames += this.ips.length;
+  }
+
+  /** The same walk once more: others have walked their own stacks since. It is no work of the kernel's. */
+  walkAgain(): void {
     this.ips = this.host.stackWalk();
   }
 

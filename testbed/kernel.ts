@@ -166,11 +166,7 @@ export class Kernel {
       mm: this.mm,
       tlb,
       vmalloc: this.vmalloc,
-      stackWalk: () => {
-        const found = this.stackWalk(this.cpus[this.context.cpu]);
-        this.context.work.frames += found.length;
-        return found;
-      },
+      stackWalk: () => this.stackWalk(this.cpus[this.context.cpu]),
       formatSymbol: (ip) => this.symbols.format(ip),
       current: () => this.tasks[this.context.cpu],
     });
