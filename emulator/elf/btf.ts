@@ -1,6 +1,6 @@
 // The types of an object, out of its BTF (.BTF, Documentation/bpf/btf.rst), as pahole -J and clang for BPF write it.
 import { ElfError, Reader } from './bytes.ts';
-import { textAt } from './dwarf-forms.ts';
+import { textAt } from './dwarf.ts';
 import type { DebugType, DebugTypes } from './layouts.ts';
 import type { ElfFile } from './read.ts';
 

@@ -1,6 +1,7 @@
 // Attribute values of DWARF 2 to 5 (DWARF 5, 7.5): how long each form is, and what those mean that say a number, a text
 // or another entry. Left out: supplementary files and type units, whose references mean nothing here.
 import { ElfError } from './bytes.ts';
+import { Cursor, textAt } from './dwarf.ts';
 
 /** The sections that entries refer to, relocated; empty where there are none. */
 export interface DwarfSections {
@@ -32,67 +33,6 @@ export type FormValue =
 
 const number = (value: number): FormValue => ({ kind: 'number', value });
 
-/** Bounds-checked reads of one section, one after the other. */
-export class DwarfCursor {
-  at = 0;
-  readonly bytes: Uint8Array;
-  private readonly view: DataView;
-  private readonly name: string;
-
-  constructor(bytes: Uint8Array, name: string, at = 0) {
-    this.bytes = bytes;
-    this.name = name;
-    this.at = at;
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  }
-
-  u(size: number): number {
-    const { at, view } = this;
-    this.skip(size);
-    if (size === 1) return view.getUint8(at);
-    if (size === 2) return view.getUint16(at, true);
-    if (size === 3) return view.getUint16(at, true) + view.getUint8(at + 2) * 0x1_0000;
-    return size === 4 ? view.getUint32(at, true) : Number(view.getBigUint64(at, true));
-  }
-
-  skip(size: number): void {
-    if (!(size >= 0 && this.at + size <= this.bytes.length)) {
-      throw new ElfError(this.at, `${this.name}: ends inside an entry`);
-    }
-    this.at += size;
-  }
-
-  uleb(): number {
-    let value = 0;
-    for (let scale = 1; ; scale *= 128) {
-      const byte = this.u(1);
-      value += (byte & 0x7f) * scale;
-      if (byte < 0x80) return value;
-    }
-  }
-
-  sleb(): number {
-    let value = 0;
-    for (let scale = 1; ; scale *= 128) {
-      const byte = this.u(1);
-      value += (byte & 0x7f) * scale;
-      if (byte < 0x80) return byte & 0x40 ? value - scale * 128 : value;
-    }
-  }
-
-  string(): string {
-    const text = textAt(this.bytes, this.at);
-    const end = this.bytes.indexOf(0, this.at);
-    this.skip((end < 0 ? this.bytes.length : end) + 1 - this.at);
-    return text;
-  }
-}
-
-export function textAt(bytes: Uint8Array, offset: number): string {
-  const end = bytes.indexOf(0, offset);
-  return end < 0 ? '' : new TextDecoder().decode(bytes.subarray(offset, end));
-}
-
 /** Bytes of each form that is only skipped or is a number of that size. */
 const DATA: Readonly<Record<number, number>> = { 11: 1, 5: 2, 6: 4, 7: 8, 12: 1 };
 const REF: Readonly<Record<number, number>> = { 17: 1, 18: 2, 19: 4, 20: 8 };
@@ -104,7 +44,7 @@ const BLOCK: Readonly<Record<number, number>> = { 10: 1, 3: 2, 4: 4 };
 
 /** Reads the value of one attribute. @throws ElfError for a form that nobody defines */
 export function readForm(
-  cursor: DwarfCursor,
+  cursor: Cursor,
   form: number,
   implicit: number,
   unit: UnitForms,
@@ -120,7 +60,7 @@ export function readForm(
 }
 
 function readOther(
-  cursor: DwarfCursor,
+  cursor: Cursor,
   form: number,
   implicit: number,
   unit: UnitForms,
@@ -190,7 +130,7 @@ function indexedText(index: number, unit: UnitForms, sections: DwarfSections): F
       const { strOffsets } = sections;
       const at = unit.strOffsetsBase + index * unit.offsetSize;
       if (at + unit.offsetSize > strOffsets.length) return '';
-      const cursor = new DwarfCursor(strOffsets, '.debug_str_offsets', at);
+      const cursor = new Cursor(strOffsets, '.debug_str_offsets', at);
       return textAt(sections.str, cursor.u(unit.offsetSize));
     },
   };

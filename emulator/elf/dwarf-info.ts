@@ -1,13 +1,8 @@
 // The tree of debugging entries of an object (.debug_info, DWARF 2 to 5), shown to a visitor in the order of the file.
 import { ElfError } from './bytes.ts';
 import { debugSection } from './debug-section.ts';
-import {
-  DwarfCursor,
-  type DwarfSections,
-  type FormValue,
-  readForm,
-  type UnitForms,
-} from './dwarf-forms.ts';
+import { Cursor } from './dwarf.ts';
+import { type DwarfSections, type FormValue, readForm, type UnitForms } from './dwarf-forms.ts';
 import type { ElfFile } from './read.ts';
 
 /** One debugging entry. */
@@ -45,7 +40,7 @@ export function visitEntries(elf: ElfFile, visit: (entry: DwarfEntry) => void): 
     lineStr: bytes('.debug_line_str'),
     strOffsets: bytes('.debug_str_offsets'),
   };
-  const cursor = new DwarfCursor(sections.info, '.debug_info');
+  const cursor = new Cursor(sections.info, '.debug_info');
   const tables = new Map<number, Map<number, Abbreviation>>();
   while (cursor.at < sections.info.length) {
     const { unit, end, abbreviations } = readHeader(cursor);
@@ -60,7 +55,7 @@ export function visitEntries(elf: ElfFile, visit: (entry: DwarfEntry) => void): 
 }
 
 /** @returns the unit null if it is of a version or kind that is passed over */
-function readHeader(cursor: DwarfCursor): {
+function readHeader(cursor: Cursor): {
   unit: UnitForms | null;
   end: number;
   abbreviations: number;
@@ -70,7 +65,7 @@ function readHeader(cursor: DwarfCursor): {
   const offsetSize = length === 0xffff_ffff ? 8 : 4;
   if (offsetSize === 8) length = cursor.u(8);
   const end = cursor.at + length;
-  if (end > cursor.bytes.length) throw new ElfError(start, '.debug_info: a unit is too long');
+  if (end > cursor.end) throw new ElfError(start, '.debug_info: a unit is too long');
   const version = cursor.u(2);
   const type = version >= 5 ? cursor.u(1) : DW_UT.compile;
   let addressSize = version >= 5 ? cursor.u(1) : 0;
@@ -85,7 +80,7 @@ function readHeader(cursor: DwarfCursor): {
 }
 
 function readAbbreviations(bytes: Uint8Array, at: number): Map<number, Abbreviation> {
-  const cursor = new DwarfCursor(bytes, '.debug_abbrev', at);
+  const cursor = new Cursor(bytes, '.debug_abbrev', at);
   const table = new Map<number, Abbreviation>();
   for (let code = cursor.uleb(); code !== 0; code = cursor.uleb()) {
     const tag = cursor.uleb();
@@ -104,7 +99,7 @@ function readAbbreviations(bytes: Uint8Array, at: number): Map<number, Abbreviat
 }
 
 function visitUnit(
-  cursor: DwarfCursor,
+  cursor: Cursor,
   end: number,
   unit: UnitForms,
   table: ReadonlyMap<number, Abbreviation>,

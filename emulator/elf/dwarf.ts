@@ -6,12 +6,15 @@ const MOST_SCALE = 2 ** 42;
 
 /** Reads a section from one place on. */
 export class Cursor {
-  at = 0;
+  at: number;
+  private readonly bytes: Uint8Array;
   private readonly reader: Reader;
   private readonly section: string;
 
   /** @param section its name, for errors */
-  constructor(bytes: Uint8Array, section: string) {
+  constructor(bytes: Uint8Array, section: string, at = 0) {
+    this.at = at;
+    this.bytes = bytes;
     this.reader = new Reader(bytes);
     this.section = section;
   }
@@ -20,18 +23,23 @@ export class Cursor {
     return this.reader.length;
   }
 
-  u(size: 1 | 2 | 4 | 8): number {
+  /** @param size 1, 2, 3, 4 or 8 */
+  u(size: number): number {
     const { at } = this;
-    this.reader.check(at, size, this.section);
-    this.at += size;
+    this.skip(size);
     if (size === 1) return this.reader.u8(at);
     if (size === 2) return this.reader.u16(at);
+    if (size === 3) return this.reader.u16(at) + this.reader.u8(at + 2) * 0x1_0000;
     return size === 4 ? this.reader.u32(at) : Number(this.reader.u64(at));
   }
 
+  skip(size: number): void {
+    this.reader.check(this.at, size, this.section);
+    this.at += size;
+  }
+
   address(): bigint {
-    this.reader.check(this.at, 8, this.section);
-    this.at += 8;
+    this.skip(8);
     return this.reader.u64(this.at - 8);
   }
 
@@ -56,8 +64,9 @@ export class Cursor {
   }
 
   string(): string {
-    let text = '';
-    for (let byte = this.u(1); byte !== 0; byte = this.u(1)) text += String.fromCharCode(byte);
+    const text = textAt(this.bytes, this.at);
+    const end = this.bytes.indexOf(0, this.at);
+    this.skip((end < 0 ? this.bytes.length : end) + 1 - this.at);
     return text;
   }
 }

@@ -1,7 +1,7 @@
 // WARN_ON() in compiled code: a trap that the object's __bug_table knows prints its line and is passed over
 // (lib/bug.c). Left out: BUG(), whose trap ends the code, and what a warning prints below its line.
 import type { VirtAddr } from '../../emulator/address.ts';
-import { textAt } from '../../emulator/elf/dwarf-forms.ts';
+import { textAt } from '../../emulator/elf/dwarf.ts';
 import type { Linked } from '../../emulator/elf/link.ts';
 import { warnOnce } from '../../mm/warn.ts';
 import type { Kernel } from '../kernel.ts';
