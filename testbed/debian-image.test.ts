@@ -10,7 +10,7 @@ import { openObject } from './object-file.ts';
 import type { ArchName } from './scenario.ts';
 import { ROUTINES } from './test-libc.ts';
 import { COPY, KBASE, runRoutine } from './test-routines.ts';
-import { loadTestHost, runYaml } from './test-run.ts';
+import { arenaMemory, loadTestHost, runYaml } from './test-run.ts';
 import { type KernelImage, readKernelImage } from './vmlinux/image.ts';
 
 const CACHE = new URL('../.cache/debian/', import.meta.url).pathname;
@@ -60,14 +60,8 @@ arena: {pages: 64, alloc: [${ALLOCATED.map((page) => `[${page}, 1]`).join(', ')}
 steps: [${steps.join(',\n  ')}]
 `;
   let memory = new Uint8Array();
-  const done = runYaml(host, yaml, arch, ({ kernel }) => {
-    const { kernVmStart } = kernel.arenas.get('arena')!;
-    memory = Uint8Array.from(
-      Array.from({ length: 32 }, (_, page) => {
-        const at = virtAddr(kernVmStart + BigInt(page * 0x1000));
-        return [...(kernel.memory.read(at, 0x1000) ?? new Uint8Array(0x1000))];
-      }).flat(),
-    );
+  const done = runYaml(host, yaml, arch, (run) => {
+    memory = arenaMemory(run, 32);
   });
   const seen = done.steps.slice(before.length).map((step) => step.seen as CallSeen);
   for (const { end } of seen) expect(end).toEqual({ outcome: 'returned' });

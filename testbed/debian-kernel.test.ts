@@ -3,10 +3,9 @@
 import { createCipheriv } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { virtAddr } from '../emulator/address.ts';
 import type { CallSeen } from './call.ts';
 import type { ArchName } from './scenario.ts';
-import { loadTestHost, runYaml } from './test-run.ts';
+import { arenaMemory, loadTestHost, runYaml } from './test-run.ts';
 
 const CACHE = new URL('../.cache/debian/', import.meta.url).pathname;
 const DEBIAN = { x86_64: 'amd64', arm64: 'arm64' };
@@ -125,15 +124,8 @@ symbols: {memcpy: memcpy, memset: memset, memmove: memmove}
 steps: [${steps.join(',\n  ')}]
 `;
   let memory = new Uint8Array();
-  const done = runYaml(host, text, arch, ({ kernel }) => {
-    const { kernVmStart } = kernel.arenas.get('arena')!;
-    // Page by page: some are not mapped.
-    memory = Uint8Array.from(
-      Array.from({ length: 32 }, (_, page) => {
-        const at = virtAddr(kernVmStart + BigInt(page * 0x1000));
-        return [...(kernel.memory.read(at, 0x1000) ?? new Uint8Array(0x1000))];
-      }).flat(),
-    );
+  const done = runYaml(host, text, arch, (run) => {
+    memory = arenaMemory(run, 32);
   });
   for (const { seen } of done.steps)
     expect((seen as CallSeen).end).toEqual({ outcome: 'returned' });

@@ -1,5 +1,6 @@
 // Runs scenarios written into tests, and keeps what happened.
 import { readFileSync } from 'node:fs';
+import { virtAddr } from '../emulator/address.ts';
 import { loadAssembler } from '../emulator/assembler.ts';
 import { loadDisassembler } from '../emulator/disassembler.ts';
 import { type Event, EventSink } from '../emulator/events.ts';
@@ -32,6 +33,17 @@ function fixture(name: string): Uint8Array {
   const bytes = files.get(name) ?? new Uint8Array(readFileSync(new URL(name, FIXTURES)));
   files.set(name, bytes);
   return bytes;
+}
+
+/** The first pages of the arena, page by page: one that is not mapped is of zeroes. @param pages of 4 KiB */
+export function arenaMemory({ kernel }: WorldRun, pages: number): Uint8Array<ArrayBuffer> {
+  const { kernVmStart } = kernel.arenas.get('arena')!;
+  const memory = new Uint8Array(pages * 0x1000);
+  for (let at = 0; at < memory.length; at += 0x1000) {
+    const page = kernel.memory.read(virtAddr(kernVmStart + BigInt(at)), 0x1000);
+    if (page !== null) memory.set(page, at);
+  }
+  return memory;
 }
 
 /**
