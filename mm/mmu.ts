@@ -197,19 +197,20 @@ export class Mmu implements Translator {
 
   /** The TLB drops its entries of a page by itself, as it may at any time. */
   forget(va: VirtAddr): void {
-    this.tlb.invalidatePage(hi32(va), lo32(va), this.paging.space, true);
-    this.listener?.onEvict((va & ~0xfffn) as VirtAddr, 12);
+    this.dropPage(va, this.paging.space, true);
   }
 
   // ---- Operations. Each is what an instruction does; arch/*/tlb.ts maps instructions to them. ----
 
   /** See {@link Tlb.invalidatePage}. The engine forgets the page even if no entry covered it. */
   invalidatePage(va: VirtAddr, space: number, globals: boolean): void {
-    const hi = hi32(va);
-    const lo = lo32(va);
     this.tell('invalidatePage', va);
     this.observer?.invalidated();
-    this.tlb.invalidatePage(hi, lo, space, globals);
+    this.dropPage(va, space, globals);
+  }
+
+  private dropPage(va: VirtAddr, space: number, globals: boolean): void {
+    this.tlb.invalidatePage(hi32(va), lo32(va), space, globals);
     this.listener?.onEvict((va & ~0xfffn) as VirtAddr, 12);
   }
 

@@ -48,8 +48,8 @@ export const MUTANTS: MutantSet = {
     [
       'a kept refusal is global',
       MMU,
-      'space, false, pageShift, NEGATIVE_PAGE',
-      'space, true, pageShift, NEGATIVE_PAGE',
+      'space, false, pageShift, NEGATIVE_PAGE, rights);',
+      'space, true, pageShift, NEGATIVE_PAGE, rights);',
     ],
     [
       'a kept refusal refuses for ever',
