@@ -4,7 +4,7 @@
 import type { PtRegs, Recoverer } from '../arch/arch.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex, u64 } from '../emulator/bits.ts';
-import { type Activity, ADDED, CHANGED, LOOKED, type Progress } from '../mm/context.ts';
+import { type Activity, ADDED, CHANGED, LOOKED, onward, type Progress } from '../mm/context.ts';
 import { emitPteBarriers, type Ptep, ptepTrySet, setPteAt } from '../mm/pte.ts';
 import { type BpfArena, guardSize, SZ_4G } from './arena.ts';
 import type { CompiledPteFn } from './compiled.ts';
@@ -44,14 +44,40 @@ export function bpfArenaHandlePageFault(
   isWrite: boolean,
   faultIp: VirtAddr,
 ): Progress<boolean> {
-  const { compiled, kernel, mm, trace } = bpf;
+  const { compiled, kernel, trace } = bpf;
   const told = kernel.events.on;
   if (told) kernel.enter(FN, { addr: hex(addr), access: isWrite ? 'write' : 'read' });
   if (compiled?.bpfArenaHandlePageFault) {
     return compiled.bpfArenaHandlePageFault(addr, isWrite, faultIp);
   }
+  if (compiled?.bpfProgFindFromStack) {
+    return findAndRecover(bpf, compiled.bpfProgFindFromStack(), addr, isWrite, faultIp);
+  }
   trace.walk();
-  const prog = trace.findProg();
+  return recover(bpf, trace.findProg(), addr, isWrite, faultIp);
+}
+
+/** The handler with bpf_prog_find_from_stack() in compiled code. */
+function* findAndRecover(
+  bpf: BpfContext,
+  finding: Activity<BpfProg | null>,
+  addr: VirtAddr,
+  isWrite: boolean,
+  faultIp: VirtAddr,
+): Activity<boolean> {
+  return yield* onward(recover(bpf, yield* finding, addr, isWrite, faultIp));
+}
+
+/** @param prog the innermost program on the stack */
+function recover(
+  bpf: BpfContext,
+  prog: BpfProg | null,
+  addr: VirtAddr,
+  isWrite: boolean,
+  faultIp: VirtAddr,
+): Progress<boolean> {
+  const { compiled, kernel, mm } = bpf;
+  const told = kernel.events.on;
   if (!prog) {
     if (told) kernel.decide(FN, 'no BPF program on the stack');
     return false;
@@ -66,44 +92,62 @@ export function bpfArenaHandlePageFault(
     return false;
   }
 
-  if (kernel.replacements !== null) return mutated(bpf, arena, prog, addr, isWrite);
-  if (kernel.stepping || compiled?.applyRangeSetScratchCb) {
-    return recoverInSteps(bpf, arena, prog, addr, isWrite);
-  }
+  const violation = { prog, isWrite, addr: mm.pageStart(addr), start: arena.kernVmStart, faultIp };
+  if (kernel.replacements !== null) return mutated(bpf, arena, violation);
+  if (kernel.stepping || compiled !== null) return recoverInSteps(bpf, arena, violation);
 
   // apply_to_page_range(page, PAGE_SIZE, apply_range_set_scratch_cb); its result is ignored, as in the kernel.
   const ptep = mm.ptepAlloc(addr);
-  const pageAddr = mm.pageStart(addr);
-  if (ptep > 0 && isNone(bpf, ptep as Ptep)) install(bpf, arena, pageAddr, ptep as Ptep);
-  reportArenaViolation(bpf, prog, isWrite, pageAddr, arena.kernVmStart);
+  if (ptep > 0 && isNone(bpf, ptep as Ptep)) install(bpf, arena, violation.addr, ptep as Ptep);
+  reportArenaViolation(bpf, violation);
   return true;
+}
+
+/** What a report is of. */
+interface Violation {
+  readonly prog: BpfProg;
+  readonly isWrite: boolean;
+  /** Address of the access, and of the band that it counts from. */
+  readonly addr: bigint;
+  readonly start: bigint;
+  readonly faultIp: VirtAddr;
 }
 
 /** What {@link bpfArenaHandlePageFault} does once it knows that it is to, with other CPUs in between. */
 function* recoverInSteps(
   bpf: BpfContext,
   arena: BpfArena,
-  prog: BpfProg,
-  addr: VirtAddr,
-  isWrite: boolean,
+  violation: Violation,
 ): Activity<boolean> {
-  const { compiled, kernel, mm, trace } = bpf;
-  const ptep = mm.ptepAlloc(addr);
-  const pageAddr = mm.pageStart(addr);
+  const { compiled, kernel, mm } = bpf;
+  const pageAddr = violation.addr as VirtAddr;
+  const ptep = mm.ptepAlloc(pageAddr);
   if (ptep > 0 && compiled?.applyRangeSetScratchCb) {
     const fn = compiled.applyRangeSetScratchCb(arena);
     yield* setScratchCompiled(arena, pageAddr, ptep as Ptep, fn);
   } else if (ptep > 0) {
-    yield { kind: 'pte', what: `ptep_get ${hex(pageAddr)}` };
+    if (kernel.stepping) yield { kind: 'pte', what: `ptep_get ${hex(pageAddr)}` };
     if (isNone(bpf, ptep as Ptep)) {
-      yield { kind: 'pte', what: `ptep_try_set ${hex(pageAddr)}` };
+      if (kernel.stepping) yield { kind: 'pte', what: `ptep_try_set ${hex(pageAddr)}` };
       yield* installInSteps(arena, pageAddr, ptep as Ptep);
     }
   }
-  if (kernel.stepping) yield { kind: 'report', what: `arena violation at ${hex(pageAddr)}` };
-  trace.walkAgain();
-  reportArenaViolation(bpf, prog, isWrite, pageAddr, arena.kernVmStart);
+  yield* report(bpf, violation);
   return true;
+}
+
+/** The report as a step. @param walked the stack has been walked for it, to find the program */
+function* report(bpf: BpfContext, violation: Violation, walked = true): Activity<void> {
+  const { compiled, kernel, trace } = bpf;
+  const { prog, isWrite, addr, start, faultIp } = violation;
+  if (kernel.stepping) yield { kind: 'report', what: `arena violation at ${hex(addr)}` };
+  if (compiled?.reportArenaViolation) {
+    yield* compiled.reportArenaViolation(prog, isWrite, addr - start, faultIp);
+    return;
+  }
+  if (walked) trace.walkAgain();
+  else trace.walk();
+  reportArenaViolation(bpf, violation);
 }
 
 /** Whether the callback that installs the scratch page finds nothing mapped. */
@@ -160,32 +204,21 @@ function inRecoveryRange(arena: BpfArena, addr: VirtAddr): boolean {
 }
 
 /** The rest of the handler with a mutant's steps in it (bpf/named-steps.ts). */
-function* mutated(
-  bpf: BpfContext,
-  arena: BpfArena,
-  prog: BpfProg,
-  addr: VirtAddr,
-  isWrite: boolean,
-): Activity<boolean> {
-  const { kernel, mm, trace } = bpf;
-  const pageAddr = mm.pageStart(addr);
+function* mutated(bpf: BpfContext, arena: BpfArena, violation: Violation): Activity<boolean> {
+  const { kernel, mm } = bpf;
+  const pageAddr = violation.addr as VirtAddr;
   const how = kernel.replaced(`${FN}/report`);
-  const report = function* (): Activity<void> {
-    yield { kind: 'report', what: `arena violation at ${hex(pageAddr)}` };
-    trace.walkAgain();
-    reportArenaViolation(bpf, prog, isWrite, pageAddr, arena.kernVmStart);
-  };
   const locks = kernel.replaced(`${FN}/lock`) === 'take';
   if (locks && (yield* rawResSpinLock(kernel, arena.spinlock))) return false;
-  if (how === 'before_install') yield* report();
-  const ptep = mm.ptepAlloc(addr);
+  if (how === 'before_install') yield* report(bpf, violation);
+  const ptep = mm.ptepAlloc(pageAddr);
   if (ptep > 0) yield* setScratch(arena, pageAddr, ptep as Ptep);
   if (locks) {
     yield { kind: 'lock', what: `release ${arena.spinlock.name}` };
     unlock(kernel, arena.spinlock);
   }
-  if (how !== 'before_install' && how !== 'skip') yield* report();
-  if (how === 'twice') yield* report();
+  if (how !== 'before_install' && how !== 'skip') yield* report(bpf, violation);
+  if (how === 'twice') yield* report(bpf, violation);
   return true;
 }
 
@@ -225,11 +258,15 @@ export function* bpfProgReportArenaViolation(
   addr: bigint,
   faultIp: VirtAddr,
 ): Activity<void> {
+  const { compiled, kernel } = bpf;
+  if (compiled?.bpfProgReportArenaViolation) {
+    if (kernel.stepping) yield { kind: 'report', what: `arena violation at ${hex(addr)}` };
+    yield* compiled.bpfProgReportArenaViolation(isWrite, addr, faultIp);
+    return;
+  }
   const prog = bpf.ksyms.findProg(faultIp);
   if (!prog) return;
-  if (bpf.kernel.stepping) yield { kind: 'report', what: `arena violation at ${hex(addr)}` };
-  bpf.trace.walk();
-  reportArenaViolation(bpf, prog, isWrite, addr, 0n);
+  yield* report(bpf, { prog, isWrite, addr, start: 0n, faultIp }, false);
 }
 
 const HEAD_WRITE = 'ERROR: Arena WRITE access at unmapped address 0x';
@@ -241,29 +278,22 @@ const USUAL_DIGITS = 12;
  * A report that compiled code asks for by __bpf_prog_report_arena_violation(): the trace is of the stack as it is.
  * @param offset in the band
  */
-export function* reportForCompiled(
+export const reportForCompiled = (
   bpf: BpfContext,
   prog: BpfProg,
   isWrite: boolean,
   offset: bigint,
-): Activity<void> {
-  if (bpf.kernel.stepping) yield { kind: 'report', what: `arena violation at ${hex(offset)}` };
-  bpf.trace.walk();
-  reportArenaViolation(bpf, prog, isWrite, offset, 0n);
-}
+  faultIp: VirtAddr,
+): Activity<void> => report(bpf, { prog, isWrite, addr: offset, start: 0n, faultIp }, false);
 
 /**
  * __bpf_prog_report_arena_violation(): one message with the trace of the last walk. A stream without room drops it
  * whole; then no text is made, unless somebody reads the events.
- * @param addr the address, and @param start that of the band that it counts from
  * @kernel __bpf_prog_report_arena_violation kernel/bpf/arena.c read
  */
 function reportArenaViolation(
   bpf: BpfContext,
-  caller: BpfProg,
-  isWrite: boolean,
-  addr: bigint,
-  start: bigint,
+  { prog: caller, isWrite, addr, start }: Violation,
 ): void {
   const { kernel } = bpf;
   const prog = caller.mainProg;

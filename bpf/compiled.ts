@@ -1,11 +1,12 @@
 // Functions of kernel/bpf/arena.c that compiled code does in the model's place: what the model asks of whoever runs it.
-// Each is null where the model does the work itself.
+// Those that are absent the model does itself.
 import type { Pfn, VirtAddr } from '../emulator/address.ts';
 import { PteCursor } from '../mm/apply-range.ts';
 import type { Activity } from '../mm/context.ts';
 import type { Ptep } from '../mm/pte.ts';
 import type { BpfArena } from './arena.ts';
 import type { ApplyRangeData } from './arena-pte.ts';
+import type { BpfProg } from './prog.ts';
 
 /** A pte_fn_t with its data, for one walk. */
 export interface CompiledPteFn {
@@ -15,15 +16,22 @@ export interface CompiledPteFn {
   end(): void;
 }
 
-export interface CompiledArena {
-  readonly applyRangeSetCb: ((arena: BpfArena, data: ApplyRangeData) => CompiledPteFn) | null;
+export interface CompiledFunctions {
+  applyRangeSetCb?(arena: BpfArena, data: ApplyRangeData): CompiledPteFn;
   /** @param freePages collected pages are added, the first at the end */
-  readonly applyRangeClearCb: ((arena: BpfArena, freePages: Pfn[]) => CompiledPteFn) | null;
-  readonly applyRangeSetScratchCb: ((arena: BpfArena) => CompiledPteFn) | null;
-  readonly existingPageCb: ((arena: BpfArena) => CompiledPteFn) | null;
-  readonly bpfArenaHandlePageFault:
-    | ((addr: VirtAddr, isWrite: boolean, faultIp: VirtAddr) => Activity<boolean>)
-    | null;
+  applyRangeClearCb?(arena: BpfArena, freePages: Pfn[]): CompiledPteFn;
+  applyRangeSetScratchCb?(arena: BpfArena): CompiledPteFn;
+  existingPageCb?(arena: BpfArena): CompiledPteFn;
+  bpfArenaHandlePageFault?(addr: VirtAddr, isWrite: boolean, faultIp: VirtAddr): Activity<boolean>;
+  bpfProgFindFromStack?(): Activity<BpfProg | null>;
+  /** __bpf_prog_report_arena_violation() @param offset in the band */
+  reportArenaViolation?(
+    prog: BpfProg,
+    isWrite: boolean,
+    offset: bigint,
+    faultIp: VirtAddr,
+  ): Activity<void>;
+  bpfProgReportArenaViolation?(isWrite: boolean, addr: bigint, faultIp: VirtAddr): Activity<void>;
 }
 
 /**

@@ -7,7 +7,7 @@ import type { InitMm } from '../mm/init-mm.ts';
 import type { PageAllocator } from '../mm/page-alloc.ts';
 import type { TlbControl } from '../mm/tlb-control.ts';
 import type { Vmalloc } from '../mm/vmalloc.ts';
-import type { CompiledArena } from './compiled.ts';
+import type { CompiledFunctions } from './compiled.ts';
 import { BpfKsyms } from './prog.ts';
 import { StackTrace } from './stack-trace.ts';
 
@@ -41,7 +41,7 @@ export interface BpfContext extends BpfHost {
   readonly ksyms: BpfKsyms;
   readonly trace: StackTrace;
   /** Compiled code in the place of the model's functions; null: there is none. */
-  compiled: CompiledArena | null;
+  compiled: CompiledFunctions | null;
 }
 
 /** A kernel's BPF side, with no program loaded and no arena. */

@@ -50,6 +50,11 @@ export class StackTrace {
     this.ips = this.host.stackWalk();
   }
 
+  /** What arch_bpf_stack_walk() offered in the last walk, innermost first. */
+  get found(): readonly VirtAddr[] {
+    return this.ips;
+  }
+
   /**
    * bpf_prog_find_from_stack() on the last walk: the main program of the innermost BPF frame.
    * @returns null without a frame of a program

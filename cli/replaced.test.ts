@@ -7,6 +7,7 @@ import {
   difference,
   limited,
   load,
+  REPORTS,
   replacing,
   type Seen,
   see,
@@ -37,7 +38,8 @@ describe('the whole suite with compiled code in the place of the model', () => {
     for (const level of ['O0', 'O2']) {
       same(model, see(host, replacing(world, CALLBACKS, level), CALLBACKS), level);
     }
-    const all: ReplaceableName[] = [...CALLBACKS, 'bpf_arena_handle_page_fault'];
+    same(see(host, world, REPORTS), see(host, replacing(world, REPORTS, 'O2'), REPORTS), 'report');
+    const all: ReplaceableName[] = [...CALLBACKS, ...REPORTS, 'bpf_arena_handle_page_fault'];
     same(see(host, world, all), see(host, replacing(world, all, 'O2'), all), 'all');
   });
 

@@ -31,10 +31,21 @@ export function load(file: string): Scenario {
 
 const objects = new Map<string, ObjectFile>();
 
+export const REPORTS: readonly ReplaceableName[] = [
+  'bpf_prog_find_from_stack',
+  '__bpf_prog_report_arena_violation',
+  'bpf_prog_report_arena_violation',
+];
+
 /** The object that a kernel of the world's configuration would have. */
-function objectFor({ arch, series, kernel }: World, level: string): ObjectFile {
+function objectFor(
+  { arch, series, kernel }: World,
+  level: string,
+  replaced: ReplaceableName,
+): ObjectFile {
   const without = kernel.contpte ? '' : '-no-ptep-try-set';
-  const name = `${series}-${arch}-${level}${without}.o`;
+  const kind = REPORTS.includes(replaced) ? 'report' : series;
+  const name = `${kind}-${arch}-${level}${kind === 'report' ? '' : without}.o`;
   const path = join('fixtures/replace', name);
   const known = objects.get(name) ?? {
     path,
@@ -53,7 +64,7 @@ export const replacing = (
   ...world,
   kernel: {
     ...world.kernel,
-    replace: new Map(names.map((name) => [name, objectFor(world, level)])),
+    replace: new Map(names.map((name) => [name, objectFor(world, level, name)])),
   },
 });
 
@@ -64,11 +75,15 @@ export interface Seen {
   readonly compiled: number;
 }
 
+const RAN = 'compiled: ';
+
 /** What of an event is the same whether the model or compiled code does it; null: it is only about the code. */
 function comparable(event: Event, names: readonly string[]): unknown {
   if (event.type === 'insn') return null;
-  // The model tells why it does what it does.
-  if (event.type === 'decision' && names.includes(event.fn)) return null;
+  // The model tells why it does what it does, and compiled code only that it ran.
+  if (event.type === 'decision' && (names.includes(event.fn) || event.text.startsWith(RAN))) {
+    return null;
+  }
   // A warning names its place in the source.
   if (event.type === 'printk')
     return { ...event, text: event.text.replace(/^(WARNING: at \S+) .*/, '$1') };
@@ -89,7 +104,7 @@ export function see(host: RunHost, world: World, names: readonly ReplaceableName
   const events: string[] = [];
   let compiled = 0;
   sink.read((event) => {
-    if (event.type === 'decision' && event.text.startsWith('compiled: ')) compiled++;
+    if (event.type === 'decision' && event.text.startsWith(RAN)) compiled++;
     const told = comparable(event, names);
     if (told !== null) events.push(lineOf(told));
     // Which pages the core asks for again, and when, is its own business.

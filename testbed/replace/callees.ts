@@ -1,15 +1,16 @@
 // The functions of the model that compiled code in its place may call, by their kernel names.
 import type { BpfArena } from '../../bpf/arena.ts';
-import { bpfProgReportArenaViolation, reportForCompiled } from '../../bpf/arena-fault.ts';
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import { PteCursor } from '../../mm/apply-range.ts';
 import { type Activity, KernelStuck } from '../../mm/context.ts';
 import { flushTlbBeforeSet, flushTlbKernelRangeSteps } from '../../mm/tlb-control.ts';
 import type { Kernel } from '../kernel.ts';
+import { progCallees, streamCallees } from './callees-bpf.ts';
 import type { Callee, GuestCalls } from './guest-calls.ts';
 import type { Structures } from './structures.ts';
 
-type Argument = (index: number) => bigint;
+/** An integer argument by its number, 64 bits. */
+export type Argument = (index: number) => bigint;
 
 /** What the functions work with. */
 export interface CalleeParts {
@@ -19,16 +20,18 @@ export interface CalleeParts {
   calls: GuestCalls | null;
 }
 
+/** A function without a step that another CPU could see. */
+export const plain = (action: (argument: Argument) => bigint | null): Callee =>
+  // biome-ignore lint/correctness/useYield: an Activity that has no step
+  function* (argument) {
+    return action(argument);
+  };
+
 /** Every function that there is. */
 export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee> {
   const { kernel, structures } = parts;
   const { context, bpf, pages } = kernel;
   const tlb = bpf.tlb;
-  const plain = (action: (argument: Argument) => bigint | null): Callee =>
-    // biome-ignore lint/correctness/useYield: an Activity that has no step
-    function* (argument) {
-      return action(argument);
-    };
   const freePage: Callee = function* (argument) {
     const page = argument(0);
     const pfn = structures.pfn(page);
@@ -68,38 +71,8 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
     ['__free_pages', freePage],
     ['___free_pages', freePage],
     ['free_pages_nolock', freePage],
-    [
-      'bpf_prog_find_from_stack',
-      plain(() => {
-        bpf.trace.walk();
-        const prog = bpf.trace.findProg();
-        return prog === null ? 0n : structures.prog(prog);
-      }),
-    ],
-    [
-      'bpf_prog_ksym_find',
-      plain((argument) => {
-        const prog = bpf.ksyms.findProg(virtAddr(argument(0)));
-        return prog === null ? 0n : structures.prog(prog);
-      }),
-    ],
-    [
-      '__bpf_prog_report_arena_violation',
-      function* (argument) {
-        const prog = structures.progAt(argument(0));
-        if (prog === null) throw new KernelStuck('reports for what is no struct bpf_prog');
-        yield* reportForCompiled(bpf, prog, (argument(1) & 0xffn) !== 0n, argument(2));
-        return null;
-      },
-    ],
-    [
-      'bpf_prog_report_arena_violation',
-      function* (argument) {
-        const isWrite = (argument(0) & 0xffn) !== 0n;
-        yield* bpfProgReportArenaViolation(bpf, isWrite, argument(1), virtAddr(argument(2)));
-        return null;
-      },
-    ],
+    ...progCallees(parts),
+    ...streamCallees(parts),
     ['bpf_arena_get_kern_vm_start', plain((argument) => arena(argument(0))?.kernVmStart ?? 0n)],
     ['bpf_arena_get_user_vm_start', plain((argument) => arena(argument(0))?.userVmStart ?? 0n)],
     ...['__rcu_read_lock', '__rcu_read_unlock', 'rcu_read_unlock_strict'].map(

@@ -39,6 +39,23 @@ export const REPLACEABLE = {
       'bool bpf_arena_handle_page_fault(unsigned long addr, bool is_write, unsigned long fault_ip)',
     structs: [],
   },
+  bpf_prog_find_from_stack: {
+    source: 'kernel/bpf/core.c',
+    prototype: 'struct bpf_prog *bpf_prog_find_from_stack(void)',
+    structs: ['bpf_prog', 'bpf_prog_aux'],
+  },
+  __bpf_prog_report_arena_violation: {
+    source: ARENA,
+    prototype:
+      'void __bpf_prog_report_arena_violation(struct bpf_prog *prog, bool write, unsigned long addr, unsigned long fault_ip)',
+    structs: ['bpf_prog', 'bpf_prog_aux', 'bpf_arena'],
+  },
+  bpf_prog_report_arena_violation: {
+    source: ARENA,
+    prototype:
+      'void bpf_prog_report_arena_violation(bool write, unsigned long addr, unsigned long fault_ip)',
+    structs: [],
+  },
 } as const satisfies Readonly<Record<string, Replaceable>>;
 
 export type ReplaceableName = keyof typeof REPLACEABLE;

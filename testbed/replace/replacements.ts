@@ -10,7 +10,7 @@ import { loadObjects, readObject } from '../link-objects.ts';
 import { definition } from '../load-code.ts';
 import type { ObjectFile } from '../object-file.ts';
 import { checkReachable } from '../reach.ts';
-import { compiledArena } from './arena-functions.ts';
+import { compiledFunctions } from './adapters.ts';
 import { type CalleeParts, modelledCallees } from './callees.ts';
 import { REPLACEABLE, type ReplaceableName } from './functions.ts';
 import { type Callee, GuestCalls } from './guest-calls.ts';
@@ -65,7 +65,7 @@ export function replaceFunctions(
     for (const [name, file] of replace) functions.set(name, loader.function(name, file));
     loader.finish();
   });
-  kernel.bpf.compiled = compiledArena(kernel, functions);
+  kernel.bpf.compiled = compiledFunctions(kernel, functions);
 }
 
 class Loader {
