@@ -28,7 +28,10 @@ export function* arenaAllocPages(
   nodeId: number,
   sleepable: boolean,
 ): Activity<bigint> {
-  const { kernel } = arena.bpf;
+  const { compiled, kernel } = arena.bpf;
+  if (compiled?.arenaAllocPages) {
+    return yield* compiled.arenaAllocPages(arena, uaddr, pageCnt, nodeId, sleepable);
+  }
   const { pageSize } = kernel.config;
   const pageCntMax = arena.pageCntMax;
   if (nodeId !== NUMA_NO_NODE && nodeId >>> 0 >= NR_NODE_IDS) return 0n;
@@ -108,7 +111,7 @@ function* mapPages(arena: BpfArena, uaddr32: number, pageCnt: number): Activity<
  * bpf_map_alloc_pages(): one page at a time, all or none.
  * @kernel bpf_map_alloc_pages kernel/bpf/syscall.c read
  */
-function* bpfMapAllocPages(arena: BpfArena, count: number): Activity<Pfn[] | null> {
+export function* bpfMapAllocPages(arena: BpfArena, count: number): Activity<Pfn[] | null> {
   const { kernel, pages } = arena.bpf;
   const taken: Pfn[] = [];
   while (taken.length < count) {
@@ -134,7 +137,8 @@ export function* arenaReservePages(
   uaddr: bigint,
   pageCnt: number,
 ): Activity<number> {
-  const { kernel } = arena.bpf;
+  const { compiled, kernel } = arena.bpf;
+  if (compiled?.arenaReservePages) return yield* compiled.arenaReservePages(arena, uaddr, pageCnt);
   if (uaddr % BigInt(kernel.config.pageSize)) return 0;
   const pgoff = arena.pgoff(lo32(uaddr));
   if (pgoff + pageCnt > arena.pageCntMax) return ERRNO.EINVAL;

@@ -21,7 +21,11 @@ export function* arenaFreePages(
   pageCnt: number,
   sleepable: boolean,
 ): Activity<void> {
-  const { kernel } = arena.bpf;
+  const { compiled, kernel } = arena.bpf;
+  if (compiled?.arenaFreePages) {
+    yield* compiled.arenaFreePages(arena, uaddr, pageCnt, sleepable);
+    return;
+  }
   const { pageSize } = kernel.config;
   const low = lo32(uaddr);
   const offset = low - (low % pageSize);
@@ -77,7 +81,12 @@ function* defer(arena: BpfArena, span: ArenaFreeSpan): Activity<void> {
   const { kernel } = arena.bpf;
   const failed = kernel.failure('span');
   arena.memcgExit();
-  if (failed) return;
+  if (!failed) yield* queueSpan(arena, span);
+}
+
+/** Leaves a span to the worker: llist_add(&s->node, &arena->free_spans), irq_work_queue(&arena->free_irq). */
+export function* queueSpan(arena: BpfArena, span: ArenaFreeSpan): Activity<void> {
+  const { kernel } = arena.bpf;
   if (kernel.stepping) yield { kind: 'call', what: 'queue the span and free_irq' };
   kernel.access?.object(arena.deferred, LOOKED | CHANGED);
   arena.freeSpans.unshift(span);
@@ -160,7 +169,7 @@ export function* flushFreeWork(arena: BpfArena): Activity<void> {
  * zap_pages(): takes the pages out of every live user mapping.
  * @kernel zap_pages kernel/bpf/arena.c read - v2: all mappings under arena->lock; mainline: by generation
  */
-function zapPages(arena: BpfArena, uaddr: bigint, pageCnt: number): Activity<void> {
+export function zapPages(arena: BpfArena, uaddr: bigint, pageCnt: number): Activity<void> {
   const zap = arena.bpf.kernel.config.series === 'v2' ? zapUnderLock : zapByGeneration;
   return zap(arena, uaddr, pageCnt);
 }

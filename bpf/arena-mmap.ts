@@ -171,8 +171,9 @@ export type VmFault = 'RETRY' | 'SIGSEGV' | 'SIGBUS';
  */
 export function* arenaVmFault(vma: Vma, address: bigint): Activity<Pfn | VmFault> {
   const { arena } = vma;
-  const { kernel, mm, pages } = arena.bpf;
+  const { compiled, kernel, mm, pages } = arena.bpf;
   if (kernel.events.on) kernel.enter('arena_vm_fault', { address: hex(address) });
+  if (compiled?.arenaVmFault) return yield* compiled.arenaVmFault(vma, address);
   const offset = lo32(address);
   const kaddr = arena.kaddr(offset - (offset % kernel.config.pageSize));
   if (yield* rawResSpinLock(kernel, arena.spinlock)) return 'RETRY';

@@ -5,6 +5,9 @@ import { PteCursor } from '../mm/apply-range.ts';
 import type { Activity } from '../mm/context.ts';
 import type { Ptep } from '../mm/pte.ts';
 import type { BpfArena } from './arena.ts';
+import type { arenaAllocPages, arenaReservePages } from './arena-alloc.ts';
+import type { arenaFreePages } from './arena-free.ts';
+import type { arenaVmFault } from './arena-mmap.ts';
 import type { ApplyRangeData } from './arena-pte.ts';
 import type { BpfProg } from './prog.ts';
 
@@ -15,6 +18,15 @@ export interface CompiledPteFn {
   /** The walk has ended: takes over what the data has come to. */
   end(): void;
 }
+
+type CompiledAlloc = (
+  arena: BpfArena,
+  addr: bigint,
+  pageCnt: number,
+  nodeId: number,
+  flags: bigint,
+) => Activity<bigint>;
+type CompiledFree = (arena: BpfArena, ptr: bigint, pageCnt: number) => Activity<void>;
 
 export interface CompiledFunctions {
   applyRangeSetCb?(arena: BpfArena, data: ApplyRangeData): CompiledPteFn;
@@ -31,6 +43,15 @@ export interface CompiledFunctions {
     offset: bigint,
     faultIp: VirtAddr,
   ): Activity<void>;
+  arenaAllocPages?: typeof arenaAllocPages;
+  arenaFreePages?: typeof arenaFreePages;
+  arenaReservePages?: typeof arenaReservePages;
+  arenaVmFault?: typeof arenaVmFault;
+  bpfArenaAllocPages?: CompiledAlloc;
+  bpfArenaAllocPagesNonSleepable?: CompiledAlloc;
+  bpfArenaFreePages?: CompiledFree;
+  bpfArenaFreePagesNonSleepable?: CompiledFree;
+  bpfArenaReservePages?(arena: BpfArena, ptr: bigint, pageCnt: number): Activity<number>;
   bpfProgReportArenaViolation?(isWrite: boolean, addr: bigint, faultIp: VirtAddr): Activity<void>;
 }
 

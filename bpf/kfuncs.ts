@@ -27,7 +27,11 @@ export function* bpfArenaAllocPages(
   flags = 0n,
   sleepable = true,
 ): Activity<bigint> {
-  if (!isArena(map) || flags || !pageCnt) return 0n;
+  if (!isArena(map)) return 0n;
+  const { compiled } = map.bpf;
+  const own = sleepable ? compiled?.bpfArenaAllocPages : compiled?.bpfArenaAllocPagesNonSleepable;
+  if (own) return yield* own(map, addr, pageCnt, nodeId, flags);
+  if (flags || !pageCnt) return 0n;
   return yield* arenaAllocPages(map, addr, pageCnt, nodeId, sleepable);
 }
 
@@ -50,8 +54,11 @@ export function* bpfArenaFreePages(
   pageCnt: number,
   sleepable = true,
 ): Activity<void> {
-  if (!isArena(map) || !pageCnt || !ptr) return;
-  yield* arenaFreePages(map, ptr, pageCnt, sleepable);
+  if (!isArena(map)) return;
+  const { compiled } = map.bpf;
+  const own = sleepable ? compiled?.bpfArenaFreePages : compiled?.bpfArenaFreePagesNonSleepable;
+  if (own) yield* own(map, ptr, pageCnt);
+  else if (pageCnt && ptr) yield* arenaFreePages(map, ptr, pageCnt, sleepable);
 }
 
 /** @kernel bpf_arena_free_pages_non_sleepable kernel/bpf/arena.c read */
@@ -67,6 +74,8 @@ export const bpfArenaFreePagesNonSleepable = (
  */
 export function* bpfArenaReservePages(map: BpfMap, ptr: bigint, pageCnt: number): Activity<number> {
   if (!isArena(map)) return ERRNO.EINVAL;
+  const own = map.bpf.compiled?.bpfArenaReservePages;
+  if (own) return yield* own(map, ptr, pageCnt);
   if (!pageCnt) return 0;
   return yield* arenaReservePages(map, ptr, pageCnt);
 }

@@ -41,10 +41,36 @@ export class Lock implements Shared {
  * @kernel raw_res_spin_lock_irqsave kernel/bpf/rqspinlock.c unverified
  */
 export function* rawResSpinLock(kernel: KernelContext, lock: Lock): Activity<number> {
+  const injected = yield* beginRawResSpinLock(kernel, lock);
+  return yield* resilientQueuedSpinLockSlowpath(kernel, lock, injected);
+}
+
+/** The step before the lock is looked at. @returns the errno that a scenario makes the acquisition fail with, or 0 */
+export function* beginRawResSpinLock(kernel: KernelContext, lock: Lock): Activity<number> {
   if (kernel.stepping) yield acquiring(kernel, lock);
-  const injected = kernel.failure('spinlock');
+  return kernel.failure('spinlock');
+}
+
+/**
+ * resilient_queued_spin_lock_slowpath(), which sees a free lock as well.
+ * @param injected errno that it must fail with, or 0
+ * @returns as rawResSpinLock()
+ * @kernel resilient_queued_spin_lock_slowpath kernel/bpf/rqspinlock.c unverified
+ */
+export function* resilientQueuedSpinLockSlowpath(
+  kernel: KernelContext,
+  lock: Lock,
+  injected: number,
+): Activity<number> {
   if (injected) return failed(kernel, lock, injected);
   return yield* acquire(kernel, lock);
+}
+
+/** The lock was free, and compiled code has taken it. */
+export function lockTaken(kernel: KernelContext, lock: Lock): void {
+  kernel.access?.object(lock, LOOKED | CHANGED);
+  lock.holder = kernel.cpu;
+  tell(kernel, lock, 'acquire');
 }
 
 /**

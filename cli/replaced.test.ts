@@ -7,6 +7,7 @@ import {
   difference,
   limited,
   load,
+  PAGES,
   REPORTS,
   replacing,
   type Seen,
@@ -39,6 +40,9 @@ describe('the whole suite with compiled code in the place of the model', () => {
       same(model, see(host, replacing(world, CALLBACKS, level), CALLBACKS), level);
     }
     same(see(host, world, REPORTS), see(host, replacing(world, REPORTS, 'O2'), REPORTS), 'report');
+    for (const level of ['O0', 'O2']) {
+      same(see(host, world, PAGES), see(host, replacing(world, PAGES, level), PAGES), 'pages');
+    }
     const all: ReplaceableName[] = [...CALLBACKS, ...REPORTS, 'bpf_arena_handle_page_fault'];
     same(see(host, world, all), see(host, replacing(world, all, 'O2'), all), 'all');
   });

@@ -37,6 +37,13 @@ export const REPORTS: readonly ReplaceableName[] = [
   'bpf_prog_report_arena_violation',
 ];
 
+export const PAGES: readonly ReplaceableName[] = [
+  ...(['arena_alloc_pages', 'arena_free_pages', 'arena_reserve_pages', 'arena_vm_fault'] as const),
+  ...(['bpf_arena_alloc_pages', 'bpf_arena_alloc_pages_non_sleepable'] as const),
+  ...(['bpf_arena_free_pages', 'bpf_arena_free_pages_non_sleepable'] as const),
+  'bpf_arena_reserve_pages',
+];
+
 /** The object that a kernel of the world's configuration would have. */
 function objectFor(
   { arch, series, kernel }: World,
@@ -44,7 +51,8 @@ function objectFor(
   replaced: ReplaceableName,
 ): ObjectFile {
   const without = kernel.contpte ? '' : '-no-ptep-try-set';
-  const kind = REPORTS.includes(replaced) ? 'report' : series;
+  const part = PAGES.includes(replaced) ? 'pages-' : '';
+  const kind = REPORTS.includes(replaced) ? 'report' : `${part}${series}`;
   const name = `${kind}-${arch}-${level}${kind === 'report' ? '' : without}.o`;
   const path = join('fixtures/replace', name);
   const known = objects.get(name) ?? {

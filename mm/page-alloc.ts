@@ -34,6 +34,8 @@ export class PageAllocator {
   private readonly firstPfn: number;
   private readonly count: number;
   private readonly structs: PageStructs;
+  /** Told of pages whose reference or map count changes; null: nobody asks. */
+  counted: ((pfn: Pfn) => void) | null = null;
   private readonly owners: PageOwner[] = [];
   /** Which pages are free, and in which order they will be handed out. */
   private readonly freeList: Shared = {
@@ -183,6 +185,7 @@ export class PageAllocator {
     }
     const refs = this.structs.refs(page) - 1;
     this.structs.setRefs(page, refs);
+    this.counted?.(pfn);
     if (refs > 0) return false;
     this.context.access?.object(this.freeList, LOOKED | CHANGED);
     const owner = this.owners[this.structs.owner(page)];
@@ -200,7 +203,9 @@ export class PageAllocator {
   pageRefAdd(pfn: Pfn): void {
     const page = this.pageOf(pfn);
     this.touch(page, CHANGED);
-    if (page >= 0) this.structs.setRefs(page, this.structs.refs(page) + 1);
+    if (page < 0) return;
+    this.structs.setRefs(page, this.structs.refs(page) + 1);
+    this.counted?.(pfn);
   }
 
   /**
@@ -213,11 +218,21 @@ export class PageAllocator {
     return page < 0 ? 0 : this.structs.refs(page);
   }
 
+  /** Reference and map count of a page, without looking at it: nobody is told. Both 0 for what is not the allocator's. */
+  countsOf(pfn: number): { readonly refs: number; readonly maps: number } {
+    const page = this.pageOf(pfn);
+    return page < 0
+      ? { refs: 0, maps: 0 }
+      : { refs: this.structs.refs(page), maps: this.structs.mapCount(page) };
+  }
+
   /** A user PTE begins (+1) or ceases (-1) to map the page. */
   mapCountAdd(pfn: Pfn, by: 1 | -1): void {
     const page = this.pageOf(pfn);
     this.touch(page, CHANGED);
-    if (page >= 0) this.structs.setMapCount(page, this.structs.mapCount(page) + by);
+    if (page < 0) return;
+    this.structs.setMapCount(page, this.structs.mapCount(page) + by);
+    this.counted?.(pfn);
   }
 
   /**
@@ -268,6 +283,7 @@ export class PageAllocator {
     owner.outstanding++;
     this.free--;
     const pfn = this.pfnOf(page);
+    this.counted?.(pfn);
     this.told('alloc', pfn, owner);
     return pfn;
   }

@@ -1,7 +1,11 @@
 // The functions of the kernel that stand in compiled code, as the model calls them: one adapter for each, between values of
 // the model and a call's registers and memory.
+import type { BpfArena } from '../../bpf/arena.ts';
+import type { VmFault } from '../../bpf/arena-mmap.ts';
 import type { CompiledFunctions } from '../../bpf/compiled.ts';
-import type { Activity } from '../../mm/context.ts';
+import { virtAddr } from '../../emulator/address.ts';
+import { hex } from '../../emulator/bits.ts';
+import type { Activity, InjectionPoint } from '../../mm/context.ts';
 import { KernelStuck } from '../../mm/context.ts';
 import type { Kernel } from '../kernel.ts';
 import type { ReplaceableName } from './functions.ts';
@@ -17,6 +21,13 @@ const call = (
 ): Activity<bigint> => object.calls.call(name, entry, args.map(BigInt));
 
 const bool = (value: bigint): boolean => (value & 0xffn) !== 0n;
+
+const s32 = (value: bigint): number => Number(BigInt.asIntN(32, value));
+const at = ({ object }: CompiledFunction, arena: BpfArena): bigint =>
+  object.structures.arena(arena);
+
+/** enum vm_fault_reason */
+const VM_FAULT: Readonly<Record<number, VmFault>> = { 2: 'SIGBUS', 64: 'SIGSEGV', 1024: 'RETRY' };
 
 const ADAPTERS: Readonly<Record<ReplaceableName, Adapter>> = {
   apply_range_set_cb(compiled, kernel) {
@@ -58,7 +69,91 @@ const ADAPTERS: Readonly<Record<ReplaceableName, Adapter>> = {
       yield* call(compiled, isWrite, addr, faultIp);
     },
   }),
+  arena_alloc_pages: (compiled, kernel) => ({
+    arenaAllocPages: (arena, uaddr, pageCnt, nodeId, sleepable) =>
+      allocating(
+        kernel,
+        compiled,
+        'pages_array',
+        call(compiled, at(compiled, arena), uaddr, pageCnt, nodeId, sleepable),
+      ),
+  }),
+  arena_free_pages: (compiled, kernel) => ({
+    *arenaFreePages(arena, uaddr, pageCnt, sleepable) {
+      yield* allocating(
+        kernel,
+        compiled,
+        'span',
+        call(compiled, at(compiled, arena), uaddr, pageCnt, sleepable),
+      );
+    },
+  }),
+  arena_reserve_pages: (compiled) => ({
+    *arenaReservePages(arena, uaddr, pageCnt) {
+      return s32(yield* call(compiled, at(compiled, arena), uaddr, pageCnt));
+    },
+  }),
+  arena_vm_fault: (compiled, kernel) => ({
+    *arenaVmFault(vma, address) {
+      const { structures } = compiled.object;
+      const vmf = structures.vmFault(vma, address);
+      const fault = s32(yield* call(compiled, vmf.at));
+      if (fault !== 0) return VM_FAULT[fault] ?? 'SIGBUS';
+      const page = kernel.memory.readWord(virtAddr(vmf.page)) ?? 0n;
+      const pfn = structures.pfn(page);
+      if (pfn === null)
+        throw new KernelStuck(`${compiled.name} gives ${hex(page)}, no struct page`);
+      kernel.pages.pageRefAdd(pfn);
+      return pfn;
+    },
+  }),
+  bpf_arena_alloc_pages: (compiled, kernel) => ({ bpfArenaAllocPages: kfuncAlloc(compiled, kernel) }),
+  bpf_arena_alloc_pages_non_sleepable: (compiled, kernel) => ({
+    bpfArenaAllocPagesNonSleepable: kfuncAlloc(compiled, kernel),
+  }),
+  bpf_arena_free_pages: (compiled, kernel) => ({ bpfArenaFreePages: kfuncFree(compiled, kernel) }),
+  bpf_arena_free_pages_non_sleepable: (compiled, kernel) => ({
+    bpfArenaFreePagesNonSleepable: kfuncFree(compiled, kernel),
+  }),
+  bpf_arena_reserve_pages: (compiled) => ({
+    *bpfArenaReservePages(arena, ptr, pageCnt) {
+      return s32(yield* call(compiled, at(compiled, arena), ptr, pageCnt));
+    },
+  }),
 };
+
+const kfuncAlloc =
+  (compiled: CompiledFunction, kernel: Kernel) =>
+  (arena: BpfArena, addr: bigint, pageCnt: number, nodeId: number, flags: bigint) =>
+    allocating(
+      kernel,
+      compiled,
+      'pages_array',
+      call(compiled, at(compiled, arena), addr, pageCnt, nodeId, flags),
+    );
+
+const kfuncFree = (compiled: CompiledFunction, kernel: Kernel) =>
+  function* (arena: BpfArena, ptr: bigint, pageCnt: number): Activity<void> {
+    yield* allocating(kernel, compiled, 'span', call(compiled, at(compiled, arena), ptr, pageCnt));
+  };
+
+/** Runs a call in which memory is asked for. @param first what the first request may fail as; later ones are spans */
+function* allocating(
+  kernel: Kernel,
+  compiled: CompiledFunction,
+  first: InjectionPoint,
+  call: Activity<bigint>,
+): Activity<bigint> {
+  const { allocates } = compiled.object.calls;
+  const { cpu } = kernel.context;
+  const outer = allocates[cpu] ?? null;
+  allocates[cpu] = first;
+  try {
+    return yield* call;
+  } finally {
+    allocates[cpu] = outer;
+  }
+}
 
 /** @throws CallError for structures that the model cannot fill in */
 export function compiledFunctions(

@@ -5,7 +5,9 @@ import { PteCursor } from '../../mm/apply-range.ts';
 import { type Activity, KernelStuck } from '../../mm/context.ts';
 import { flushTlbBeforeSet, flushTlbKernelRangeSteps } from '../../mm/tlb-control.ts';
 import type { Kernel } from '../kernel.ts';
+import { arenaCallees, memoryCallees } from './callees-arena.ts';
 import { progCallees, streamCallees } from './callees-bpf.ts';
+import type { CodeHeap } from './code-heap.ts';
 import type { Callee, GuestCalls } from './guest-calls.ts';
 import type { Structures } from './structures.ts';
 
@@ -16,6 +18,8 @@ export type Argument = (index: number) => bigint;
 export interface CalleeParts {
   readonly kernel: Kernel;
   readonly structures: Structures;
+  /** Memory that the code asks for. */
+  readonly heap: CodeHeap;
   /** Set once the calls can be made. */
   calls: GuestCalls | null;
 }
@@ -71,6 +75,8 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
     ['__free_pages', freePage],
     ['___free_pages', freePage],
     ['free_pages_nolock', freePage],
+    ...arenaCallees(parts),
+    ...memoryCallees(parts),
     ...progCallees(parts),
     ...streamCallees(parts),
     ['bpf_arena_get_kern_vm_start', plain((argument) => arena(argument(0))?.kernVmStart ?? 0n)],

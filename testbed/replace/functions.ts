@@ -10,6 +10,8 @@ export interface Replaceable {
 }
 
 const PTE_FN = '(pte_t *pte, unsigned long addr, void *data)';
+const KFUNC_ALLOC = '(void *map, void *addr, u32 page_cnt, int node_id, u64 flags)';
+const KFUNC_FREE = '(void *map, void *ptr, u32 page_cnt)';
 const ARENA = 'kernel/bpf/arena.c';
 
 export const REPLACEABLE = {
@@ -55,6 +57,53 @@ export const REPLACEABLE = {
     prototype:
       'void bpf_prog_report_arena_violation(bool write, unsigned long addr, unsigned long fault_ip)',
     structs: [],
+  },
+  arena_alloc_pages: {
+    source: ARENA,
+    prototype:
+      'long arena_alloc_pages(struct bpf_arena *arena, long uaddr, long page_cnt, int node_id, bool sleepable)',
+    structs: ['bpf_arena'],
+  },
+  arena_free_pages: {
+    source: ARENA,
+    prototype:
+      'void arena_free_pages(struct bpf_arena *arena, long uaddr, long page_cnt, bool sleepable)',
+    structs: ['bpf_arena'],
+  },
+  arena_reserve_pages: {
+    source: ARENA,
+    prototype: 'int arena_reserve_pages(struct bpf_arena *arena, long uaddr, u32 page_cnt)',
+    structs: ['bpf_arena'],
+  },
+  arena_vm_fault: {
+    source: ARENA,
+    prototype: 'vm_fault_t arena_vm_fault(struct vm_fault *vmf)',
+    structs: ['bpf_arena', 'vm_fault', 'vm_area_struct', 'file'],
+  },
+  bpf_arena_alloc_pages: {
+    source: ARENA,
+    prototype: `void *bpf_arena_alloc_pages${KFUNC_ALLOC}`,
+    structs: ['bpf_arena'],
+  },
+  bpf_arena_alloc_pages_non_sleepable: {
+    source: ARENA,
+    prototype: `void *bpf_arena_alloc_pages_non_sleepable${KFUNC_ALLOC}`,
+    structs: ['bpf_arena'],
+  },
+  bpf_arena_free_pages: {
+    source: ARENA,
+    prototype: `void bpf_arena_free_pages${KFUNC_FREE}`,
+    structs: ['bpf_arena'],
+  },
+  bpf_arena_free_pages_non_sleepable: {
+    source: ARENA,
+    prototype: `void bpf_arena_free_pages_non_sleepable${KFUNC_FREE}`,
+    structs: ['bpf_arena'],
+  },
+  bpf_arena_reserve_pages: {
+    source: ARENA,
+    prototype: `int bpf_arena_reserve_pages${KFUNC_FREE}`,
+    structs: ['bpf_arena'],
   },
 } as const satisfies Readonly<Record<string, Replaceable>>;
 

@@ -1,10 +1,12 @@
 // Calls of compiled code by the kernel model, on the vCPU that the model runs for: on its task's stack below whatever was
 // interrupted, with the TLB, the page tables and the faults that kernel code has there. Calls that the code makes of
 // modelled functions come back here. What the code does to page tables is told as what the model does is.
+
+import { beginRawResSpinLock, type Lock, lockTaken, unlock } from '../../bpf/rqspinlock.ts';
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import { u64 } from '../../emulator/bits.ts';
 import { type Stop, WRITE } from '../../emulator/engine.ts';
-import { type Activity, CHANGED, LOOKED, onward } from '../../mm/context.ts';
+import { type Activity, CHANGED, type InjectionPoint, LOOKED, onward } from '../../mm/context.ts';
 import type { Kernel } from '../kernel.ts';
 import { endOf, type OtherStop, type Vcpu } from '../vcpu.ts';
 import { CompiledEnd } from './compiled-end.ts';
@@ -26,6 +28,12 @@ interface Frame {
   readonly entry: EntryInHand | null;
 }
 
+/** A lock of the model as compiled code sees it. */
+export interface LockWord {
+  readonly lock: Lock;
+  readonly word: number;
+}
+
 export interface GuestCallsParts {
   readonly kernel: Kernel;
   /** Where compiled code returns to. */
@@ -38,6 +46,8 @@ export interface GuestCallsParts {
   readonly limit: number;
   /** Judges an access to a structure of the model. @returns what is wrong with it, or null */
   checkStructure(caught: Caught): string | null;
+  /** The lock whose word lies at `pa`, with the word's physical address; null: none. */
+  lockAt(pa: number): LockWord | null;
   /** The address whose entry lies at `pa`; null where it is not known. */
   mappedBy(pa: number): VirtAddr | null;
   /** A trap of the code at `ip` that is a warning. @returns the length of its instruction, or null */
@@ -171,6 +181,8 @@ export class GuestCalls {
     const watch = vcpu.watch!;
     const ip = cpu.readRegister(this.parts.kernel.arch.description.instructionPointer);
     const accessor = this.accessor(virtAddr(ip), first);
+    const held = first.watched === 'structure' ? this.parts.lockAt(first.pa) : null;
+    if (held !== null) return yield* this.touchLock(vcpu, first, held);
     if (context.stepping && first.watched === 'table') {
       yield { kind: 'pte', what: `${name}: ${accessor}` };
     }
@@ -196,6 +208,41 @@ export class GuestCalls {
     for (const [word, before] of words) this.tellChange(frame, word, before, accessor);
     return stop.reason === 'limit' || stop.reason === 'exit' ? null : stop;
   }
+
+  /**
+   * An instruction on the word of a lock, which says whether the lock is held: a read-modify-write tries to take it, a
+   * store lets it go. Of a failure that a scenario wants, the slow path hears.
+   */
+  private *touchLock(vcpu: Vcpu, { va, pa, kind }: Caught, held: LockWord): Activity<Stop | null> {
+    const { context, ram } = this.parts.kernel;
+    const { lock, word } = held;
+    const { cpu } = vcpu;
+    const ip = cpu.readRegister(this.parts.kernel.arch.description.instructionPointer);
+    const mnemonic = this.parts.kernel.instructionAt(virtAddr(ip))?.mnemonic ?? '';
+    // A compare-and-swap may be stopped at its load.
+    const takes = /xchg|^cas|^swp|^stl?xr|^bts|^ldset/.test(mnemonic);
+    if (takes) this.lockError = yield* beginRawResSpinLock(context, lock);
+    else if (kind === WRITE && context.stepping) {
+      yield { kind: 'lock', what: `release ${lock.name}` };
+    }
+    const before = lock.holder >= 0 || (takes && this.lockError !== 0) ? 1 : 0;
+    ram.write(word, Uint8Array.of(before, 0, 0, 0));
+    const watch = vcpu.watch!;
+    watch.granted.add(Math.floor(pa / 0x1000));
+    const stop = cpu.run(1);
+    watch.granted.clear();
+    cpu.flushTlbPage(virtAddr(va));
+    const after = ram.readUint(word, 4);
+    if (takes && before === 0 && after !== 0n) lockTaken(context, lock);
+    if (!takes && before !== 0 && after === 0n) unlock(context, lock);
+    return stop.reason === 'limit' || stop.reason === 'exit' ? null : stop;
+  }
+
+  /** By CPU: which failure of a scenario's the next request for memory can be; null or none: it does not fail. */
+  readonly allocates: (InjectionPoint | null)[] = [];
+
+  /** Errno that the last attempt to take a lock must fail with, or 0. */
+  lockError = 0;
 
   private check(name: string, caught: Caught, ip: bigint): void {
     if (caught.watched !== 'structure') return;

@@ -12,6 +12,7 @@ import type { ObjectFile } from '../object-file.ts';
 import { checkReachable } from '../reach.ts';
 import { compiledFunctions } from './adapters.ts';
 import { type CalleeParts, modelledCallees } from './callees.ts';
+import { CodeHeap } from './code-heap.ts';
 import { REPLACEABLE, type ReplaceableName } from './functions.ts';
 import { type Callee, GuestCalls } from './guest-calls.ts';
 import { allocate, Structures } from './structures.ts';
@@ -75,6 +76,7 @@ class Loader {
   private readonly callees = new Map<bigint, Callee>();
   private readonly returnTrap: VirtAddr;
   private readonly traps: VirtAddr[] = [];
+  private heap: CodeHeap | null = null;
   private nextTrap: bigint;
   private readonly push: VirtAddr;
 
@@ -120,7 +122,8 @@ class Loader {
   private load(file: ObjectFile): LoadedObject {
     const { kernel } = this.parts;
     const structures = new Structures(kernel, readLayouts(readObject(file).elf), file.path);
-    const parts: CalleeParts = { kernel, structures, calls: null };
+    this.heap ??= new CodeHeap(kernel);
+    const parts: CalleeParts = { kernel, structures, heap: this.heap, calls: null };
     const known = modelledCallees(parts);
     const bound = new Map<string, bigint>();
     const modelled = (name: string): bigint | null => {
@@ -143,6 +146,7 @@ class Loader {
       push: this.push,
       callees: this.callees,
       limit: this.parts.limit,
+      lockAt: (pa) => structures.lockAt(pa),
       checkStructure: (caught) => structures.judge(caught),
       mappedBy: (pa) => mappedBy(kernel, pa),
       warn: new Warnings(kernel, linked).warn,
@@ -158,6 +162,7 @@ class Loader {
     const all = [...this.objects.values()].map(({ structures }) => structures);
     checkPages(this.objects);
     kernel.traps = this.traps;
+    kernel.pages.counted = (pfn) => all[0].countPage(pfn);
     for (const { watch } of kernel.cpus) {
       watch!.host = {
         watched: (frame) => {

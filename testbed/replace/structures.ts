@@ -3,6 +3,8 @@
 // not there: an access to one is told by its name.
 import type { BpfArena } from '../../bpf/arena.ts';
 import type { BpfProg } from '../../bpf/prog.ts';
+import type { Lock } from '../../bpf/rqspinlock.ts';
+import type { Vma } from '../../bpf/user-mm.ts';
 import { FRAME_SIZE, type Pfn, type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import { hex } from '../../emulator/bits.ts';
 import type { Layouts, StructLayout } from '../../emulator/elf/layouts.ts';
@@ -17,6 +19,8 @@ interface Laid {
   readonly layout: StructLayout;
   /** Members that hold what the model has. */
   readonly known: ReadonlySet<string>;
+  /** Members that the code may use as it likes: the model looks at them when it is told to. */
+  readonly shared: ReadonlySet<string>;
 }
 
 /** Members with what they hold. */
@@ -69,6 +73,19 @@ export class Structures {
     );
   }
 
+  /** The structure with the members of a member of it, as `map.map_type`, in the member's place. */
+  private flattened(name: string, member: string, struct: string): StructLayout | null {
+    const [outer, inner] = [this.layouts.struct(name), this.layouts.struct(struct)];
+    const at = outer?.members.get(member);
+    if (outer === null || inner === null || at === undefined) return outer;
+    const members = new Map(outer.members);
+    members.delete(member);
+    for (const [one, { offset, size }] of inner.members) {
+      members.set(`${member}.${one}`, { offset: at.offset + offset, size });
+    }
+    return { ...outer, members };
+  }
+
   /** The kernel address of physical memory, in the direct map. */
   virt(pa: number): VirtAddr {
     return virtAddr(this.kernel.layout.directMap + BigInt(pa));
@@ -99,9 +116,15 @@ export class Structures {
       user_vm_end: arena.userVmEnd,
       kern_vm: kernVm,
       scratch_page: this.page(arena.scratchPage),
+      'map.map_type': arena.mapType,
+      'map.max_entries': arena.maxEntries,
+      'map.map_flags': arena.mapFlags,
     };
-    return this.put(this.arenas, arena, 'bpf_arena', values);
+    this.arenaLayout ??= this.flattened('bpf_arena', 'map', 'bpf_map');
+    return this.put(this.arenas, arena, 'bpf_arena', values, this.arenaLayout, ['free_spans']);
   }
+
+  private arenaLayout: StructLayout | null = null;
 
   private readonly kernVms = new Map<BpfArena, Laid>();
   private readonly auxes = new Map<BpfProg, Laid>();
@@ -123,10 +146,74 @@ export class Structures {
     return at;
   }
 
-  /** The arena, or the program, whose structure lies at an address. */
+  /** struct vm_fault of a fault, with its VMA and file. @returns addresses of it and of its `page` */
+  vmFault(vma: Vma, address: bigint): { at: bigint; page: bigint } {
+    const file = this.put(this.files, vma, 'file', { private_data: this.arena(vma.arena) });
+    const mapping = this.put(this.mappings, vma, 'vm_area_struct', {
+      vm_start: vma.start,
+      vm_end: vma.end,
+      vm_file: file,
+    });
+    const values = {
+      vma: mapping,
+      address: address - (address % BigInt(this.kernel.pageSize)),
+      pgoff: (address - vma.start) / BigInt(this.kernel.pageSize),
+    };
+    const at = this.put(this.vmFaults, vma, 'vm_fault', values, undefined, ['page']);
+    return { at, page: at + BigInt(this.layout('vm_fault').members.get('page')?.offset ?? 0) };
+  }
+
+  private readonly files = new Map<Vma, Laid>();
+  private readonly mappings = new Map<Vma, Laid>();
+  private readonly vmFaults = new Map<Vma, Laid>();
+
+  /** The arena whose structure lies at an address, or around it; or the program whose structure does. */
   arenaAt(address: bigint): BpfArena | null {
     for (const [arena, { pa }] of this.arenas) if (this.virt(pa) === address) return arena;
     return null;
+  }
+
+  arenaAround(address: bigint): BpfArena | null {
+    for (const [arena, { pa, layout }] of this.arenas) {
+      if (within(address, this.virt(pa), BigInt(layout.size))) return arena;
+    }
+    return null;
+  }
+
+  /** The kernel address of a member of an arena's structure; null where the object knows none. */
+  memberOf(arena: BpfArena, member: string): bigint | null {
+    const laid = this.arenas.get(arena);
+    const found = laid?.layout.members.get(member);
+    return laid === undefined || found === undefined
+      ? null
+      : this.virt(laid.pa) + BigInt(found.offset);
+  }
+
+  /** The lock whose word lies at a physical address, with the word's place; null: none. */
+  lockAt(pa: number): { readonly lock: Lock; readonly word: number } | null {
+    for (const [arena, { pa: start, layout }] of this.arenas) {
+      const member = layout.members.get('spinlock');
+      if (member === undefined) continue;
+      const word = start + member.offset;
+      if (pa >= word && pa < word + member.size) return { lock: arena.spinlock, word };
+    }
+    return null;
+  }
+
+  /** Puts the counts of a page into its struct page, if the code has that mapped. */
+  countPage(pfn: Pfn): void {
+    const { memory, pages } = this.kernel;
+    const members = this.layouts.struct('page')?.members;
+    const { refs, maps } = pages.countsOf(pfn);
+    for (const [name, value] of [
+      ['_refcount', refs],
+      ['_mapcount', maps - 1],
+    ] as const) {
+      const member = members?.get(name);
+      if (member === undefined) continue;
+      const pa = memory.physOf(virtAddr(this.page(pfn) + BigInt(member.offset)));
+      if (pa !== null) writeUint(this.kernel, pa, member.size, BigInt(value));
+    }
   }
 
   progAt(address: bigint): BpfProg | null {
@@ -151,7 +238,12 @@ export class Structures {
     if (!within(va, layout.vmemmap, structs)) return false;
     return this.quietly(() => {
       const pfn = pages.allocPage(kernel.dataPages);
-      return pfn >= 0 && mm.mapRange(virtAddr(at), pfn as Pfn, 1, 'PAGE_KERNEL') === 0;
+      if (pfn < 0 || mm.mapRange(virtAddr(at), pfn as Pfn, 1, 'PAGE_KERNEL') !== 0) return false;
+      const first = (at - layout.vmemmap) / BigInt(this.pageSize);
+      for (let i = first; i * BigInt(this.pageSize) < at - layout.vmemmap + pageSize; i++) {
+        this.countPage((Number(i) * pages.framesPerPage) as Pfn);
+      }
+      return true;
     });
   }
 
@@ -176,28 +268,36 @@ export class Structures {
   judge({ pa, kind }: Caught): string | null {
     const at = this.laid.find((one) => pa >= one.pa && pa < one.pa + one.layout.size);
     if (at === undefined) return `an access behind the structures of the model`;
-    const { layout, known } = at;
+    const { layout, known, shared } = at;
     const offset = pa - at.pa;
     const [member] = [...layout.members].find(
       ([, one]) => offset >= one.offset && offset < one.offset + one.size,
     ) ?? [null];
     const place = `${layout.name}.${member ?? hex(offset)}`;
+    if (member !== null && shared.has(member)) return null;
     if (member === null || !known.has(member)) {
       return `${kind === WRITE ? 'writes' : 'reads'} ${place}, which the model does not keep`;
     }
     return kind === WRITE ? `writes ${place}, which is the model’s own` : null;
   }
 
-  private put<T>(map: Map<T, Laid>, owner: T, name: string, values: Values): bigint {
+  private put<T>(
+    map: Map<T, Laid>,
+    owner: T,
+    name: string,
+    values: Values,
+    told: StructLayout | null = null,
+    shared: readonly string[] = [],
+  ): bigint {
     let laid = map.get(owner);
     if (laid === undefined) {
       // Code that only hands the structure on needs no layout of it.
-      const layout = this.layouts.struct(name) ?? { name, size: 64, members: new Map() };
+      const layout = told ?? this.layouts.struct(name) ?? { name, size: 64, members: new Map() };
       // Apart from each other: an access past an end is one to nothing.
       const size = Math.ceil(layout.size / 64) * 64 + 64;
       if (this.used + size > POOL) throw new RangeError('no room for structures of the model');
       const known = new Set(Object.keys(values).filter((member) => layout.members.has(member)));
-      laid = { pa: this.pool + this.used, layout, known };
+      laid = { pa: this.pool + this.used, layout, known, shared: new Set(shared) };
       this.used += size;
       this.laid.push(laid);
       map.set(owner, laid);

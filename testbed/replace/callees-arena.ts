@@ -1,0 +1,174 @@
+// What of the arena compiled code may call: the range tree, the slow path of its lock, pages, charging, memory of its own,
+// and what is deferred to the worker.
+
+import type { BpfArena } from '../../bpf/arena.ts';
+import { arenaAllocPages, arenaReservePages, bpfMapAllocPages } from '../../bpf/arena-alloc.ts';
+import { arenaFreePages, queueSpan, zapPages } from '../../bpf/arena-free.ts';
+import { resilientQueuedSpinLockSlowpath } from '../../bpf/rqspinlock.ts';
+import { type Pfn, virtAddr } from '../../emulator/address.ts';
+import { hex } from '../../emulator/bits.ts';
+import { ERRNO, KernelStuck } from '../../mm/context.ts';
+import { type Argument, type CalleeParts, plain } from './callees.ts';
+import type { Callee } from './guest-calls.ts';
+
+const u32 = (value: bigint): number => Number(value & 0xffff_ffffn);
+const s32 = (value: bigint): number => Number(BigInt.asIntN(32, value));
+const bool = (value: bigint): boolean => (value & 0xffn) !== 0n;
+
+export function arenaCallees(parts: CalleeParts): [string, Callee][] {
+  const { kernel, structures } = parts;
+  const { context, memory } = kernel;
+  const arenaOf = (argument: Argument, index = 0): BpfArena => {
+    const arena = structures.arenaAround(argument(index));
+    if (arena !== null) return arena;
+    throw new KernelStuck(`${hex(argument(index))} is in no struct bpf_arena`);
+  };
+  const tree = (
+    name: string,
+    action: (arena: BpfArena, start: number, len: number) => number,
+  ): [string, Callee] => [
+    name,
+    plain((argument) => BigInt(action(arenaOf(argument), u32(argument(1)), u32(argument(2))))),
+  ];
+  return [
+    tree('range_tree_find', ({ rt }, len) => rt.find(len)),
+    tree('range_tree_set', ({ rt }, start, len) => rt.set(start, len)),
+    tree('range_tree_clear', ({ rt }, start, len) => rt.clear(start, len)),
+    tree('is_range_tree_set', ({ rt }, start, len) => rt.isSet(start, len)),
+    [
+      'resilient_queued_spin_lock_slowpath',
+      function* (argument) {
+        const { spinlock } = arenaOf(argument);
+        const injected = parts.calls!.lockError;
+        return BigInt(yield* resilientQueuedSpinLockSlowpath(context, spinlock, injected));
+      },
+    ],
+    [
+      'bpf_map_memcg_enter',
+      plain((argument) => {
+        const arena = arenaOf(argument);
+        arena.memcgEnter();
+        // What the exit is handed says whose it is.
+        for (const i of [1, 2]) memory.writeWord(virtAddr(argument(i)), structures.arena(arena));
+        return null;
+      }),
+    ],
+    [
+      'bpf_map_memcg_exit',
+      plain((argument) => {
+        arenaOf(argument, 1).memcgExit();
+        return null;
+      }),
+    ],
+    [
+      'bpf_map_alloc_pages',
+      function* (argument) {
+        const [count, to] = [Number(argument(2)), argument(3)];
+        const taken = yield* bpfMapAllocPages(arenaOf(argument), count);
+        if (taken === null) return BigInt(ERRNO.ENOMEM);
+        taken.forEach((pfn, i) => {
+          memory.writeWord(virtAddr(to + BigInt(8 * i)), structures.page(pfn));
+        });
+        return 0n;
+      },
+    ],
+    [
+      'vmalloc_to_page',
+      plain((argument) => {
+        const va = virtAddr(argument(0));
+        const ptep = context.access && kernel.mm.ptepOffset(va);
+        if (ptep) context.access!.word(ptep, 1);
+        const pfn = kernel.mm.vmallocToPage(va);
+        return pfn < 0 ? 0n : structures.page(pfn as Pfn);
+      }),
+    ],
+    [
+      'zap_pages',
+      function* (argument) {
+        yield* zapPages(arenaOf(argument), argument(1), Number(argument(2)));
+        return null;
+      },
+    ],
+    [
+      'irq_work_queue',
+      function* (argument) {
+        const arena = arenaOf(argument);
+        for (const span of takeSpans(parts, arena)) yield* queueSpan(arena, span);
+        return 1n;
+      },
+    ],
+    [
+      'arena_alloc_pages',
+      function* (argument) {
+        const [uaddr, count, node] = [argument(1), Number(argument(2)), s32(argument(3))];
+        return yield* arenaAllocPages(arenaOf(argument), uaddr, count, node, bool(argument(4)));
+      },
+    ],
+    [
+      'arena_free_pages',
+      function* (argument) {
+        const [uaddr, count, sleepable] = [argument(1), Number(argument(2)), bool(argument(3))];
+        yield* arenaFreePages(arenaOf(argument), uaddr, count, sleepable);
+        return null;
+      },
+    ],
+    [
+      'arena_reserve_pages',
+      function* (argument) {
+        const [uaddr, count] = [argument(1), u32(argument(2))];
+        return BigInt(yield* arenaReservePages(arenaOf(argument), uaddr, count));
+      },
+    ],
+  ];
+}
+
+/** kmalloc_nolock() and its kin. The scenario's failures are told apart by who asks. */
+export function memoryCallees(parts: CalleeParts): [string, Callee][] {
+  const { kernel } = parts;
+  const alloc = plain((argument) => {
+    const { allocates } = parts.calls!;
+    const { cpu } = kernel.context;
+    const point = allocates[cpu] ?? null;
+    if (point !== null) allocates[cpu] = 'span';
+    if (point !== null && kernel.context.failure(point)) return 0n;
+    return parts.heap.alloc(Number(argument(0)));
+  });
+  const free = plain((argument) => {
+    const at = argument(0);
+    if (at !== 0n && !parts.heap.free(at))
+      throw new KernelStuck(`frees ${hex(at)}, no memory of its own`);
+    return null;
+  });
+  return [
+    ['kmalloc_nolock', alloc],
+    ['kmalloc_nolock_noprof', alloc],
+    ['_kmalloc_nolock_noprof', alloc],
+    ['kfree_nolock', free],
+    ['kfree', free],
+  ];
+}
+
+/** Takes the list arena->free_spans out of memory, what was added first in front. */
+function takeSpans(
+  { kernel, structures, heap }: CalleeParts,
+  arena: BpfArena,
+): { uaddr: number; pageCnt: number }[] {
+  const { memory } = kernel;
+  const layout = structures.layout('arena_free_span');
+  const head = structures.memberOf(arena, 'free_spans');
+  const offset = (member: string): bigint => BigInt(layout.members.get(member)?.offset ?? 0);
+  const word = (at: bigint): bigint => memory.readWord(virtAddr(at)) ?? 0n;
+  const spans: { uaddr: number; pageCnt: number }[] = [];
+  if (head === null) return spans;
+  for (let node = word(head); node !== 0n; node = word(node)) {
+    const at = node - offset('node');
+    if (!heap.free(at)) throw new KernelStuck(`arena->free_spans leads to ${hex(node)}`);
+    const pageCnt =
+      layout.members.get('page_cnt')?.size === 4
+        ? u32(word(at + offset('page_cnt')))
+        : Number(word(at + offset('page_cnt')));
+    spans.unshift({ uaddr: u32(word(at + offset('uaddr'))), pageCnt });
+  }
+  memory.writeWord(virtAddr(head), 0n);
+  return spans;
+}
