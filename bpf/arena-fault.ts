@@ -4,8 +4,17 @@
 import type { PtRegs, Recoverer } from '../arch/arch.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex, u64 } from '../emulator/bits.ts';
-import { type Activity, ADDED, CHANGED, LOOKED, onward, type Progress } from '../mm/context.ts';
+import {
+  type Activity,
+  ADDED,
+  CHANGED,
+  type KernelContext,
+  LOOKED,
+  onward,
+  type Progress,
+} from '../mm/context.ts';
 import { emitPteBarriers, type Ptep, ptepTrySet, setPteAt } from '../mm/pte.ts';
+import { ptepTrySetStep } from '../mm/pte-steps.ts';
 import { type BpfArena, guardSize, SZ_4G } from './arena.ts';
 import type { CompiledPteFn } from './compiled.ts';
 import type { BpfContext } from './context.ts';
@@ -128,7 +137,6 @@ function* recoverInSteps(
   } else if (ptep > 0) {
     if (kernel.stepping) yield { kind: 'pte', what: `ptep_get ${hex(pageAddr)}` };
     if (isNone(bpf, ptep as Ptep)) {
-      if (kernel.stepping) yield { kind: 'pte', what: `ptep_try_set ${hex(pageAddr)}` };
       yield* installInSteps(arena, pageAddr, ptep as Ptep);
     }
   }
@@ -160,18 +168,20 @@ function isNone({ kernel, mm }: BpfContext, ptep: Ptep): boolean {
 }
 
 /** Lost only to another installer, whose entry is valid: the retry succeeds. */
-function install({ kernel, mm }: BpfContext, arena: BpfArena, va: VirtAddr, ptep: Ptep): boolean {
-  const won = ptepTrySet(kernel, mm.ram, mm.format, va, ptep, arena.scratchPte);
-  if (kernel.events.on) {
-    kernel.decide(FN, won ? 'scratch page installed' : 'lost the race to install');
-  }
-  return won;
+function install({ kernel, mm }: BpfContext, arena: BpfArena, va: VirtAddr, ptep: Ptep): void {
+  tellInstall(kernel, ptepTrySet(kernel, mm.ram, mm.format, va, ptep, arena.scratchPte));
+}
+
+function tellInstall(kernel: KernelContext, won: boolean): void {
+  if (!kernel.events.on) return;
+  kernel.decide(FN, won ? 'scratch page installed' : 'lost the race to install');
 }
 
 /** As posted, ptep_try_set() has no barrier: the retry may still fault on the entry as it was. */
 function* installInSteps(arena: BpfArena, va: VirtAddr, ptep: Ptep): Activity<void> {
-  const { kernel } = arena.bpf;
-  const won = install(arena.bpf, arena, va, ptep);
+  const { kernel, mm } = arena.bpf;
+  const won = yield* ptepTrySetStep(mm, va, ptep, arena.scratchPte);
+  tellInstall(kernel, won);
   if (won && kernel.config.series === 'mainline') yield* emitPteBarriers(kernel);
 }
 
@@ -243,7 +253,6 @@ function* setScratch(arena: BpfArena, pageAddr: VirtAddr, ptep: Ptep): Activity<
     yield* emitPteBarriers(kernel);
     return;
   }
-  yield { kind: 'pte', what: `ptep_try_set ${hex(pageAddr)}` };
   yield* installInSteps(arena, pageAddr, ptep);
 }
 

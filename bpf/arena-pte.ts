@@ -13,6 +13,7 @@ import {
   ptepTrySet,
   setPteAt,
 } from '../mm/pte.ts';
+import { ptepGetAndClearStep, ptepTrySetStep, setPteAtStep } from '../mm/pte-steps.ts';
 import { flushTlbBeforeSet } from '../mm/tlb-control.ts';
 import { warnOnce } from '../mm/warn.ts';
 import { type BpfArena, recoverySize } from './arena.ts';
@@ -70,7 +71,8 @@ export function* applyRangeSet(
     }
     const pte = mm.format.mkPte(pfn, 'PAGE_KERNEL');
     const { addr, ptep } = cursor;
-    if (kernel.stepping || !mainline || !ptepTrySet(kernel, mm.ram, mm.format, addr, ptep, pte)) {
+    const inSteps = kernel.stepping || kernel.compiled !== null || !mainline;
+    if (inSteps || !ptepTrySet(kernel, mm.ram, mm.format, addr, ptep, pte)) {
       const set = mainline ? setOverScratch : setIfNone;
       const err = yield* set(arena, addr, ptep, pte);
       if (err) {
@@ -92,8 +94,7 @@ function* setIfNone(arena: BpfArena, addr: VirtAddr, ptep: Ptep, pte: bigint): A
   const blind = kernel.replaced('apply_range_set_cb/pte_none') === 'always';
   if (!mm.format.pteNone(ptepGet(kernel, mm.ram, ptep)) && !blind) return ERRNO.EBUSY;
   // The patch's handler takes no lock: here it can install scratch, which the store below then overwrites.
-  if (kernel.stepping) yield { kind: 'pte', what: `set_pte_at ${hex(addr)}` };
-  setPteAt(kernel, mm.ram, addr, ptep, pte);
+  yield* setPteAtStep(mm, addr, ptep, pte);
   return 0;
 }
 
@@ -106,8 +107,7 @@ function* setOverScratch(
 ): Activity<number> {
   const { kernel, mm, tlb } = arena.bpf;
   for (let round = 0; ; round++) {
-    if (kernel.stepping) yield { kind: 'pte', what: `ptep_try_set ${hex(addr)}` };
-    if (ptepTrySet(kernel, mm.ram, mm.format, addr, ptep, pte)) return 0;
+    if (yield* ptepTrySetStep(mm, addr, ptep, pte)) return 0;
     if (kernel.stepping) yield { kind: 'pte', what: `ptep_get ${hex(addr)}` };
     const old = ptepGet(kernel, mm.ram, ptep);
     if (mm.format.pteNone(old)) {
@@ -125,8 +125,7 @@ function* setOverScratch(
       setPteAt(kernel, mm.ram, addr, ptep, pte);
       return 0;
     }
-    if (kernel.stepping) yield { kind: 'pte', what: `ptep_get_and_clear ${hex(addr)}` };
-    ptepGetAndClear(kernel, mm.ram, addr, ptep);
+    yield* ptepGetAndClearStep(mm, addr, ptep);
     // arm64 forbids valid -> valid: the entry is broken and its translation gone before the new one is made.
     if (kernel.replaced('apply_range_set_cb/flush_tlb_before_set') === 'skip') continue;
     yield* flushTlbBeforeSet(kernel, tlb, addr);
@@ -155,14 +154,14 @@ export function* applyRangeClear(
   const cursor = new PteCursor(mm, start, size, false);
   while (cursor.next()) {
     const { addr, ptep } = cursor;
-    if (kernel.stepping) yield { kind: 'pte', what: `ptep_get_and_clear ${hex(addr)}` };
     // Pairs with ptep_try_set() of the fault handler: neither may lose what the other wrote.
     let old: bigint;
     if (kernel.replaced('apply_range_clear_cb/ptep_get_and_clear') === 'ptep_get_then_clear') {
+      if (kernel.stepping) yield { kind: 'pte', what: `ptep_get_and_clear ${hex(addr)}` };
       old = ptepGet(kernel, mm.ram, ptep);
       yield { kind: 'pte', what: `pte_clear ${hex(addr)}` };
       ptepGetAndClear(kernel, mm.ram, addr, ptep);
-    } else old = ptepGetAndClear(kernel, mm.ram, addr, ptep);
+    } else old = yield* ptepGetAndClearStep(mm, addr, ptep);
     if (mm.format.pteNone(old) || !mm.format.ptePresent(old)) continue;
     const pfn = mm.format.ptePfn(old);
     const skips = kernel.replaced('apply_range_clear_cb/is_scratch') !== 'never';

@@ -3,6 +3,7 @@ import type { ReplaceableName } from '../testbed/replace/functions.ts';
 import type { RunHost } from '../testbed/run.ts';
 import { loadHost } from './host.ts';
 import {
+  ACCESSORS,
   CALLBACKS,
   difference,
   limited,
@@ -43,6 +44,10 @@ describe('the whole suite with compiled code in the place of the model', () => {
     for (const level of ['O0', 'O2']) {
       same(see(host, world, PAGES), see(host, replacing(world, PAGES, level), PAGES), 'pages');
     }
+    for (const level of ['O0', 'O2']) {
+      const compiled = see(host, replacing(world, ACCESSORS, level), ACCESSORS);
+      same(see(host, world, ACCESSORS), compiled, 'accessors');
+    }
     const all: ReplaceableName[] = [...CALLBACKS, ...REPORTS, 'bpf_arena_handle_page_fault'];
     same(see(host, world, all), see(host, replacing(world, all, 'O2'), all), 'all');
   });
@@ -50,6 +55,9 @@ describe('the whole suite with compiled code in the place of the model', () => {
   it('runs it thousands of times', () => {
     expect(calls.get('O0')).toBe(calls.get('O2'));
     expect(calls.get('O0')).toBeGreaterThan(8000);
+    for (const part of ['report', 'pages', 'accessors']) {
+      expect(calls.get(part)).toBeGreaterThan(500);
+    }
     expect(calls.get('all')).toBeGreaterThan(calls.get('O2')!);
   });
 });

@@ -44,6 +44,10 @@ export const PAGES: readonly ReplaceableName[] = [
   'bpf_arena_reserve_pages',
 ];
 
+export const ACCESSORS: readonly ReplaceableName[] = [
+  ...(['ptep_try_set', 'ptep_get_and_clear', 'set_pte_at', 'flush_tlb_before_set'] as const),
+];
+
 /** The object that a kernel of the world's configuration would have. */
 function objectFor(
   { arch, series, kernel }: World,
@@ -51,8 +55,13 @@ function objectFor(
   replaced: ReplaceableName,
 ): ObjectFile {
   const without = kernel.contpte ? '' : '-no-ptep-try-set';
-  const part = PAGES.includes(replaced) ? 'pages-' : '';
-  const kind = REPORTS.includes(replaced) ? 'report' : `${part}${series}`;
+  const kind = REPORTS.includes(replaced)
+    ? 'report'
+    : ACCESSORS.includes(replaced)
+      ? 'pgtable'
+      : PAGES.includes(replaced)
+        ? `pages-${series}`
+        : series;
   const name = `${kind}-${arch}-${level}${kind === 'report' ? '' : without}.o`;
   const path = join('fixtures/replace', name);
   const known = objects.get(name) ?? {
@@ -92,6 +101,8 @@ function comparable(event: Event, names: readonly string[]): unknown {
   if (event.type === 'decision' && (names.includes(event.fn) || event.text.startsWith(RAN))) {
     return null;
   }
+  // The same flush is told by the instruction that makes it.
+  if (event.type === 'tlb' && names.includes('flush_tlb_before_set')) return null;
   // A warning names its place in the source.
   if (event.type === 'printk')
     return { ...event, text: event.text.replace(/^(WARNING: at \S+) .*/, '$1') };

@@ -144,6 +144,14 @@ export interface KernelWork {
   logLines: number;
 }
 
+/** Accessors of page-table entries, and a flush, that compiled code does in the model's place. */
+export interface CompiledAccessors {
+  ptepTrySet?(addr: VirtAddr, ptep: number, pte: bigint): Activity<boolean>;
+  ptepGetAndClear?(addr: VirtAddr, ptep: number): Activity<bigint>;
+  setPteAt?(addr: VirtAddr, ptep: number, pte: bigint): Activity<void>;
+  flushTlbBeforeSet?(addr: VirtAddr): Activity<void>;
+}
+
 export class KernelContext {
   readonly events: EventSink;
   readonly work: KernelWork = { searches: 0, frames: 0, reports: 0, reportBytes: 0, logLines: 0 };
@@ -158,6 +166,8 @@ export class KernelContext {
   tables: TableOrder | null = null;
   /** What a mutant puts in the place of named steps (bpf/named-steps.ts); null: the kernel as it is. */
   replacements: ReadonlyMap<string, string> | null = null;
+  /** Compiled code in the place of accessors; null: there is none. */
+  compiled: CompiledAccessors | null = null;
   /** The kernel log, one entry a line. */
   readonly log: string[] = [];
   /** die_counter: how often this kernel has died. */

@@ -69,6 +69,10 @@ export function* flushTlbBeforeSet(
   tlb: TlbControl,
   addr: VirtAddr,
 ): Activity<void> {
+  if (context.compiled?.flushTlbBeforeSet) {
+    yield* context.compiled.flushTlbBeforeSet(addr);
+    return;
+  }
   const end = (addr + BigInt(context.config.pageSize)) as VirtAddr;
   const flush = { start: addr, end, invalidate: () => tlb.flushBeforeSet(addr) };
   yield* inSteps(

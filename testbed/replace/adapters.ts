@@ -3,9 +3,9 @@
 import type { BpfArena } from '../../bpf/arena.ts';
 import type { VmFault } from '../../bpf/arena-mmap.ts';
 import type { CompiledFunctions } from '../../bpf/compiled.ts';
-import { virtAddr } from '../../emulator/address.ts';
+import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import { hex } from '../../emulator/bits.ts';
-import type { Activity, InjectionPoint } from '../../mm/context.ts';
+import type { Activity, CompiledAccessors, InjectionPoint } from '../../mm/context.ts';
 import { KernelStuck } from '../../mm/context.ts';
 import type { Kernel } from '../kernel.ts';
 import type { ReplaceableName } from './functions.ts';
@@ -13,7 +13,10 @@ import { ClearHand, SetHand } from './hand.ts';
 import { pteFn } from './pte-fn.ts';
 import type { CompiledFunction } from './replacements.ts';
 
-type Adapter = (compiled: CompiledFunction, kernel: Kernel) => CompiledFunctions;
+type Adapter = (
+  compiled: CompiledFunction,
+  kernel: Kernel,
+) => CompiledFunctions & CompiledAccessors;
 
 const call = (
   { entry, name, object }: CompiledFunction,
@@ -107,7 +110,9 @@ const ADAPTERS: Readonly<Record<ReplaceableName, Adapter>> = {
       return pfn;
     },
   }),
-  bpf_arena_alloc_pages: (compiled, kernel) => ({ bpfArenaAllocPages: kfuncAlloc(compiled, kernel) }),
+  bpf_arena_alloc_pages: (compiled, kernel) => ({
+    bpfArenaAllocPages: kfuncAlloc(compiled, kernel),
+  }),
   bpf_arena_alloc_pages_non_sleepable: (compiled, kernel) => ({
     bpfArenaAllocPagesNonSleepable: kfuncAlloc(compiled, kernel),
   }),
@@ -120,7 +125,47 @@ const ADAPTERS: Readonly<Record<ReplaceableName, Adapter>> = {
       return s32(yield* call(compiled, at(compiled, arena), ptr, pageCnt));
     },
   }),
+  ptep_try_set: (compiled) => ({
+    *ptepTrySet(addr, ptep, pte) {
+      return bool(yield* onEntry(compiled, addr, ptep, pte));
+    },
+  }),
+  ptep_get_and_clear: (compiled) => ({
+    ptepGetAndClear: (addr, ptep) => onEntryOf(compiled, addr, ptep),
+  }),
+  set_pte_at: (compiled) => ({
+    *setPteAt(addr, ptep, pte) {
+      yield* onEntryOf(compiled, addr, ptep, pte);
+    },
+  }),
+  flush_tlb_before_set: (compiled) => ({
+    *flushTlbBeforeSet(addr) {
+      yield* call(compiled, addr);
+    },
+  }),
 };
+
+/** A function on an entry, which it is handed first. */
+function onEntry(
+  { entry, name, object }: CompiledFunction,
+  addr: VirtAddr,
+  ptep: number,
+  ...values: readonly bigint[]
+): Activity<bigint> {
+  const args = [object.structures.virt(ptep), ...values];
+  return object.calls.call(name, entry, args, { ptep, addr });
+}
+
+/** A function on an entry of init_mm that maps `addr`. */
+function onEntryOf(
+  { entry, name, object }: CompiledFunction,
+  addr: VirtAddr,
+  ptep: number,
+  ...values: readonly bigint[]
+): Activity<bigint> {
+  const args = [object.initMm, addr, object.structures.virt(ptep), ...values];
+  return object.calls.call(name, entry, args, { ptep, addr });
+}
 
 const kfuncAlloc =
   (compiled: CompiledFunction, kernel: Kernel) =>
@@ -155,11 +200,16 @@ function* allocating(
   }
 }
 
-/** @throws CallError for structures that the model cannot fill in */
-export function compiledFunctions(
+/**
+ * Puts compiled functions into the model's places for them.
+ * @throws CallError for structures that the model cannot fill in
+ */
+export function installFunctions(
   kernel: Kernel,
   functions: ReadonlyMap<ReplaceableName, CompiledFunction>,
-): CompiledFunctions {
+): void {
   const made = [...functions].map(([name, compiled]) => ADAPTERS[name](compiled, kernel));
-  return Object.assign({}, ...made);
+  const all: CompiledFunctions & CompiledAccessors = Object.assign({}, ...made);
+  kernel.bpf.compiled = all;
+  kernel.context.compiled = all;
 }

@@ -12,6 +12,7 @@ export interface Replaceable {
 const PTE_FN = '(pte_t *pte, unsigned long addr, void *data)';
 const KFUNC_ALLOC = '(void *map, void *addr, u32 page_cnt, int node_id, u64 flags)';
 const KFUNC_FREE = '(void *map, void *ptr, u32 page_cnt)';
+const PGTABLE = 'include/linux/pgtable.h';
 const ARENA = 'kernel/bpf/arena.c';
 
 export const REPLACEABLE = {
@@ -104,6 +105,26 @@ export const REPLACEABLE = {
     source: ARENA,
     prototype: `int bpf_arena_reserve_pages${KFUNC_FREE}`,
     structs: ['bpf_arena'],
+  },
+  ptep_try_set: {
+    source: PGTABLE,
+    prototype: 'bool ptep_try_set(pte_t *ptep, pte_t new_pte)',
+    structs: [],
+  },
+  ptep_get_and_clear: {
+    source: PGTABLE,
+    prototype: 'pte_t ptep_get_and_clear(struct mm_struct *mm, unsigned long addr, pte_t *ptep)',
+    structs: [],
+  },
+  set_pte_at: {
+    source: PGTABLE,
+    prototype: 'void set_pte_at(struct mm_struct *mm, unsigned long addr, pte_t *ptep, pte_t pte)',
+    structs: [],
+  },
+  flush_tlb_before_set: {
+    source: PGTABLE,
+    prototype: 'void flush_tlb_before_set(unsigned long addr)',
+    structs: [],
   },
 } as const satisfies Readonly<Record<string, Replaceable>>;
 

@@ -10,7 +10,7 @@ import { loadObjects, readObject } from '../link-objects.ts';
 import { definition } from '../load-code.ts';
 import type { ObjectFile } from '../object-file.ts';
 import { checkReachable } from '../reach.ts';
-import { compiledFunctions } from './adapters.ts';
+import { installFunctions } from './adapters.ts';
 import { type CalleeParts, modelledCallees } from './callees.ts';
 import { CodeHeap } from './code-heap.ts';
 import { REPLACEABLE, type ReplaceableName } from './functions.ts';
@@ -39,6 +39,8 @@ export interface LoadedObject {
   readonly linked: Linked;
   readonly structures: Structures;
   readonly calls: GuestCalls;
+  /** Address of init_mm. */
+  readonly initMm: bigint;
   /** Physical memory for what a function is handed, by CPU: three pages each. */
   readonly hand: readonly number[];
 }
@@ -66,7 +68,7 @@ export function replaceFunctions(
     for (const [name, file] of replace) functions.set(name, loader.function(name, file));
     loader.finish();
   });
-  kernel.bpf.compiled = compiledFunctions(kernel, functions);
+  installFunctions(kernel, functions);
 }
 
 class Loader {
@@ -153,7 +155,8 @@ class Loader {
     });
     parts.calls = calls;
     const hand = kernel.cpus.map(() => allocate(kernel, 3 * kernel.pageSize));
-    return { path: file.path, linked, structures, calls, hand };
+    const initMm = this.variables.get('init_mm')!;
+    return { path: file.path, linked, structures, calls, initMm, hand };
   }
 
   /** What runs compiled code is told where its traps are, and what it may reach. */

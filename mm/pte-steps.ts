@@ -1,0 +1,42 @@
+// The accessors of page-table entries as kernel paths use them: a step that another CPU can see, and the access; or compiled
+// code in the accessor's place, whose accesses are steps of their own.
+import type { VirtAddr } from '../emulator/address.ts';
+import { hex } from '../emulator/bits.ts';
+import type { Activity } from './context.ts';
+import type { InitMm } from './init-mm.ts';
+import { type Ptep, ptepGetAndClear, ptepTrySet, setPteAt } from './pte.ts';
+
+/** ptep_try_set(ptep, pte). @returns true if the entry was 0 and now is `pte` */
+export function* ptepTrySetStep(
+  mm: InitMm,
+  addr: VirtAddr,
+  ptep: Ptep,
+  pte: bigint,
+): Activity<boolean> {
+  const { format, kernel, ram } = mm;
+  const compiled = kernel.compiled?.ptepTrySet;
+  if (compiled) return yield* compiled(addr, ptep, pte);
+  if (kernel.stepping) yield { kind: 'pte', what: `ptep_try_set ${hex(addr)}` };
+  return ptepTrySet(kernel, ram, format, addr, ptep, pte);
+}
+
+/** set_pte_at(&init_mm, addr, ptep, pte) */
+export function* setPteAtStep(mm: InitMm, addr: VirtAddr, ptep: Ptep, pte: bigint): Activity<void> {
+  const { kernel, ram } = mm;
+  const compiled = kernel.compiled?.setPteAt;
+  if (compiled) {
+    yield* compiled(addr, ptep, pte);
+    return;
+  }
+  if (kernel.stepping) yield { kind: 'pte', what: `set_pte_at ${hex(addr)}` };
+  setPteAt(kernel, ram, addr, ptep, pte);
+}
+
+/** ptep_get_and_clear(&init_mm, addr, ptep). @returns the old entry */
+export function* ptepGetAndClearStep(mm: InitMm, addr: VirtAddr, ptep: Ptep): Activity<bigint> {
+  const { kernel, ram } = mm;
+  const compiled = kernel.compiled?.ptepGetAndClear;
+  if (compiled) return yield* compiled(addr, ptep);
+  if (kernel.stepping) yield { kind: 'pte', what: `ptep_get_and_clear ${hex(addr)}` };
+  return ptepGetAndClear(kernel, ram, addr, ptep);
+}
