@@ -84,7 +84,7 @@ function* defer(arena: BpfArena, span: ArenaFreeSpan): Activity<void> {
   if (!failed) yield* queueSpan(arena, span);
 }
 
-/** Leaves a span to the worker: llist_add(&s->node, &arena->free_spans), irq_work_queue(&arena->free_irq). */
+/** Leaves a span to the worker, and has that run. */
 export function* queueSpan(arena: BpfArena, span: ArenaFreeSpan): Activity<void> {
   const { kernel } = arena.bpf;
   if (kernel.stepping) yield { kind: 'call', what: 'queue the span and free_irq' };

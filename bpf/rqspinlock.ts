@@ -42,7 +42,7 @@ export class Lock implements Shared {
  */
 export function* rawResSpinLock(kernel: KernelContext, lock: Lock): Activity<number> {
   const injected = yield* beginRawResSpinLock(kernel, lock);
-  return yield* resilientQueuedSpinLockSlowpath(kernel, lock, injected);
+  return yield* endRawResSpinLock(kernel, lock, injected);
 }
 
 /** The step before the lock is looked at. @returns the errno that a scenario makes the acquisition fail with, or 0 */
@@ -51,13 +51,8 @@ export function* beginRawResSpinLock(kernel: KernelContext, lock: Lock): Activit
   return kernel.failure('spinlock');
 }
 
-/**
- * resilient_queued_spin_lock_slowpath(), which sees a free lock as well.
- * @param injected errno that it must fail with, or 0
- * @returns as rawResSpinLock()
- * @kernel resilient_queued_spin_lock_slowpath kernel/bpf/rqspinlock.c unverified
- */
-export function* resilientQueuedSpinLockSlowpath(
+/** The rest of the acquisition. @param injected errno that it must fail with, or 0 */
+export function* endRawResSpinLock(
   kernel: KernelContext,
   lock: Lock,
   injected: number,

@@ -1,7 +1,9 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { ReplaceableName } from '../testbed/replace/functions.ts';
+import { isReplaceable, type ReplaceableName } from '../testbed/replace/functions.ts';
 import type { RunHost } from '../testbed/run.ts';
+import { notReplaceable } from '../testbed/scenario-load-kernel.ts';
 import { loadHost } from './host.ts';
+import { STANDINGS } from './standings.ts';
 import {
   ACCESSORS,
   CALLBACKS,
@@ -33,6 +35,19 @@ function same(model: Seen, compiled: Seen, level: string): void {
   calls.set(level, (calls.get(level) ?? 0) + compiled.compiled);
   expect(difference(model, compiled)).toBeNull();
 }
+
+describe('what can be replaced', () => {
+  it.each(Object.keys(STANDINGS))('%s, or the reason why not', (key) => {
+    const name = key.replace(/^.*[/ ]/, '');
+    if (isReplaceable(name)) expect(notReplaceable(name)[0]).toBeDefined();
+    else expect(notReplaceable(name)[0]).toMatch(`${name} cannot be replaced: `);
+  });
+
+  it('says of other names that the model has no such function', () => {
+    expect(notReplaceable('arena_alloc_page')[0]).toContain('is no function of the model');
+    expect(notReplaceable('arena_alloc_page')[1]).toContain('did you mean arena_alloc_pages?');
+  });
+});
 
 describe('the whole suite with compiled code in the place of the model', () => {
   it.each(cases)('$file $arch', ({ world }) => {

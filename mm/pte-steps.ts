@@ -6,7 +6,7 @@ import type { Activity } from './context.ts';
 import type { InitMm } from './init-mm.ts';
 import { type Ptep, ptepGetAndClear, ptepTrySet, setPteAt } from './pte.ts';
 
-/** ptep_try_set(ptep, pte). @returns true if the entry was 0 and now is `pte` */
+/** The step of ptepTrySet(). @returns true if the entry was 0 and now is `pte` */
 export function* ptepTrySetStep(
   mm: InitMm,
   addr: VirtAddr,
@@ -20,7 +20,7 @@ export function* ptepTrySetStep(
   return ptepTrySet(kernel, ram, format, addr, ptep, pte);
 }
 
-/** set_pte_at(&init_mm, addr, ptep, pte) */
+/** The step of setPteAt(). */
 export function* setPteAtStep(mm: InitMm, addr: VirtAddr, ptep: Ptep, pte: bigint): Activity<void> {
   const { kernel, ram } = mm;
   const compiled = kernel.compiled?.setPteAt;
@@ -32,7 +32,7 @@ export function* setPteAtStep(mm: InitMm, addr: VirtAddr, ptep: Ptep, pte: bigin
   setPteAt(kernel, ram, addr, ptep, pte);
 }
 
-/** ptep_get_and_clear(&init_mm, addr, ptep). @returns the old entry */
+/** The step of ptepGetAndClear(). @returns the old entry */
 export function* ptepGetAndClearStep(mm: InitMm, addr: VirtAddr, ptep: Ptep): Activity<bigint> {
   const { kernel, ram } = mm;
   const compiled = kernel.compiled?.ptepGetAndClear;

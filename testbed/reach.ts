@@ -14,10 +14,15 @@ import type { InstructionSet } from '../emulator/engine.ts';
 import type { Kernel } from './kernel.ts';
 import { linking } from './link-objects.ts';
 
-/** @throws CallError that names everything missing which `entry` may reach */
-export function checkReachable(kernel: Kernel, linked: Linked, entry: LinkedSymbol): void {
+/** @param except functions that will not run. @throws CallError that names everything missing which `entry` may reach */
+export function checkReachable(
+  kernel: Kernel,
+  linked: Linked,
+  entry: LinkedSymbol,
+  except: ReadonlySet<string> = new Set(),
+): void {
   if (linked.missing.length === 0 && linked.broken.length === 0) return;
-  const { missing, broken } = new Reach(kernel, linked).from(entry);
+  const { missing, broken } = new Reach(kernel, linked).from(entry, except);
   linking(() => {
     if (missing.length > 0) throw missingError(missing);
     if (broken !== null) throw broken.error;
@@ -37,7 +42,10 @@ class Reach {
     this.missing = new Map(linked.missing.map((symbol) => [symbol.address, symbol]));
   }
 
-  from(entry: LinkedSymbol): { missing: MissingSymbol[]; broken: BrokenPlace | null } {
+  from(
+    entry: LinkedSymbol,
+    except: ReadonlySet<string>,
+  ): { missing: MissingSymbol[]; broken: BrokenPlace | null } {
     const found = new Set<MissingSymbol>();
     let broken: BrokenPlace | null = null;
     const seen = new Set<LinkedSymbol>([entry]);
@@ -48,7 +56,7 @@ class Reach {
         const missing = this.missing.get(to) ?? this.missing.get(to + 4n);
         if (missing !== undefined) found.add(missing);
         const next = this.around(to);
-        if (next === null || seen.has(next)) continue;
+        if (next === null || seen.has(next) || except.has(next.name)) continue;
         seen.add(next);
         queue.push(next);
       }

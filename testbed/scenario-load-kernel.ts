@@ -3,6 +3,7 @@ import { type VirtAddr, virtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
 import type { ObjectFile } from './object-file.ts';
 import { isReplaceable, REPLACEABLE, type ReplaceableName } from './replace/functions.ts';
+import { whyNotReplaceable } from './replace/refusals.ts';
 import { nearest } from './scenario-error.ts';
 import { loadObject } from './scenario-load-call.ts';
 import type { Loader } from './scenario-loader.ts';
@@ -56,6 +57,10 @@ function loadReplace(
 /** What is wrong with a name that no function of the model has that could be replaced, and what to do. */
 export function notReplaceable(name: string): [message: string, remedy: string] {
   const known = Object.keys(REPLACEABLE);
+  const reason = whyNotReplaceable(name);
+  if (reason !== null) {
+    return [`${name} cannot be replaced: ${reason}`, `what can be is ${known.join(', ')}`];
+  }
   const near = nearest(name, known);
   const remedy = `${near === null ? '' : `did you mean ${near}? `}there are ${known.join(', ')}`;
   return [`${name} is no function of the model that compiled code can replace`, remedy];

@@ -4,7 +4,7 @@
 import type { BpfArena } from '../../bpf/arena.ts';
 import { arenaAllocPages, arenaReservePages, bpfMapAllocPages } from '../../bpf/arena-alloc.ts';
 import { arenaFreePages, queueSpan, zapPages } from '../../bpf/arena-free.ts';
-import { resilientQueuedSpinLockSlowpath } from '../../bpf/rqspinlock.ts';
+import { endRawResSpinLock } from '../../bpf/rqspinlock.ts';
 import { type Pfn, virtAddr } from '../../emulator/address.ts';
 import { hex } from '../../emulator/bits.ts';
 import { ERRNO, KernelStuck } from '../../mm/context.ts';
@@ -40,7 +40,7 @@ export function arenaCallees(parts: CalleeParts): [string, Callee][] {
       function* (argument) {
         const { spinlock } = arenaOf(argument);
         const injected = parts.calls!.lockError;
-        return BigInt(yield* resilientQueuedSpinLockSlowpath(context, spinlock, injected));
+        return BigInt(yield* endRawResSpinLock(context, spinlock, injected));
       },
     ],
     [

@@ -25,6 +25,9 @@ const TRAP_SIZE = 0x10n;
 /** Room for variables before the traps. */
 const VARIABLES = 0x10_0000n;
 
+/** Functions that the model does even where the object has them: they go through lists of the memory management's. */
+const ALWAYS_MODELLED: ReadonlySet<string> = new Set(['zap_pages']);
+
 export interface ReplacementParts {
   readonly kernel: Kernel;
   readonly assembler: Assembler;
@@ -110,7 +113,7 @@ class Loader {
     this.objects.set(file.path, object);
     const symbol = definition(object.linked, name, file.path);
     try {
-      checkReachable(this.parts.kernel, object.linked, symbol);
+      checkReachable(this.parts.kernel, object.linked, symbol, ALWAYS_MODELLED);
     } catch (error) {
       if (!(error instanceof CallError)) throw error;
       const remedy =
@@ -142,6 +145,12 @@ class Loader {
     const none = { addresses: new Map(), objects: new Map() };
     const linked = loadObjects(linkParts, [file], none, []);
     kernel.residentObjects.set(JSON.stringify(['replaced', file.path]), Object.freeze(linked));
+    for (const { name, address } of linked.symbols) {
+      const callee = ALWAYS_MODELLED.has(name) ? known.get(name) : undefined;
+      if (callee === undefined) continue;
+      this.callees.set(address, callee);
+      this.traps.push(virtAddr(address));
+    }
     const calls = new GuestCalls({
       kernel,
       returnTrap: this.returnTrap,

@@ -1,0 +1,56 @@
+// Functions of the model that compiled code cannot replace, and why: what they work on is not in emulated memory, or they are
+// no functions of their own in a compiled kernel.
+
+const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
+  [/^(?:range_|is_range_tree_set)/, 'the model keeps the range tree outside of emulated memory'],
+  [
+    /^(?:bpf_stream_|bpf_prog_stream_|dump_stack_cb)/,
+    'the model keeps streams outside of emulated memory; what writes reports can be replaced',
+  ],
+  [/kfence/, 'the model keeps KFENCE’s objects outside of emulated memory'],
+  [
+    /^(?:raw_res_spin|resilient_|mutex_|irq_work_|flush_work)/,
+    'locks and queues of the model are no code: schedules wait for them',
+  ],
+  [
+    /^(?:apply_to_|flush_tlb_kernel_range)/,
+    'the model does it for the whole kernel, also before the object is loaded; callbacks and flush_tlb_before_set can be replaced',
+  ],
+  [
+    /^(?:ptep_get$|pte_|pmd_|pud_|pfn_valid|is_vmalloc|untagged_addr|bpf_arena_get_|compute_pgoff|clear_lo32|WARN_)/,
+    'compilers put it into its callers: replace those',
+  ],
+  [
+    /^(?:arena_map_|arena_vm_|arena_get_|arena_free_worker|populate_|remember_vma|zap_|bpf_map_mmap|vma_|finish_fault|mm_get_)/,
+    'the model keeps maps, mappings and work items outside of emulated memory',
+  ],
+  [
+    /^(?:alloc_page|__?free_page|put_page|page_|kmalloc|kfree|bpf_map_|free_vm_area|get_vm_area|vmalloc_to_page)/,
+    'the model’s memory management keeps its state outside of emulated memory',
+  ],
+  [
+    /^(?:bpf_ksym_|bpf_prog_ksym_find|search_bpf_|resolve_pseudo_)/,
+    'the model keeps programs and their symbols outside of emulated memory',
+  ],
+  [
+    /^bpf_arena_alloc_pages_sleepable/,
+    'the model’s kernel callers use bpf_arena_alloc_pages, which can be replaced',
+  ],
+  [
+    /^(?:exc_|do_|__do_|el1_|handle_|page_fault|kernelmode_|(?:__)?bad_area|spurious_|is_|esr_|fault_|data_abort|mem_abort|fixup_exception|ex_handler|search_|sort_|pt_regs|cpy_|insn_|lookup_|pgtable_bad)/,
+    'the fault path works on the registers of an exception (struct pt_regs), which the model keeps outside of emulated memory; what it calls for the arena can be replaced',
+  ],
+  [
+    /^(?:unwind_|kunwind_|arch_bpf_stack_walk|get_stack_|on_stack|ptrauth_|update_cfi|apply_alternatives|bug_)/,
+    'the model unwinds and patches code from outside',
+  ],
+  [
+    /^(?:(?:__)?die|oops_|panic|(?:__)?show_|print_|dump_|sprint_)/,
+    'the kernel is dying by then, and the model writes its last words itself',
+  ],
+];
+
+/** Why a function of the model cannot be replaced; null for a name that is none, or one that can. */
+export function whyNotReplaceable(name: string): string | null {
+  return REFUSALS.find(([names]) => names.test(name))?.[1] ?? null;
+}
