@@ -18,7 +18,7 @@ export interface Piece {
 }
 
 /** More than one vCPU needs. */
-const MEMORY_SIZE = 0x14000;
+const MEMORY_SIZE = 0x18000;
 const MAX_IDLE = 8;
 const idle: SharedArrayBuffer[] = [];
 

@@ -2,10 +2,11 @@
 // counts nothing at speed, but it calls a hook at the start of each translated block: what the block holds is charged
 // in advance, and what was not executed when it was left early is given back. A block that does not fit into what
 // remains, or that holds an exit or a trapped instruction, is not begun; the vCPU then runs its beginning as a
-// shorter block.
+// shorter block. A block that runs often has its head rewritten and counts itself, see block-heads.ts.
 import { hi32, lo32 } from '../bits.ts';
 import type { Binding, Pointer, SharedMemory } from './binding.ts';
 import { addressOf, dropCallback, makeCallback, readBlock } from './binding.ts';
+import { BlockHeads, LAST_AT, RECORD, RECORDS } from './block-heads.ts';
 import type { CodeMap } from './code-map.ts';
 import { UC_HOOK_BLOCK, UC_HOOK_EDGE_GENERATED } from './constants.ts';
 import type { Journal } from './journal.ts';
@@ -14,6 +15,7 @@ import type { NativeCode } from './native-code.ts';
 
 // The layout that the native code knows.
 const REMAINING = 0;
+/** Record of the last block that the hook began: its address, and its bytes. */
 const LAST = 8;
 const LAST_SIZE = 16;
 const STOPPED = 20;
@@ -29,6 +31,10 @@ const TABLE = 0x1000;
 const ENTRIES = 0x1000;
 const REPEATED = 0x10000;
 const PIECES = 0x20000;
+const TABLE_END = TABLE + ENTRIES * 16;
+/** As often a block calls the hook before its head is rewritten: the rewriting costs as much as some thousand calls. */
+const HEAT = 0x1000 << 16;
+const MOST_HEAT = 0x7fff << 16;
 
 const TWO_32 = 2 ** 32;
 /** Upper halves below it, in magnitude, are of words that a Number holds exactly. */
@@ -66,6 +72,7 @@ export class Counter {
   private readonly code: CodeMap;
   private readonly binding: Binding;
   private readonly journal: Journal;
+  private readonly heads: BlockHeads | null;
   /** Bytes of every instruction; 0 if they vary. */
   private readonly fixedLength: number;
   private readonly repeatCounter: () => bigint;
@@ -91,7 +98,7 @@ export class Counter {
     metering: boolean,
   ) {
     const { binding, handle } = core;
-    const piece = core.memory.take(TABLE + ENTRIES * 16);
+    const piece = core.memory.take(TABLE_END + RECORDS * RECORD);
     this.data = piece.bytes;
     this.words32 = piece.u32;
     this.words = piece.i64;
@@ -112,6 +119,9 @@ export class Counter {
       this.journal.switchAddress ?? addressOf(this.data) + BigInt(NO_SWITCH);
     this.meter = metering ? new Meter(piece, core.code, repeatCounter) : null;
     if (this.meter !== null) this.words[EDGE_CALLBACK / 8] = this.edgeCallback(this.meter);
+    const head = metering ? null : (native?.head ?? null);
+    this.heads = head === null ? null : new BlockHeads(piece, TABLE_END, handle, head);
+    this.words32[LAST_AT / 4] = LAST;
     const entry = metering ? native?.metered : native?.block;
     binding.addHook(handle, UC_HOOK_BLOCK, entry ?? block, this.data);
     binding.addHook(handle, UC_HOOK_EDGE_GENERATED, edge);
@@ -167,13 +177,19 @@ export class Counter {
 
   /** First byte after the block that was begun last. */
   lastEnd(): bigint {
-    return BigInt.asUintN(64, this.words[LAST / 8] + BigInt(this.words32[LAST_SIZE / 4]));
+    const last = this.words32[LAST_AT / 4];
+    return BigInt.asUintN(64, this.words[last / 8] + BigInt(this.words32[last / 4 + 2]));
   }
 
   /** Control goes elsewhere than where the last block led. */
   forgetLast(): void {
-    this.words[LAST / 8] = 0n;
-    this.words32[LAST_SIZE / 4] = 0;
+    this.setLast(0n, 0);
+  }
+
+  private setLast(address: bigint, size: number): void {
+    this.words[LAST / 8] = address;
+    this.words32[LAST_SIZE / 4] = size;
+    this.words32[LAST_AT / 4] = LAST;
   }
 
   /** The core is about to be entered. */
@@ -184,9 +200,10 @@ export class Counter {
   /** Instructions of the last block from `ip` to its end: those that have not run if it was left there. */
   unexecutedFrom(ip: bigint): number {
     const { words32 } = this;
-    const start = words32[LAST / 4];
-    const offset = (hi32(ip) - words32[LAST / 4 + 1]) * TWO_32 + lo32(ip) - start;
-    const size = words32[LAST_SIZE / 4];
+    const last = words32[LAST_AT / 4] / 4;
+    const start = words32[last];
+    const offset = (hi32(ip) - words32[last + 1]) * TWO_32 + lo32(ip) - start;
+    const size = words32[last + 2];
     if (offset < 0 || offset >= size) return 0;
     if (this.fixedLength > 0) return (size - offset) / this.fixedLength;
     const { lengths } = this.factsOf(this.lastKey(), size);
@@ -205,7 +222,11 @@ export class Counter {
   /** Forgets what blocks hold: the code, or where to stop in it, may have changed. */
   forgetBlocks(): void {
     this.blocks.clear();
-    this.words32.fill(0, TABLE / 4);
+    this.words32.fill(0, TABLE / 4, TABLE_END / 4);
+    if (this.heads === null) return;
+    const last = this.words32[LAST_AT / 4];
+    this.setLast(this.words[last / 8], this.words32[last / 4 + 2]);
+    this.heads.restore();
   }
 
   /** Until {@link resume} blocks are neither counted nor stopped. */
@@ -252,6 +273,10 @@ export class Counter {
   private enterBlock(uc: Pointer, va: number | bigint, size: number): void {
     if (this.paused) return;
     const at = BigInt(va);
+    const entry = this.entry(va, size);
+    // The native code calls back for a block that it knows when that has run often.
+    const often = this.words[entry / 2] === at && (this.words32[entry + 2] & 0xffff) === size;
+    if (often && this.heads?.full) this.forgetBlocks();
     const facts = this.factsOf(va, size);
     const passed = this.passing && facts.lengths.length === 1;
     this.passing = false;
@@ -264,11 +289,11 @@ export class Counter {
     this.words[STORE_ON / 8] = BigInt.asIntN(64, this.journal.on);
     this.words32[STORE_HOOKED / 4] = facts.pieces ? 1 : 0;
     if (facts.barrier < 0 && (!facts.repeated || this.nativeRepeats)) {
-      const entry = this.entry(va, size);
       this.words[entry / 2] = at;
       const flags = (facts.repeated ? REPEATED : 0) | (facts.pieces ? PIECES : 0);
       this.words32[entry + 2] = size | flags;
-      this.words32[entry + 3] = facts.lengths.length;
+      const count = facts.lengths.length;
+      this.words32[entry + 3] = count | (flags === 0 ? this.heat(at, size, count, often) : 0);
     }
     const end = BigInt.asUintN(64, at + BigInt(size));
     if (facts.repeated && this.lastEnd() === end && this.repeatCounter() === 0n) return;
@@ -278,15 +303,21 @@ export class Counter {
       return;
     }
     this.words[REMAINING / 8] = left;
-    this.words[LAST / 8] = at;
-    this.words32[LAST_SIZE / 4] = size;
+    this.setLast(at, size);
     this.meter?.enter(va, size, facts.repeated);
+  }
+
+  /** How often a plain block may call the hook from now on before it is looked at again. */
+  private heat(va: bigint, size: number, count: number, often: boolean): number {
+    if (this.heads === null) return 0;
+    return often && !this.heads.rewrite(va, size, count) ? MOST_HEAT : HEAT;
   }
 
   /** The last block's address as the library's callbacks give it: a Number where that is exact. */
   private lastKey(): number | bigint {
-    const hi = this.words32[LAST / 4 + 1] | 0;
-    return hi >= -EXACT_HI && hi < EXACT_HI ? this.number(LAST) : this.words[LAST / 8];
+    const last = this.words32[LAST_AT / 4];
+    const hi = this.words32[last / 4 + 1] | 0;
+    return hi >= -EXACT_HI && hi < EXACT_HI ? this.number(last) : this.words[last / 8];
   }
 
   private stop(uc: Pointer, why: 1 | 2): void {

@@ -3,9 +3,9 @@
 # The layouts behind rcx, r9 and r8 are those of counter.ts, journal.ts, accesses.ts and fills.ts.
 .intel_syntax noprefix
 
-# UC_HOOK_BLOCK: rdi = uc, rsi = address, edx = size, rcx = the counter's data. `end` is what a block that was begun
-# ends with.
-.macro counted name, end
+# UC_HOOK_BLOCK: rdi = uc, rsi = address, edx = size, rcx = the counter's data. With `heat` a block that has run often
+# goes to the JavaScript callback, which may rewrite its head. `end` is what a block that was begun ends with.
+.macro counted name, heat, end
 \name:
     lea eax, [rsi + rdx*8]              # entry of the table: address, size with flags, instructions
     shl eax, 4
@@ -14,7 +14,11 @@
     jne \name\()_slow
     cmp [rcx + rax + 0x1008], edx
     jne \name\()_flagged
-    mov eax, [rcx + rax + 0x100c]
+.if \heat
+    sub dword ptr [rcx + rax + 0x100c], 0x10000
+    js \name\()_slow
+.endif
+    movzx eax, word ptr [rcx + rax + 0x100c]
 \name\()_plain:
     cmp dword ptr [rcx + 76], 0         # stores are hooked from the last block with wide stores on
     jne \name\()_unhook
@@ -23,6 +27,7 @@
     js \name\()_stop
     mov [rcx + 8], rsi                  # this block is the last one
     mov [rcx + 16], edx
+    mov dword ptr [rcx + 72], 8
     \end
 \name\()_stop:
     add [rcx], rax
@@ -47,25 +52,30 @@
     mov r9, [rcx + 24]
     cmp qword ptr [r9], 0
     jne \name\()_plain
-    mov r8, [rcx + 8]
-    mov r10d, [rcx + 16]
+    mov r9d, [rcx + 72]
+    mov r8, [rcx + r9]
+    mov r10d, [rcx + r9 + 8]
     add r8, r10
     lea r10, [rsi + rdx]
     cmp r8, r10
     jne \name\()_plain
     ret
 \name\()_wide:
-    mov eax, [rcx + rax + 0x100c]
+    movzx eax, word ptr [rcx + rax + 0x100c]
     mov r10, [rcx + 48]
     mov r9, [rcx + 64]
     mov [r10], r9
     mov dword ptr [rcx + 76], 1
     jmp \name\()_count
 \name\()_slow:
+.if \heat
+    mov rax, [rsp]
+    mov [rcx + 136], rax
+.endif
     jmp [rcx + 32]                      # the JavaScript callback
 .endm
 
-    counted block, ret
+    counted block, 1, ret
 
 # UC_HOOK_MEM_WRITE: rdx = physical address, ecx = size, r9 = the journal's data.
 .balign 16
@@ -133,7 +143,7 @@ flush:                                  # pages that the callback wants forgotte
 
 # UC_HOOK_BLOCK that also counts edges: how often this block ran behind that one. The layout is meter.ts's.
 .balign 16
-    counted metered, "jmp edge"
+    counted metered, 0, "jmp edge"
 edge:
     mov r9, [rcx + 88]                  # the block before: address and size
     mov r10d, [rcx + 96]
@@ -173,3 +183,23 @@ access:
     mov [r9 + rax + 76], esi
     ret
 1:  jmp [r9 + 8]                        # the JavaScript callback, which takes this one too
+
+# Called from a block's head that block-heads.ts rewrote; rcx = the counter's data. Behind the call stands
+# mov dword ptr [rcx + 72], record.
+.balign 16
+head:
+    cmp dword ptr [rcx + 76], 0
+    je 1f
+    mov r10, [rcx + 48]                 # stores are hooked: no longer, and the head runs again
+    mov qword ptr [r10], 0
+    mov dword ptr [rcx + 76], 0
+    sub qword ptr [rsp], 15
+    ret
+1:  mov rax, [rsp]                      # the limit: this block is not begun
+    mov eax, [rax + 3]
+    mov eax, [rcx + rax + 12]
+    add [rcx], rax
+    mov dword ptr [rcx + 20], 1
+    add qword ptr [rsp], 7
+    mov rdi, [rcx + 128]
+    jmp [rcx + 40]                      # uc_emu_stop(uc)

@@ -86,36 +86,46 @@ describe.each(HOSTS)('$host', ({ host, description, parameters, ip, stack }) => 
       lastIsThis: fc.boolean(),
       repeats: fc.constantFrom(0n, 3n),
       hooked: fc.boolean(),
+      heat: fc.constantFrom(0, 1, 0x7fff),
+      inRecord: fc.boolean(),
     });
     fc.assert(
       fc.property(block, (given) => {
         const { address, size, known, icount, remaining, lastIsThis, repeats, hooked } = given;
-        m.ram.bytes.fill(0, COUNTER_PA, COUNTER_PA + 0x11_000);
+        // Where no heads are rewritten nothing else keeps a record, and a block has no heat.
+        const heat = code.head === undefined ? null : given.heat;
+        const record = heat !== null && given.inRecord ? 0x11_000 : 8;
+        m.ram.bytes.fill(0, COUNTER_PA, COUNTER_PA + 0x12_000);
         const lastSize = 4n;
         const last = lastIsThis ? address + BigInt(size) - lastSize : 0x1234n;
         m.ram.write64(COUNTER_PA, remaining);
-        m.ram.write64(COUNTER_PA + 8, last);
-        m.ram.write64(COUNTER_PA + 16, lastSize);
+        m.ram.write64(COUNTER_PA + record, last);
+        m.ram.write64(COUNTER_PA + record + 8, lastSize);
         m.ram.write64(COUNTER_PA + 24, DATA + 0x100n);
         m.ram.write64(DATA_PA + 0x100, repeats);
         m.ram.write64(COUNTER_PA + 32, CALLBACK);
         m.ram.write64(COUNTER_PA + 40, EMU_STOP);
         m.ram.write64(COUNTER_PA + 48, DATA + 0x200n);
         m.ram.write64(COUNTER_PA + 64, 0x7777n);
-        m.ram.write64(COUNTER_PA + 72, hooked ? 1n << 32n : 0n);
+        m.ram.write64(COUNTER_PA + 72, BigInt(record) | (hooked ? 1n << 32n : 0n));
         m.ram.write64(DATA_PA + 0x200, 0x5555n);
         const entry = 0x1000 + ((Number(address & 0xfffn) + size * 8) & 0xfff) * 16;
         if (known !== 'no') {
           const key = BigInt(size | { block: 0, repeated: 0x10000, wide: 0x20000 }[known]);
           const count = known === 'repeated' ? 1 : icount;
           m.ram.write64(COUNTER_PA + entry, address);
-          m.ram.write64(COUNTER_PA + entry + 8, (BigInt(count) << 32n) | key);
+          const counted = BigInt(count | (known === 'block' ? (heat ?? 0) << 16 : 0));
+          m.ram.write64(COUNTER_PA + entry + 8, (counted << 32n) | key);
         }
         const left = call(code.block, 0x99n, address, GARBAGE | BigInt(size), COUNTER);
 
-        if (known === 'no') {
-          expect([left, word(0), word(8)]).toEqual([CALLBACK, remaining, last]);
+        if (known === 'no' || (known === 'block' && heat === 0)) {
+          expect([left, word(0), word(record)]).toEqual([CALLBACK, remaining, last]);
+          if (heat !== null) expect(word(136)).toBe(RETURN);
           return;
+        }
+        if (known === 'block' && heat !== null) {
+          expect(word(entry + 8) >> 32n).toBe(BigInt(((heat - 1) << 16) | icount));
         }
         const passesOn = known === 'repeated' && repeats === 0n && lastIsThis;
         const switched = m.ram.read64(DATA_PA + 0x200);
@@ -124,19 +134,63 @@ describe.each(HOSTS)('$host', ({ host, description, parameters, ip, stack }) => 
         else expect([switched, word(72) >> 32n]).toEqual([0n, 0n]);
         const cost = known === 'repeated' ? 1n : BigInt(icount);
         if (passesOn) {
-          expect([left, word(0), word(8)]).toEqual([RETURN, remaining, last]);
+          expect([left, word(0), word(record)]).toEqual([RETURN, remaining, last]);
         } else if (cost > remaining) {
-          expect([left, word(0), word(8)]).toEqual([EMU_STOP, remaining, last]);
-          expect(word(16)).toBe((1n << 32n) | lastSize);
+          expect([left, word(0), word(record)]).toEqual([EMU_STOP, remaining, last]);
+          expect(word(record + 8) & 0xffff_ffffn).toBe(lastSize);
+          expect(word(16) >> 32n).toBe(1n);
           expect(m.get(parameters[0])).toBe(0x99n);
         } else {
           expect([left, word(0), word(8)]).toEqual([RETURN, remaining - cost, address]);
-          expect(word(16)).toBe(BigInt(size));
+          expect([word(16), word(72) & 0xffff_ffffn]).toEqual([BigInt(size), 8n]);
         }
       }),
       { numRuns: 300 },
     );
   });
+
+  it.skipIf(code.head === undefined)(
+    'answers the head of a block, skipped where none is rewritten',
+    () => {
+      const given = fc.record({ hooked: fc.boolean(), count: fc.integer({ min: 1, max: 127 }) });
+      fc.assert(
+        fc.property(given, ({ hooked, count }) => {
+          m.ram.bytes.fill(0, COUNTER_PA, COUNTER_PA + 0x12_000);
+          m.ram.write64(COUNTER_PA, hooked ? 5n : -1n);
+          m.ram.write64(COUNTER_PA + 40, EMU_STOP);
+          m.ram.write64(COUNTER_PA + 48, DATA + 0x200n);
+          m.ram.write64(COUNTER_PA + 72, 8n | (hooked ? 1n << 32n : 0n));
+          m.ram.write64(COUNTER_PA + 128, 0x99n);
+          m.ram.write64(COUNTER_PA + 0x11_008, BigInt(count) << 32n);
+          m.ram.write64(DATA_PA + 0x200, 0x5555n);
+          // mov dword ptr [rcx + 72], 0x11000 behind the call
+          const after = DATA + 0x300n;
+          m.ram.write(DATA_PA + 0x300, Uint8Array.of(0xc7, 0x41, 72, 0, 0x10, 1, 0));
+          m.set({ rcx: COUNTER, rsp: DATA + 0x800n, rip: CODE + BigInt(code.head ?? 0) });
+          m.ram.write64(DATA_PA + 0x800, after);
+          m.cpu.setExits([EMU_STOP, virtAddr(after - 15n)]);
+          const { ip } = m.cpu.run(100);
+          m.cpu.setExits([RETURN, CALLBACK, EMU_STOP]);
+          const back = ip === EMU_STOP ? m.ram.read64(Number(m.get('rsp') - DATA) + DATA_PA) : ip;
+          const words = [0, 16, 72].map((at) => m.ram.read64(COUNTER_PA + at));
+          const switched = m.ram.read64(DATA_PA + 0x200);
+          if (hooked) {
+            expect([ip, m.get('rcx'), switched]).toEqual([after - 15n, COUNTER, 0n]);
+            expect(words).toEqual([5n, 0n, 8n]);
+          } else {
+            expect([ip, m.get('rdi'), back, switched]).toEqual([
+              EMU_STOP,
+              0x99n,
+              after + 7n,
+              0x5555n,
+            ]);
+            expect(words).toEqual([BigInt(count - 1), 1n << 32n, 8n]);
+          }
+        }),
+        { numRuns: 50 },
+      );
+    },
+  );
 
   it('counts edges as meter.ts does', () => {
     const table = DATA_PA + 0x24_000;
