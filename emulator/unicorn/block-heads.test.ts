@@ -173,11 +173,14 @@ describe('beside blocks that need the hook', () => {
 describe('rewriting', () => {
   const UC = 0x4567_89ab_cdefn;
   const VA = -0x7f00_0000n;
+  const memory = sharedBytes(128);
+  const END = addressOf(memory) + 100n;
+  const HOOK = END - 0x1234_5678n;
 
   /** A head as the library writes it, at the end of memory of its own. */
   function laidOut(change: (bytes: number[]) => void = () => undefined) {
     const data = new SharedMemory().take(0x4000);
-    const heads = new BlockHeads(data, 0x1000, UC, 0x7777n);
+    const heads = new BlockHeads(data, 0x1000, UC, HOOK, 0x7777n);
     const le = (value: bigint, n: number) =>
       Array.from({ length: n }, (_, i) => Number((value >> BigInt(8 * i)) & 0xffn));
     const bytes = [
@@ -188,20 +191,35 @@ describe('rewriting', () => {
       ...[0xff, 0x15, 0x99, 0, 0, 0],
     ];
     change(bytes);
-    const memory = sharedBytes(128);
     memory.fill(0xcc);
     memory.set(bytes, 100 - bytes.length);
-    data.u64[136 / 8] = addressOf(memory) + 100n;
-    return { data, heads, memory, before: memory.slice(), length: bytes.length };
+    data.u64[136 / 8] = END;
+    return { data, heads, before: memory.slice(), length: bytes.length };
   }
 
-  it('replaces the loads and the call, and nothing else', () => {
-    const { data, heads, memory, before, length } = laidOut();
+  it.each([
+    ['far', [0xff, 0x15, 0x99, 0, 0, 0]],
+    ['near', [0xe8, 0x88, 0xa9, 0xcb, 0xed]],
+  ])('replaces the loads and a %s call, and nothing else', (_, call) => {
+    const { data, heads, before, length } = laidOut((bytes) => {
+      bytes.splice(-6, 6, ...call);
+    });
     expect(heads.rewrite(VA, 11, 4)).toBe(true);
     const start = 100 - length;
     expect(memory.subarray(0, start)).toEqual(before.subarray(0, start));
     expect(memory.subarray(100)).toEqual(before.subarray(100));
-    expect(memory.slice(start, 100)).not.toEqual(before.slice(start, 100));
+    const address = Buffer.alloc(8);
+    address.writeBigUInt64LE(addressOf(data.bytes));
+    // mov rcx, data; cmp dword ptr [rcx + 76], 0; jne 1f; sub qword ptr [rcx], 4; jns 2f;
+    // 1: call [rcx + 120]; 2: mov dword ptr [rcx + 72], 0x1000; nop
+    const code = `83794c00 7506 48832904 7903 ff5178 c7414800100000`;
+    const load = address.readUInt32LE(4)
+      ? `48b9${address.toString('hex')}`
+      : `b9${address.toString('hex', 0, 4)}`;
+    const expected = (load + code).replaceAll(' ', '');
+    const written = Buffer.from(memory.slice(start, 100)).toString('hex');
+    expect(written.slice(0, expected.length)).toBe(expected);
+    expect(written.slice(expected.length)).toMatch(/^(90|6690|0f1f|660f1f)/);
     expect([data.i64[0x1000 / 8], data.u32[0x1008 / 4], data.u32[0x100c / 4]]).toEqual([VA, 11, 4]);
     heads.restore();
     expect(memory).toEqual(before);
@@ -214,20 +232,20 @@ describe('rewriting', () => {
     ['other data', (bytes: number[]) => bytes.fill(1, 24, 28)],
     ['no call', (bytes: number[]) => bytes.fill(0x90, bytes.length - 6)],
   ])('leaves alone what has %s', (_, change) => {
-    const { heads, memory, before } = laidOut(change);
+    const { heads, before } = laidOut(change);
     expect(heads.rewrite(VA, 11, 4)).toBe(false);
     expect(memory).toEqual(before);
   });
 
   it('leaves alone a block of more instructions than a byte can charge', () => {
-    const { heads, memory, before } = laidOut();
+    const { heads, before } = laidOut();
     expect([heads.rewrite(VA, 11, 128), heads.rewrite(VA, 11, 127)]).toEqual([false, true]);
     heads.restore();
     expect(memory).toEqual(before);
   });
 
   it('does not restore what the library has overwritten', () => {
-    const { heads, memory } = laidOut();
+    const { heads } = laidOut();
     heads.rewrite(VA, 11, 4);
     memory[95] ^= 1;
     const now = memory.slice();

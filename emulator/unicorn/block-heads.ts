@@ -20,9 +20,6 @@ export const RECORDS = 1024;
 const MOST = 127;
 /** Bytes before the end of a head that are looked at. */
 const WINDOW = 64;
-/** Before the call of the hook and after it. */
-const CALL = 6;
-
 interface Rewritten {
   readonly bytes: Uint8Array;
   readonly before: Uint8Array;
@@ -36,17 +33,19 @@ export class BlockHeads {
   private readonly address: Pointer;
   private readonly records: number;
   private readonly engine: Pointer;
+  private readonly hook: Pointer;
   private readonly rewritten: Rewritten[] = [];
 
   /**
    * @param data the counter's. @param records offset of {@link RECORDS} records in it
-   * @param head native code that a rewritten head calls
+   * @param hook native code that the library has blocks call. @param head the same for rewritten heads
    */
-  constructor(data: Piece, records: number, engine: Pointer, head: Pointer) {
+  constructor(data: Piece, records: number, engine: Pointer, hook: Pointer, head: Pointer) {
     this.data = data;
     this.address = addressOf(data.bytes);
     this.records = records;
     this.engine = engine;
+    this.hook = hook;
     data.u64[HEAD / 8] = head;
     data.u64[ENGINE / 8] = engine;
   }
@@ -65,7 +64,7 @@ export class BlockHeads {
     if (count > MOST || this.full) return false;
     const end = this.data.u64[RETURN / 8];
     const window = new Uint8Array(viewNative(end - BigInt(WINDOW), WINDOW));
-    const start = headStart(window, end, [
+    const start = headStart(window, end, this.hook, [
       [RDI, this.engine],
       [RSI, va],
       [RDX, BigInt(size)],
@@ -112,11 +111,14 @@ export class BlockHeads {
 function headStart(
   window: Uint8Array,
   end: Pointer,
+  hook: Pointer,
   args: readonly (readonly [register: number, value: bigint])[],
 ): number {
-  // call [rip + disp32]
-  let at = window.length - CALL;
-  if (window[at] !== 0xff || window[at + 1] !== 0x15) return -1;
+  // call hook, where it is near; call [rip + disp32] otherwise
+  const near = [0xe8, ...le(hook - end, 4)];
+  const isNear = endsWith(window, window.length, near) && relative(0, hook - end) !== null;
+  let at = window.length - (isNear ? 5 : 6);
+  if (!isNear && !(window[at] === 0xff && window[at + 1] === 0x15)) return -1;
   for (const [register, value] of [...args].reverse()) {
     const next = end - BigInt(window.length - at);
     const form = [...loads(register, value), relative(register, value - next)].find((bytes) =>
@@ -127,6 +129,9 @@ function headStart(
   }
   return at;
 }
+
+const endsWith = (window: Uint8Array, end: number, bytes: readonly number[]): boolean =>
+  bytes.every((byte, i) => window[end - bytes.length + i] === byte);
 
 /** The ways to load a constant, the shortest first. */
 function loads(register: number, value: bigint): number[][] {

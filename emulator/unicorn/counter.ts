@@ -119,8 +119,10 @@ export class Counter {
       this.journal.switchAddress ?? addressOf(this.data) + BigInt(NO_SWITCH);
     this.meter = metering ? new Meter(piece, core.code, repeatCounter) : null;
     if (this.meter !== null) this.words[EDGE_CALLBACK / 8] = this.edgeCallback(this.meter);
-    const head = metering ? null : (native?.head ?? null);
-    this.heads = head === null ? null : new BlockHeads(piece, TABLE_END, handle, head);
+    this.heads =
+      metering || !native?.head
+        ? null
+        : new BlockHeads(piece, TABLE_END, handle, native.block, native.head);
     this.words32[LAST_AT / 4] = LAST;
     const entry = metering ? native?.metered : native?.block;
     binding.addHook(handle, UC_HOOK_BLOCK, entry ?? block, this.data);
