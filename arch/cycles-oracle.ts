@@ -3,11 +3,10 @@
 // where they branch and what they touch; what it cannot run is costed as it stands.
 import type { CostedInstruction } from '../emulator/cost/instruction.ts';
 import { type CostProgram, type Passage, placeProgram } from '../emulator/cost/program.ts';
-import { type CoreModel, steadyTicks } from '../emulator/cost/run.ts';
+import { type CoreModel, steadyCycles } from '../emulator/cost/run.ts';
 import { type Score, score } from '../emulator/cost/score.ts';
 import { SymbolicAddresses } from '../emulator/cost/symbols.ts';
 import { extendPassages, tracePassages } from '../emulator/cost/trace.ts';
-import { cycles } from '../emulator/cost/units.ts';
 import type { Disassembler } from '../emulator/disassembler.ts';
 import type { Engine } from '../emulator/engine.ts';
 import { arm64Costs, x86Costs } from './cost-models.ts';
@@ -98,7 +97,7 @@ class CycleRunner {
   }
 
   /** @throws UnanswerableError if the line lacks what its kind needs */
-  answer(line: CycleCase): { readonly ticks: number; readonly instructions: number } {
+  answer(line: CycleCase): { readonly cycles: number; readonly instructions: number } {
     if (line.code !== undefined) return this.function(line);
     if (!line.bytes) throw new UnanswerableError('neither bytes nor code');
     return line.arch === 'arm64' ? this.arm64Block(line.bytes) : this.x86Block(line, line.bytes);
@@ -144,7 +143,7 @@ class CycleRunner {
     const length = Math.max(1, source(0).length);
     const passages = Math.max(4, Math.floor(RUN_INSTRUCTIONS / length));
     return {
-      ticks: steadyTicks(model, program, source, { loop, copied: COPIED, warm: 0, passages }),
+      cycles: steadyCycles(model, program, source, { loop, copied: COPIED, warm: 0, passages }),
       instructions,
     };
   }
@@ -180,17 +179,17 @@ class CycleRunner {
     const shape = { loop: true, copied: 0, warm: WARM_CALLS, passages: MEASURED_CALLS };
     const last = traced[traced.length - 1];
     return {
-      ticks: steadyTicks(model, program, (number) => traced[number] ?? last, shape),
+      cycles: steadyCycles(model, program, (number) => traced[number] ?? last, shape),
       instructions: last.length,
     };
   }
 }
 
 function symbolic(model: CoreModel, program: CostProgram): (number: number) => Passage {
-  const addresses = new SymbolicAddresses(model.core.values);
+  const addresses = new SymbolicAddresses(program, model.core.values);
   const passages: Passage[] = [];
   return (number) => {
-    while (passages.length <= number) passages.push(addresses.passage(program));
+    while (passages.length <= number) passages.push(addresses.passage());
     return passages[number];
   };
 }
@@ -234,8 +233,7 @@ export function cycleOracle(lines: readonly CycleCase[], deps: CycleDependencies
   try {
     for (const line of lines) {
       try {
-        const { ticks, instructions } = runner.answer(line);
-        const predicted = cycles(ticks);
+        const { cycles: predicted, instructions } = runner.answer(line);
         answers.push({ id: line.id, cycles: predicted });
         const { width } = (line.arch === 'arm64' ? arm64Costs : x86Costs).model.core;
         const row = { measured: line.cycles_per_iter ?? 0, predicted, instructions, width };

@@ -14,7 +14,6 @@ export const neoverseN1: CoreDescription = {
   window: 128,
   schedulers: [{ ports: 0x1ff, entries: 120 }],
   ports: 9,
-  binding: 'issue',
   takenBranchPorts: PORTS.b,
   blockedForwarding: 10,
   lockedLoad: 5,

@@ -19,7 +19,6 @@ export const goldenCove: CoreDescription = {
     { ports: PORTS.storeAddress | PORTS.storeData, entries: 76 }, // public: 38 of each
   ],
   ports: 12, // public
-  binding: 'rename', // public for the vendor's earlier cores
   takenBranchPorts: PORTS.shift, // fit: two taken branches in a cycle were seen
   blockedForwarding: 17, // fit
   lockedLoad: 5, // measured: a load from the L1 data cache
@@ -33,7 +32,7 @@ export const goldenCove: CoreDescription = {
 
 export const goldenCoveFrontEnd: FrontEndDescription = {
   windowBytes: 32, // public; measured with long instructions
-  windowInstructions: 8, // fit
+  windowInstructions: 8, // fit: code of more than 8.5 a window takes two cycles for each
   decoders: 6, // public
   decodedSlots: 6, // public
   fullGroupTicks: 66, // fit; nops come at 5.7 a cycle

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { BlockCosts } from './block-costs.ts';
-import { op, testModel } from './test-core.ts';
+import { move, op, testModel } from './test-core.ts';
 import { cycles } from './units.ts';
 
 const chain = { key: '0x1000', insns: [op([0], [0], 6)] };
@@ -22,6 +22,16 @@ describe('block costs', () => {
     const costs = new BlockCosts(testModel);
     expect(cycles(costs.ticks(chain, chain))).toBeCloseTo(6, 1);
     expect(costs.ticks(null, chain)).toBe(costs.ticks(chain, chain));
+  });
+
+  it('are exact where the core takes a fraction of a cycle', () => {
+    // Two slots a cycle; all of 24 times end in the middle of one or at its end.
+    const costs = new BlockCosts(testModel);
+    const ticksOf = (count: number) => {
+      const insns = Array.from({ length: count }, (_, n) => move(n, n));
+      return costs.ticks(null, { key: `${count} moves`, insns });
+    };
+    expect([1, 3, 5, 7].map(ticksOf)).toEqual([30, 90, 150, 210]);
   });
 
   it('are found once for an edge', () => {

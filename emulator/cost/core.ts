@@ -17,11 +17,6 @@ export interface CoreDescription {
   readonly schedulers: readonly { readonly ports: number; readonly entries: number }[];
   /** Ports, numbered from 0. */
   readonly ports: number;
-  /**
-   * When an operation is given its port: at rename, to the one with the fewest waiting, or at issue, to the first that
-   * is free.
-   */
-  readonly binding: 'rename' | 'issue';
   /** Ports that can execute a taken branch. */
   readonly takenBranchPorts: number;
   /** Cycles to a load that needs bytes of a store that does not hold all of them. */

@@ -30,15 +30,18 @@ export interface FrontEndDescription {
 export class FrontEnd {
   private readonly description: FrontEndDescription;
   private readonly cached: boolean;
-  /** Ticks at which the group that is being decoded began. */
+  /** Ticks at which the next instruction is decoded. */
   private group = 0;
   private lastTaken = -TICKS_PER_CYCLE;
-  private groupSize = 0;
-  private groupSlots = 0;
-  private window = -1;
-  private windowCount = 0;
-  /** Ticks at which the instruction's length is known. */
+  /** Ticks at which the last complex instruction was decoded, and slots from it on. */
+  private complexAt = 0;
+  private slotsSinceComplex = 0;
+  /** Of all instructions so far. */
+  private bytes = 0;
+  private instructions = 0;
+  /** Ticks at which the instruction's length is known, and what is left of finding it in parts of a window. */
   private fetched = 0;
+  private fetchRest = 0;
 
   constructor(description: FrontEndDescription, cached: boolean) {
     this.description = description;
@@ -53,26 +56,22 @@ export class FrontEnd {
   deliver(insn: CostedInstruction, address: number, taken: boolean, target: number): number {
     const near = target > address && target - address < this.description.nearBytes;
     if (this.cached) return this.deliverCached(insn, taken && !near);
-    this.decode(insn, address);
+    this.decode(insn);
     const cycle = Math.floor(this.group / TICKS_PER_CYCLE);
+    this.group += this.decodeTicks(insn);
     // Nothing behind a taken branch is decoded in its cycle.
-    if (taken) {
-      this.next(TICKS_PER_CYCLE);
-      this.fetched = Math.max(this.fetched, this.group);
-    }
+    if (taken) this.redirect(cycle + 1);
     return cycle;
   }
 
   /** Everything after comes at `cycle` or later: the way so far was wrong. */
   redirect(cycle: number): void {
-    this.next(0);
     this.group = Math.max(this.group, cycle * TICKS_PER_CYCLE);
     this.fetched = Math.max(this.fetched, this.group);
   }
 
   /** The way to the next instruction is not what the nearest table holds: what follows comes later. */
   lose(cycles: number): void {
-    this.next(0);
     this.group += cycles * TICKS_PER_CYCLE;
     this.fetched = Math.max(this.fetched, this.group);
   }
@@ -89,45 +88,51 @@ export class FrontEnd {
     return cycle;
   }
 
-  private decode(insn: CostedInstruction, address: number): void {
-    const { decoders, decodedSlots, fullGroupTicks } = this.description;
-    this.fetch(insn, address);
-    if (this.groupSize === decoders) this.next(fullGroupTicks);
-    else if (this.groupSize > 0 && (insn.complex || this.groupSlots + insn.slots > decodedSlots)) {
-      this.next(TICKS_PER_CYCLE);
+  private decode(insn: CostedInstruction): void {
+    this.fetch(insn);
+    if (insn.complex) this.group = Math.max(this.group, this.complexAt + this.groupTicks());
+    this.group = Math.max(this.group, this.fetched - TICKS_PER_CYCLE);
+    if (insn.complex) {
+      this.complexAt = this.group;
+      this.slotsSinceComplex = 0;
     }
-    if (this.fetched > this.group + TICKS_PER_CYCLE) {
-      this.next(0);
-      this.group = this.fetched - TICKS_PER_CYCLE;
-    }
-    this.groupSize++;
-    this.groupSlots += insn.slots;
+    this.slotsSinceComplex += insn.slots;
   }
 
-  /**
-   * Finding the lengths takes a cycle for so many instructions of one window; one that reaches into the next window is
-   * among those of both.
-   */
-  private fetch(insn: CostedInstruction, address: number): void {
+  /** An instruction's share of the decoders; what comes from microcode has them for a cycle. */
+  private decodeTicks({ slots, microcoded }: CostedInstruction): number {
+    const { decoders, decodedSlots, fullGroupTicks } = this.description;
+    if (microcoded) return TICKS_PER_CYCLE;
+    const bySlots = Math.floor((slots * TICKS_PER_CYCLE) / decodedSlots);
+    return Math.max(Math.floor(fullGroupTicks / decoders), bySlots);
+  }
+
+  /** Ticks of the decoders' cycles since the last complex instruction, if the next one is complex and starts one. */
+  private groupTicks(): number {
+    return Math.ceil(this.slotsSinceComplex / this.description.decodedSlots) * TICKS_PER_CYCLE;
+  }
+
+  /** Finding the lengths: as many windows as the bytes fill, at what a window of such code takes. */
+  private fetch(insn: CostedInstruction): void {
     const { windowBytes, slowLengthCycles } = this.description;
-    this.inWindow(Math.floor(address / windowBytes));
-    const last = Math.floor((address + insn.length - 1) / windowBytes);
-    if (last !== this.window) this.inWindow(last);
+    this.bytes += insn.length;
+    this.instructions++;
+    const work = this.fetchRest + insn.length * this.windowTicks();
+    this.fetched += Math.floor(work / windowBytes);
+    this.fetchRest = work % windowBytes;
     if (insn.slowLength) this.fetched += slowLengthCycles * TICKS_PER_CYCLE;
   }
 
-  private inWindow(window: number): void {
-    if (window !== this.window || this.windowCount === this.description.windowInstructions) {
-      this.fetched += TICKS_PER_CYCLE;
-      this.window = window;
-      this.windowCount = 0;
-    }
-    this.windowCount++;
-  }
-
-  private next(ticks: number): void {
-    this.group += ticks;
-    this.groupSize = 0;
-    this.groupSlots = 0;
+  /**
+   * Ticks of a window with as many instructions as there were so far on average: a cycle for every
+   * {@link FrontEndDescription.windowInstructions} begun. Which instruction lies across a window's end is left open, and
+   * the number in a window with it, by one: the steps are slopes as wide.
+   */
+  private windowTicks(): number {
+    const { windowBytes, windowInstructions } = this.description;
+    const count = (this.instructions * windowBytes) / this.bytes + 1 / 2;
+    const full = Math.floor(count / windowInstructions);
+    const slope = Math.min(1, count - full * windowInstructions);
+    return full === 0 ? TICKS_PER_CYCLE : Math.round((full + slope) * TICKS_PER_CYCLE);
   }
 }

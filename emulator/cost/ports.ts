@@ -1,6 +1,8 @@
-// The execution ports: which cycle an operation starts in. Operations come in program order and take the first cycle
-// that their port has free, so an older one is never kept waiting by a younger: the oldest-first rule of a scheduler.
-// Approximate: nothing is cancelled or replayed, and a write-back conflict does not exist.
+// The execution ports: which cycle an operation starts in. Operations come in program order and take the first cycle in
+// which they and everything that starts there already can have ports, each one that it may go to; so an older one is
+// never kept waiting by a younger (the oldest-first rule of a scheduler), and none by which port another happened to
+// get. Approximate: a core that binds ports at rename sometimes loses a cycle to its guess, and that loss depends on
+// details nobody knows; nothing is cancelled or replayed, and a write-back conflict does not exist.
 import type { CoreDescription } from './core.ts';
 import { MinHeap } from './heap.ts';
 import type { Uop } from './instruction.ts';
@@ -19,12 +21,13 @@ const lowestBit = (mask: number) => 31 - Math.clz32(mask & -mask);
 export class Ports {
   private readonly core: CoreDescription;
   /** Per cycle, the ports that are taken. */
-  private taken = new Uint16Array(1 << 12);
+  private taken = new Uint16Array(1 << 9);
+  /** Per cycle and port, where the operation that has it may go instead, itself among them. */
+  private choices: Uint16Array;
+  /** Of the last {@link freeable} search, through which other port each one was reached. */
+  private readonly reachedFrom: Int8Array;
   /** Per cycle and bank of the data cache, loads served. */
-  private banks = new Uint16Array(1 << 12);
-  /** Operations bound to each port that have not started in {@link loadCycle}. */
-  private readonly load: Int32Array;
-  private loadCycle = 0;
+  private banks = new Uint16Array(1 << 9);
   /** Jobs of each unpipelined unit. */
   private readonly units: readonly UnitJobs[];
   /** Per scheduler, the start cycles of the operations in it. */
@@ -33,7 +36,8 @@ export class Ports {
 
   constructor(core: CoreDescription) {
     this.core = core;
-    this.load = new Int32Array(core.ports);
+    this.choices = new Uint16Array(this.taken.length * core.ports);
+    this.reachedFrom = new Int8Array(core.ports);
     this.units = Array.from({ length: UNITS }, () => new UnitJobs());
     this.waiting = core.schedulers.map(() => new MinHeap());
     this.schedulerOf = Array.from({ length: core.ports }, (_, port) =>
@@ -47,23 +51,18 @@ export class Ports {
   /**
    * @param allowed ports it may go to, one bit each
    * @param ready cycle from which its operands are there
-   * @param renamed cycle in which it was renamed
    * @param bank bank of the data cache that it reads, or -1
    * @returns cycle in which it starts
    */
-  start(uop: Uop, allowed: number, ready: number, renamed: number, bank: number): number {
-    const { unit, busy } = uop;
-    const bound =
-      this.core.binding === 'rename' ? 1 << this.leastLoaded(allowed, renamed) : allowed;
+  start({ unit, busy }: Uop, allowed: number, ready: number, bank: number): number {
     // Without a unit of its own, what takes longer than a cycle holds its port.
     const held = unit < 0 && busy > 0 ? Math.ceil(busy / TICKS_PER_CYCLE) : 1;
-    const free = (cycle: number) => this.firstFree(bound, cycle, bank, held);
+    const free = (cycle: number) => this.firstFree(allowed, cycle, bank, held);
     const at = unit < 0 ? free(ready) : this.units[unit].add(busy, ready, free);
-    const port = lowestBit(this.portsFree(bound, at, held));
-    for (let cycle = at; cycle < at + held; cycle++) this.taken[cycle] |= 1 << port;
+    if (held === 1) this.take(at, allowed);
+    else this.hold(at, lowestBit(this.portsFree(allowed, at, held)), held);
     if (bank >= 0) this.banks[at] += 1 << (COUNTER_BITS * bank);
-    this.load[port]++;
-    this.schedule(this.schedulerOf[port], at);
+    this.schedule(this.schedulerOf[lowestBit(allowed)], at);
     return at;
   }
 
@@ -71,7 +70,9 @@ export class Ports {
   private firstFree(ports: number, from: number, bank: number, cycles: number): number {
     for (let at = from; ; at++) {
       if (at + cycles > this.taken.length) this.grow(at + cycles);
-      if (this.portsFree(ports, at, cycles) !== 0 && this.bankFree(at, bank)) return at;
+      if (!this.bankFree(at, bank)) continue;
+      if (this.portsFree(ports, at, cycles) !== 0) return at;
+      if (cycles === 1 && this.freeable(at, ports) >= 0) return at;
     }
   }
 
@@ -82,25 +83,50 @@ export class Ports {
     return free;
   }
 
+  /**
+   * Searches a port that is free in the cycle, or becomes one of `ports` by operations moving on to others of theirs:
+   * an augmenting path of the matching of operations and ports.
+   * @returns the free port at the path's end, or -1
+   */
+  private freeable(cycle: number, ports: number): number {
+    const { core, reachedFrom } = this;
+    const taken = this.taken[cycle];
+    for (let rest = ports; rest !== 0; rest &= rest - 1) reachedFrom[lowestBit(rest)] = -1;
+    let reached = ports;
+    for (let seen = 0; reached !== seen; ) {
+      const port = lowestBit(reached & ~seen);
+      if (((taken >> port) & 1) === 0) return port;
+      seen |= 1 << port;
+      const further = this.choices[cycle * core.ports + port] & ~reached;
+      for (let rest = further; rest !== 0; rest &= rest - 1) reachedFrom[lowestBit(rest)] = port;
+      reached |= further;
+    }
+    return -1;
+  }
+
+  /** Gives an operation a port of the cycle; there is one. */
+  private take(cycle: number, ports: number): void {
+    const row = cycle * this.core.ports;
+    let port = this.freeable(cycle, ports);
+    this.taken[cycle] |= 1 << port;
+    for (let from = this.reachedFrom[port]; from >= 0; from = this.reachedFrom[port]) {
+      this.choices[row + port] = this.choices[row + from];
+      port = from;
+    }
+    this.choices[row + port] = ports;
+  }
+
+  private hold(from: number, port: number, cycles: number): void {
+    for (let cycle = from; cycle < from + cycles; cycle++) {
+      this.taken[cycle] |= 1 << port;
+      this.choices[cycle * this.core.ports + port] = 1 << port;
+    }
+  }
+
   private bankFree(cycle: number, bank: number): boolean {
     if (bank < 0) return true;
     const served = (this.banks[cycle] >> (COUNTER_BITS * bank)) & ((1 << COUNTER_BITS) - 1);
     return served < this.core.loadsPerBank;
-  }
-
-  /** The allowed port with the fewest operations waiting. */
-  private leastLoaded(ports: number, cycle: number): number {
-    for (; this.loadCycle < cycle; this.loadCycle++) {
-      for (let started = this.taken[this.loadCycle]; started > 0; started &= started - 1) {
-        this.load[lowestBit(started)]--;
-      }
-    }
-    let best = -1;
-    for (let rest = ports; rest !== 0; rest &= rest - 1) {
-      const port = lowestBit(rest);
-      if (best < 0 || this.load[port] < this.load[best]) best = port;
-    }
-    return best;
   }
 
   private schedule(scheduler: number, start: number): void {
@@ -113,11 +139,14 @@ export class Ports {
   private grow(atLeast: number): void {
     let size = this.taken.length;
     while (size <= atLeast) size *= 2;
-    const taken = new Uint16Array(size);
-    taken.set(this.taken);
-    this.taken = taken;
-    const banks = new Uint16Array(size);
-    banks.set(this.banks);
-    this.banks = banks;
+    this.taken = longer(this.taken, size);
+    this.banks = longer(this.banks, size);
+    this.choices = longer(this.choices, size * this.core.ports);
   }
+}
+
+function longer(old: Uint16Array, size: number) {
+  const array = new Uint16Array(size);
+  array.set(old);
+  return array;
 }

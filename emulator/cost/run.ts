@@ -5,7 +5,6 @@ import { FrontEnd, type FrontEndDescription } from './front-end.ts';
 import { BranchPredictor } from './predictor.ts';
 import type { CostProgram, Passage } from './program.ts';
 import { Scoreboard } from './scoreboard.ts';
-import { TICKS_PER_CYCLE } from './units.ts';
 
 export interface CoreModel {
   readonly core: CoreDescription;
@@ -93,8 +92,8 @@ export class CostRun {
   }
 }
 
-/** @returns ticks per passage in the steady state */
-export function steadyTicks(
+/** @returns cycles per passage in the steady state: of many passages, a quotient of whole numbers */
+export function steadyCycles(
   model: CoreModel,
   program: CostProgram,
   source: PassageSource,
@@ -109,5 +108,5 @@ export function steadyTicks(
   pass(warm);
   const first = pass(passages);
   const second = pass(passages);
-  return Math.round(((second - first) * TICKS_PER_CYCLE) / passages);
+  return (second - first) / passages;
 }

@@ -125,7 +125,7 @@ export class Scoreboard {
     for (const value of uop.reads) ready = Math.max(ready, this.values[value].ready);
     const ports = taken && insn.flow === 'branch' ? this.core.takenBranchPorts : uop.ports;
     const bank = uop.load < 0 ? -1 : bankOf(places.addresses[uop.load]);
-    const start = this.ports.start(uop, ports, ready, renamed, bank);
+    const start = this.ports.start(uop, ports, ready, bank);
     this.renameFrom(this.ports.room);
     return start;
   }

@@ -11,29 +11,36 @@ const SPAN = 2 ** 34;
 const UNKNOWN_COUNT = 64;
 
 export class SymbolicAddresses {
+  private readonly program: CostProgram;
+  /** Per instruction, those of its effects that an address may come to depend on. */
+  private readonly effects: readonly (readonly AddressEffect[])[];
   private readonly held: number[];
   private readonly results = new Map<string, number>();
   private next = 1;
 
   /** @param values values of the core's numbering */
-  constructor(values: number) {
+  constructor(program: CostProgram, values: number) {
+    this.program = program;
+    const followed = followedValues(program);
+    this.effects = program.map(({ insn }) => insn.effects.filter(({ to }) => followed.has(to)));
     this.held = Array.from({ length: values }, () => this.fresh());
   }
 
-  /** One straight run through a program. A jump is taken; a branch only if it is the last instruction. */
-  passage(program: CostProgram): Passage {
-    return program.map(({ insn }, at) => ({
-      ...this.step(insn),
-      at,
-      taken: insn.flow === 'jump' || (insn.flow === 'branch' && lastOperation(program) <= at),
-    }));
+  /** One straight run through the program. A jump is taken; a branch only if it is the last instruction. */
+  passage(): Passage {
+    const last = lastOperation(this.program);
+    return this.program.map(({ insn }, at) => {
+      const { addresses, count } = this.step(insn, this.effects[at]);
+      const taken = insn.flow === 'jump' || (insn.flow === 'branch' && last <= at);
+      return { addresses, count, at, taken };
+    });
   }
 
   /** Addresses of an instruction's accesses, then its effect on the registers. */
-  private step(insn: CostedInstruction): Places {
+  private step(insn: CostedInstruction, effects: readonly AddressEffect[]): Places {
     const addresses = insn.accesses.map((access) => this.address(access));
     const count = insn.repeat === null ? 1 : this.held[insn.repeat.counter];
-    for (const effect of insn.effects) this.held[effect.to] = this.after(effect);
+    for (const effect of effects) this.held[effect.to] = this.after(effect);
     return { addresses, count: count < SPAN ? count : UNKNOWN_COUNT };
   }
 
@@ -65,3 +72,27 @@ export class SymbolicAddresses {
 /** Index of the last instruction, or of the one that it is fused with. */
 const lastOperation = (program: CostProgram) =>
   program.at(-2)?.fusedWithNext === true ? program.length - 2 : program.length - 1;
+
+/** Values that addresses and counts are computed of, at once or through others. */
+function followedValues(program: CostProgram): ReadonlySet<number> {
+  const insns = program.map(({ insn }) => insn);
+  const followed = new Set(
+    insns.flatMap(({ accesses, repeat }) => [
+      ...accesses.flatMap(({ base, index }) => [base, index]),
+      repeat?.counter ?? -1,
+    ]),
+  );
+  const effects = insns.flatMap((insn) => insn.effects);
+  for (let before = 0; before !== followed.size; ) {
+    before = followed.size;
+    for (const effect of effects) {
+      if (followed.has(effect.to)) for (const value of sourcesOf(effect)) followed.add(value);
+    }
+  }
+  return followed;
+}
+
+function sourcesOf(effect: AddressEffect): readonly number[] {
+  if (effect.kind === 'copy') return [effect.from];
+  return effect.kind === 'function' ? effect.of : [];
+}

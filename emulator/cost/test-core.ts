@@ -4,9 +4,9 @@ import type { CoreDescription } from './core.ts';
 import type { FrontEndDescription } from './front-end.ts';
 import type { CostedInstruction } from './instruction.ts';
 import { placeProgram } from './program.ts';
-import { type CoreModel, type RunShape, steadyTicks } from './run.ts';
+import { type CoreModel, type RunShape, steadyCycles } from './run.ts';
 import { SymbolicAddresses } from './symbols.ts';
-import { cycles, TICKS_PER_CYCLE } from './units.ts';
+import { TICKS_PER_CYCLE } from './units.ts';
 
 export const ALU = 0b0011;
 const LOAD = 0b0100;
@@ -22,7 +22,6 @@ export const testCore: CoreDescription = {
   window: 32,
   schedulers: [{ ports: 0b1111, entries: 16 }],
   ports: 4,
-  binding: 'issue',
   takenBranchPorts: 0b0001,
   blockedForwarding: 10,
   lockedLoad: LOAD_LATENCY,
@@ -118,13 +117,12 @@ export function store(base: number, disp: number, from: number, width = 8): Cost
 /** Cycles of the block in the steady state, from the micro-op cache unless told otherwise. */
 export function steady(insns: readonly CostedInstruction[], shape: Partial<RunShape> = {}): number {
   const program = placeProgram(insns, 0x1000);
-  const addresses = new SymbolicAddresses(testCore.values);
-  const ticks = steadyTicks(testModel, program, () => addresses.passage(program), {
+  const addresses = new SymbolicAddresses(program, testCore.values);
+  return steadyCycles(testModel, program, () => addresses.passage(), {
     loop: true,
     copied: 0,
     warm: 10,
     passages: 60,
     ...shape,
   });
-  return cycles(ticks);
 }
