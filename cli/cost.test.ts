@@ -88,6 +88,11 @@ describe('a preset file', () => {
     expect(preset.knobs.exceptionEntry).toEqual({ value: 700, source: 'mine.yaml' });
     expect(preset.knobs.memory).toEqual({ value: 400, source: 'own measurement' });
     expect(preset.knobs.stlbHit.value).toBe(7);
+    const stated = readPreset(
+      'mine.yaml',
+      'base: golden-cove\nknobs: {memory: {value: 1, unit: cycles}}',
+    );
+    expect(stated.knobs.memory).toEqual({ value: 1, source: 'mine.yaml' });
   });
 
   it.each([
@@ -103,7 +108,34 @@ describe('a preset file', () => {
     ['base: golden-cove\nknobs:\n  memory: 1.5', '3: knobs.memory: 1.5 is no whole', 'cycles'],
     ['base: golden-cove\nknobs:\n  memory: fast', '3: knobs.memory: "fast" is no whole', 'cycles'],
     ['base: golden-cove\nknobs:\n  l1Ways: 0', '3: knobs.l1Ways: 0 is no whole number', 'ways'],
-    ['base: golden-cove\nknobs:\n  memory: {value: 1, unit: ns}', 'unknown key unit', 'value and'],
+    ['base: golden-cove\nknobs:\n  memory: 400ns', '3: knobs.memory: "400ns" is no', 'of cycles'],
+    ['base: golden-cove\nknobs:\n  memory: 1e30', 'knobs.memory: 1e+30 is no whole', 'of cycles'],
+    [
+      'base: golden-cove\nknobs:\n  memory: {value: 1, unit: ns}',
+      '3: knobs.memory: the unit is cycles, not ns',
+      'of cycles',
+    ],
+    ['base: golden-cove\nknobs:\n  memory: {value: 1, note: x}', 'unknown key note', 'unit and'],
+    ['base: golden-cove\nknobs:\n  toString: 1', '3: knobs.toString: unknown knob', 'knobs are'],
+    ['base: golden-cove\nknobs: {memory: *b}', 'bad.yaml: Unresolved alias', 'without aliases'],
+    ['base: golden-cove\n---\nbase: virtual', '2: is more than one document', 'YAML'],
+    ['base: golden-cove\nabout: 5', '2: about: is no text', 'text'],
+    ['base: golden-cove\nknobs:\n  lineBytes: 48', '3: knobs.lineBytes: 48 is no power', 'as 64'],
+    [
+      'base: golden-cove\nknobs:\n  l1Bytes: 1000',
+      '3: knobs.l1Bytes: 1000 bytes are no whole sets of 12 ways of 64 bytes',
+      'multiple of 768, or another l1Ways',
+    ],
+    [
+      'base: golden-cove\nknobs:\n  dtlbWays: 500',
+      '3: knobs.dtlbWays: with dtlbEntries: 96 entries are no whole sets of 500 ways',
+      'multiple of 500',
+    ],
+    [
+      'base: golden-cove\nknobs:\n  l3Bytes: 4294967296',
+      '3: knobs.l3Bytes: 4294967296 bytes are more than 1073741824',
+      'what a core has',
+    ],
     ['base: golden-cove\nknobs: 3', '2: knobs: is no mapping', 'KNOB: value'],
     ['base: golden-cove\nbase2: 3', '2: base2: unknown key', 'base, arch'],
     ['- 3', '1: is no mapping', 'base: and knobs:'],

@@ -1,13 +1,16 @@
 // What `--cost` and `--cost-preset` ask for: the model that a command's runs are costed with, made once for each
 // architecture.
-import { LineCounter, parseDocument } from 'yaml';
+import { type Document, LineCounter, parseDocument } from 'yaml';
 import { arm64Costs, x86Costs } from '../arch/cost-models.ts';
 import {
+  adjusted,
   type CostPreset,
   KNOB_NAMES,
   KNOBS,
   type Knob,
   type KnobName,
+  misfitOf,
+  valuesOf,
 } from '../emulator/cost/knobs.ts';
 import { Costing, type Grain } from '../testbed/costing.ts';
 import { ARCHITECTURES, type RunHost } from '../testbed/run.ts';
@@ -98,11 +101,11 @@ export function readPreset(file: string, text: string): CostPreset {
       remedy,
     );
   if (document.errors.length > 0) {
-    const [{ message, pos }] = document.errors;
-    const [first] = message.split('\n');
-    throw new CliError(`${file}:${lines.linePos(pos[0]).line}: ${first}`, 'write YAML or JSON');
+    const [{ code, message, pos }] = document.errors;
+    const what = code === 'MULTIPLE_DOCS' ? 'is more than one document' : message.split('\n')[0];
+    throw new CliError(`${file}:${lines.linePos(pos[0]).line}: ${what}`, 'write YAML or JSON');
   }
-  const read: unknown = document.toJS();
+  const read = plainValue(document, file);
   if (!isObject(read)) throw bad([], 'is no mapping', 'give base: and knobs:');
   const unknown = Object.keys(read).find(
     (key) => !['base', 'arch', 'name', 'about', 'knobs'].includes(key),
@@ -125,23 +128,41 @@ export function readPreset(file: string, text: string): CostPreset {
       `${String(base)} is for several architectures`,
       'say which: arch: x86_64, or arch: arm64',
     );
-  if (typeof name !== 'string' || typeof about !== 'string')
-    throw bad(['name'], 'is no text', 'give text');
+  if (typeof name !== 'string') throw bad(['name'], 'is no text', 'give text');
+  if (typeof about !== 'string') throw bad(['about'], 'is no text', 'give text');
   if (!isObject(knobs))
     throw bad(['knobs'], 'is no mapping', 'give KNOB: value, or KNOB: {value, source}');
   const changes = Object.entries(knobs).map(([key, value]) => {
     const path = ['knobs', key];
-    if (!(key in KNOBS)) throw bad(path, 'unknown knob', `knobs are ${KNOB_NAMES.join(', ')}`);
+    if (!Object.hasOwn(KNOBS, key))
+      throw bad(path, 'unknown knob', `knobs are ${KNOB_NAMES.join(', ')}`);
     return [key, knobFrom(key as KnobName, value, file, (what, remedy) => bad(path, what, remedy))];
   });
-  return { ...from[0], name, about, knobs: { ...from[0].knobs, ...Object.fromEntries(changes) } };
+  const preset = adjusted(from[0], name, about, Object.fromEntries(changes));
+  const misfit = misfitOf(valuesOf(preset));
+  if (misfit !== null) {
+    const { knob, beside, what, remedy } = misfit;
+    // The knob may be the base's, and what does not go with it the file's.
+    const given = [knob, ...beside].find((one) => Object.hasOwn(knobs, one)) ?? knob;
+    throw bad(['knobs', given], given === knob ? what : `with ${knob}: ${what}`, remedy);
+  }
+  return preset;
+}
+
+/** @throws CliError for what YAML finds only when it makes values: aliases of nothing, or of too much */
+function plainValue(document: Document.Parsed, file: string): unknown {
+  try {
+    return document.toJS();
+  } catch (error) {
+    throw new CliError(`${file}: ${(error as Error).message}`, 'write it without aliases');
+  }
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** Knobs that count or size something there must be at least one of. */
-const MOST = 2 ** 40;
+const MOST = 2 ** 32;
 
 function knobFrom(
   name: KnobName,
@@ -150,16 +171,24 @@ function knobFrom(
   bad: (what: string, remedy: string) => CliError,
 ): Knob {
   const [unit, about] = KNOBS[name];
-  const { value, source = file, ...others } = isObject(given) ? given : { value: given };
+  const {
+    value,
+    source = file,
+    unit: stated = unit,
+    ...others
+  } = isObject(given) ? given : { value: given };
   const least = unit === 'cycles' || unit === 'percent' ? 0 : 1;
   if (typeof value !== 'number' || !Number.isInteger(value) || value < least || value > MOST) {
     throw bad(
-      `${JSON.stringify(value ?? null)} is no whole number from ${least} up`,
-      `give ${unit}: ${about}`,
+      `${JSON.stringify(value ?? null)} is no whole number from ${least} to 2^32`,
+      `give a whole number of ${unit}: ${about}`,
     );
   }
+  if (stated !== unit) {
+    throw bad(`the unit is ${unit}, not ${String(stated)}`, `give a whole number of ${unit}`);
+  }
   const [other] = Object.keys(others);
-  if (other !== undefined) throw bad(`unknown key ${other}`, 'keys are value and source');
+  if (other !== undefined) throw bad(`unknown key ${other}`, 'keys are value, unit and source');
   if (typeof source !== 'string') throw bad('source is no text', 'say where the value comes from');
   return { value, source };
 }

@@ -2,9 +2,11 @@
 // measured in. Each constant says what it rests on. The block model's tables are other files'.
 import { adjusted, type CostPreset } from '../../emulator/cost/knobs.ts';
 
-const ESTIMATE = 'estimate, not measured';
-const SHARE =
-  'estimate: a share of the 1,180 cycles between delivery and return that the measured 1,930 leave';
+const OPTIMIZATION =
+  'manual: Intel 64 and IA-32 Architectures Optimization Reference Manual, Golden Cove Microarchitecture';
+/** Cycles that delivery and return leave of a whole fault that was measured; how they divide was not. */
+const share = (why: string): string =>
+  `estimate: a share of 1,180 of the 1,930 cycles of memory-costs.json recommended_cost_table_x86.linux_fault_path_kernel_bad_area_to_fixup: ${why}`;
 
 export const goldenCovePreset: CostPreset = {
   name: 'golden-cove',
@@ -13,60 +15,117 @@ export const goldenCovePreset: CostPreset = {
   knobs: {
     exceptionEntry: {
       value: 500,
-      source: 'estimate: literature has 715 on Haswell from ring 3; ring 0 switches no stack',
+      source: 'estimate: Torvalds (2014) has 715 on Haswell from ring 3; ring 0 switches no stack',
     },
     exceptionReturn: {
       value: 250,
-      source: 'estimate: literature has 330 for iret to ring 3 on Haswell',
+      source: 'estimate: Torvalds (2014) has 330 for IRET to ring 3 on Haswell; ring 0 needs less',
     },
-    pathEntry: { value: 150, source: SHARE },
-    pathClassify: { value: 120, source: SHARE },
-    pathVma: { value: 350, source: SHARE },
-    pathSearch: { value: 320, source: SHARE },
-    pathFixup: { value: 90, source: SHARE },
-    pathExit: { value: 150, source: SHARE },
-    recoverFrame: { value: 80, source: ESTIMATE },
-    recoverInstall: { value: 250, source: ESTIMATE },
-    recoverReport: { value: 400, source: ESTIMATE },
-    recoverReportByte: { value: 4, source: ESTIMATE },
-    printkLine: { value: 3000, source: ESTIMATE },
+    pathEntry: { value: 150, source: share('registers saved, a handful of calls') },
+    pathClassify: { value: 120, source: share('tests and calls without a loop') },
+    pathVma: { value: 350, source: share('a walk of the maple tree, load after load') },
+    pathSearch: { value: 320, source: share('a binary search, whose branches nobody foresees') },
+    pathFixup: { value: 90, source: share('one indirect call') },
+    pathExit: { value: 150, source: share('as the entry') },
+    recoverFrame: {
+      value: 80,
+      source:
+        'estimate: an ORC look-up is some ten loads of 5 cycles in a chain and a branch of 17 not foreseen',
+    },
+    recoverInstall: {
+      value: 250,
+      source:
+        'estimate: the arena looked up, four entries of 5 to 16 cycles in a chain, a locked operation of 18, calls between',
+    },
+    recoverReport: {
+      value: 400,
+      source: 'estimate: a few hundred instructions of formatting and lists, about one a cycle',
+    },
+    recoverReportByte: {
+      value: 4,
+      source: 'estimate: formatted and copied byte by byte, a few instructions each',
+    },
+    printkLine: {
+      value: 3000,
+      source: 'estimate: formatting and the ring buffer, about 1 us at 3 GHz, no console',
+    },
     invalidatePage: {
       value: 200,
       source: 'estimate: literature on INVLPG spans about 100 to 500',
     },
-    invalidateAll: { value: 250, source: 'estimate, as a CR3 write that flushes' },
-    rootWrite: { value: 250, source: 'estimate, with a flush; 200 without' },
-    barrier: { value: 38, source: 'measured: mfence' },
-    shootdownSend: { value: 300, source: 'estimate: write of the x2APIC ICR' },
+    invalidateAll: { value: 250, source: 'estimate: as a CR3 write that flushes' },
+    rootWrite: {
+      value: 250,
+      source: 'estimate: memory-costs.json recommended_cost_table_x86.cr3_write_flush; 200 without',
+    },
+    barrier: { value: 38, source: 'measured: cycles.jsonl sys.mfence#unroll' },
+    shootdownSend: {
+      value: 300,
+      source: 'estimate: write of the x2APIC ICR, a WRMSR that does not serialise',
+    },
     shootdownFirst: {
       value: 3000,
-      source: 'literature: 1 to 3 us at 3 GHz, lower end; 2,269 measured where no VM exit fell in',
+      source:
+        'estimate: literature has 1 to 3 us, lower end at 3 GHz; without a VM exit memory-costs.json tlb_flush_user_visible.membarrier_expedited_one_ipi.min',
     },
-    shootdownFurther: { value: 500, source: 'estimate from published scaling of shootdowns' },
-    walkFixed: { value: 10, source: ESTIMATE },
-    walkEntry: { value: 5, source: 'measured: L1D load-to-use; the entries are taken for cached' },
-    walkFactor: { value: 100, source: 'native' },
-    upperEntries: { value: 4, source: 'estimate: the vendor publishes no sizes' },
-    lowerEntries: { value: 32, source: 'estimate: the vendor publishes no sizes' },
-    stlbHit: { value: 7, source: 'measured: 12 cycles of a chase beyond 96 pages, less 5' },
-    dtlbEntries: { value: 96, source: 'measured: first knee of the chase' },
-    dtlbWays: { value: 6, source: 'measured: conflicts at 2 MiB stride' },
+    shootdownFurther: {
+      value: 500,
+      source: 'estimate: published scaling with the CPUs (Amit, Tai, Wei, EuroSys 2020)',
+    },
+    walkFixed: {
+      value: 10,
+      source:
+        'estimate: start of the walker and refill, memory-costs.json tlb.recommended_native_model.walk_fixed',
+    },
+    walkEntry: {
+      value: 5,
+      source: 'measured: memory-costs.json cache_load_to_use.l1d; the entries are taken for cached',
+    },
+    walkFactor: { value: 100, source: 'definition: this is the native walk' },
+    upperEntries: {
+      value: 4,
+      source: 'estimate: the vendor publishes no sizes; few, since each covers 1 GiB or more',
+    },
+    lowerEntries: {
+      value: 32,
+      source: 'estimate: the vendor publishes no sizes; small enough to be asked within the walk',
+    },
+    stlbHit: { value: 7, source: 'measured: memory-costs.json tlb.stlb_hit_extra' },
+    dtlbEntries: { value: 96, source: 'measured: memory-costs.json tlb.l1_dtlb_4k_entries' },
+    dtlbWays: { value: 6, source: 'measured: memory-costs.json tlb.l1_dtlb_4k_ways' },
     stlbEntries: {
       value: 2048,
-      source: "vendor's optimisation manual; the measured chase leaves its plateau there",
+      source: `${OPTIMIZATION}; memory-costs.json tlb_curve_4k_stride leaves its plateau there`,
     },
-    stlbWays: { value: 16, source: "vendor's optimisation manual" },
-    lineBytes: { value: 64, source: 'CPUID' },
-    l1Bytes: { value: 48 << 10, source: 'CPUID; measured knee' },
-    l1Ways: { value: 12, source: 'CPUID' },
-    l1Hit: { value: 5, source: 'measured' },
-    l2Bytes: { value: 2 << 20, source: 'CPUID' },
-    l2Ways: { value: 16, source: 'CPUID' },
-    l2Hit: { value: 16, source: 'measured' },
-    l3Bytes: { value: 32 << 20, source: 'estimate: a share of the 260 MiB that all cores have' },
-    l3Ways: { value: 16, source: ESTIMATE },
-    l3Hit: { value: 100, source: 'estimate: about 33 ns of a server mesh; 250 measured at least' },
-    memory: { value: 330, source: 'estimate: about 110 ns; 443 measured at least' },
+    stlbWays: { value: 16, source: OPTIMIZATION },
+    lineBytes: {
+      value: 64,
+      source: 'manual: Intel SDM volume 3A, Internal Caches, TLBs, and Buffers',
+    },
+    l1Bytes: { value: 48 << 10, source: 'measured: memory-costs.json machine.l1d' },
+    l1Ways: { value: 12, source: 'measured: memory-costs.json machine.l1d' },
+    l1Hit: { value: 5, source: 'measured: memory-costs.json cache_load_to_use.l1d' },
+    l2Bytes: { value: 2 << 20, source: 'measured: memory-costs.json machine.l2' },
+    l2Ways: { value: 16, source: OPTIMIZATION },
+    l2Hit: { value: 16, source: 'measured: memory-costs.json cache_load_to_use.l2' },
+    l3Bytes: {
+      value: 32 << 20,
+      source: 'estimate: an eighth of memory-costs.json machine.l3, which all cores share',
+    },
+    l3Ways: {
+      value: 16,
+      source: 'estimate: as the L2; a share of a cache has no ways of its own',
+    },
+    l3Hit: {
+      value: 100,
+      source:
+        'estimate: about 33 ns of a server mesh at 3 GHz; with neighbours memory-costs.json cache_load_to_use.l3_or_far.min',
+    },
+    memory: {
+      value: 330,
+      source:
+        'estimate: about 110 ns at 3 GHz; with neighbours memory-costs.json cache_load_to_use.dram_or_far.min',
+    },
   },
 };
 
@@ -78,13 +137,14 @@ const virtualPreset = adjusted(
   {
     walkFactor: {
       value: 200,
-      source: 'measured: walks in the guest take 42 to 52 cycles at best, twice a native one',
+      source: 'measured: memory-costs.json tlb.walk_total_in_guest.min, twice a native walk',
     },
-    l3Hit: { value: 250, source: 'measured: least of a chase beyond L2, with neighbours' },
-    memory: { value: 443, source: 'measured: least of a chase of 268 MB on large pages' },
+    l3Hit: { value: 250, source: 'measured: memory-costs.json cache_load_to_use.l3_or_far.min' },
+    memory: { value: 443, source: 'measured: memory-costs.json cache_load_to_use.dram_or_far.min' },
     shootdownFirst: {
       value: 53000,
-      source: 'measured: 56,000 to 58,500 cycles with one running remote CPU, less 3,000 to 5,000',
+      source:
+        'measured: memory-costs.json tlb_flush_user_visible.madvise_dontneed_1page_remote_running.median less 3,000 of the rest',
     },
     shootdownFurther: {
       value: 2000,

@@ -84,3 +84,52 @@ export const adjusted = (
   about: string,
   changes: Readonly<Partial<Record<KnobName, Knob>>>,
 ): CostPreset => ({ ...base, name, about, knobs: { ...base.knobs, ...changes } });
+
+/** A knob that does not go with the others. */
+export interface Misfit {
+  readonly knob: KnobName;
+  /** The others, nearest first. */
+  readonly beside: readonly KnobName[];
+  readonly what: string;
+  readonly remedy: string;
+}
+
+const CACHES = [
+  ['l1Bytes', 'l1Ways'],
+  ['l2Bytes', 'l2Ways'],
+  ['l3Bytes', 'l3Ways'],
+] as const;
+const TLBS = [
+  ['dtlbEntries', 'dtlbWays'],
+  ['stlbEntries', 'stlbWays'],
+] as const;
+const LONGEST_LINE = 4096;
+/** Lines or entries of the largest cache or TLB: each of them is followed. */
+const MOST_PLACES = 2 ** 24;
+
+/** @returns the first cache or TLB that its knobs cannot be, with no whole sets or too many places; null if all can be */
+export function misfitOf(values: KnobValues): Misfit | null {
+  const { lineBytes } = values;
+  if (!Number.isInteger(Math.log2(lineBytes)) || lineBytes > LONGEST_LINE) {
+    const what = `${lineBytes} is no power of two up to ${LONGEST_LINE}`;
+    return { knob: 'lineBytes', beside: [], what, remedy: 'give the bytes of a cache line, as 64' };
+  }
+  const shapes = [
+    ...CACHES.map(([knob, ways]) => ({ knob, ways, place: lineBytes })),
+    ...TLBS.map(([knob, ways]) => ({ knob, ways, place: 1 })),
+  ];
+  for (const { knob, ways, place } of shapes) {
+    const set = values[ways] * place;
+    const beside: KnobName[] = place > 1 ? [ways, 'lineBytes'] : [ways];
+    if (values[knob] % set !== 0) {
+      const sets = `sets of ${values[ways]} ways${place > 1 ? ` of ${place} bytes` : ''}`;
+      const what = `${values[knob]} ${KNOBS[knob][0]} are no whole ${sets}`;
+      return { knob, beside, what, remedy: `give a multiple of ${set}, or another ${ways}` };
+    }
+    if (values[knob] / place > MOST_PLACES) {
+      const what = `${values[knob]} ${KNOBS[knob][0]} are more than ${MOST_PLACES * place}`;
+      return { knob, beside, what, remedy: 'give what a core has' };
+    }
+  }
+  return null;
+}

@@ -23,9 +23,9 @@ interface StoredBytes {
 const FROM_THE_MIDDLE = ticks(6.35);
 /** Forwarding below two cycles is renaming: the load's own time does not count. */
 const RENAMING_CYCLES = 2;
-/** What a locked operation's operands may lag behind the last one's end: its own results. */
+/** Cycles that a locked operation's operands may lag behind the last one's end, its own results: fit to measured blocks. */
 const LOCK_RESULTS = 4;
-/** A plain store's way from the last locked operation's end to the cache overlaps with the next one by so much. */
+/** Cycles by which a plain store's way to the cache overlaps with the next locked operation: fit to measured blocks. */
 const LOCK_STORE_OVERLAP = 2;
 /** Stores that a load may get its data from. */
 const REMEMBERED = 64;
