@@ -1,7 +1,7 @@
 // From an x86-64 instruction's form to ports, latency and slots: the classes of the Golden Cove family. Approximate.
 // Latencies, slots and unpipelined times are the measured rows' (cost-table.ts); which ports a measured rate stands
 // for (five arithmetic ports, three, two) is from the public descriptions of the core, since no counters were at hand.
-// x87, MMX and mask registers have no values here, so what they carry is no chain.
+// x87 registers have no values here, so what they carry is no chain. MMX forms cost what their vector forms do.
 import { TICKS_PER_CYCLE } from '../../emulator/cost/units.ts';
 import { X86_MEASURED } from './cost-table.ts';
 
@@ -176,8 +176,9 @@ p5 3 1 | popcntd popcntq popcntb popcntw pmovqd pmovdw pmovwb pmovdb pcmpd pcmpq
 p0 p0 p0 15 3 | pmullq
 p5 p5 6 2 | pcompressd pcompressq pexpandd pexpandq
 p5 3 1 | kmovb kmovw kmovd kmovq
-p0 1 1 | kandb kandw kandd kandq korw kord korq kxorw kxord kxorq knotw knotd knotq
-p0 3 1 | kortestb kortestw kortestd kortestq ktestw ktestq
+p0 1 1 | kandb kandw kandd kandq korb korw kord korq kxorb kxorw kxord kxorq knotb knotw knotd knotq
+p0 3 1 | kortestb kortestw kortestd kortestq ktestb ktestw ktestd ktestq
+v05 1 1 | movq.mmx
 none 0 1 | zeroupper
 p0 v01 v01 p5 alu alu 12 10 | zeroall
 p5 1 1 | fld fst fstp fxch fld1 fldz fabs fchs emms

@@ -13,6 +13,8 @@ import {
   isRegister,
   isVector,
   LOADED,
+  type Masking,
+  maskingOf,
   type Operand,
   parseOperands,
   RCX,
@@ -37,6 +39,7 @@ export interface DisassembledInstruction {
 interface Shape {
   readonly mnemonic: string;
   readonly operands: readonly Operand[];
+  readonly masking: Masking | null;
 }
 
 const PLAIN_MOVES = new Set([
@@ -81,7 +84,7 @@ function plainMove(
   if (reads.length === 0) out.load(access, latency, writes);
   else {
     out.load(access, latency, [LOADED]);
-    out.uop(PORTS.alu, 1, [LOADED, ...reads], writes);
+    out.uop(operands.some(isVector) ? PORTS.vec : PORTS.alu, 1, [LOADED, ...reads], writes);
   }
   return 1;
 }
@@ -89,7 +92,7 @@ function plainMove(
 /** The operations of an ordinary instruction: load, the class's own, store. @returns slots */
 function ordinary(out: InstructionBuilder, shape: Shape, cost: FormCost): number {
   const { mnemonic, operands } = shape;
-  const traffic = trafficOf(mnemonic, operands);
+  const traffic = trafficOf(mnemonic, operands, shape.masking);
   const { memory, loads, stores, writes } = traffic;
   const reads = [...traffic.reads];
   noteAddresses(out, mnemonic, operands, traffic);
@@ -170,7 +173,7 @@ export function decodeX86Cost(insn: DisassembledInstruction): CostedInstruction 
   const words = insn.mnemonic.split(' ');
   const mnemonic = words[words.length - 1];
   const operands = parseOperands(insn.operands);
-  const shape: Shape = { mnemonic, operands };
+  const shape: Shape = { mnemonic, operands, masking: maskingOf(insn.operands) };
   const touches = operands.some(isMemory);
   // An exchange with memory locks without the prefix (SDM, XCHG).
   const locks = touches && (words[0] === 'lock' || mnemonic === 'xchg');

@@ -1,6 +1,6 @@
 // From an x86-64 instruction to the class of its form: which line of the class table it is costed by.
 import { classOf, type FormCost } from './cost-classes.ts';
-import { isImmediate, isMemory, isRegister, isVector, type Operand } from './cost-operands.ts';
+import { isImmediate, isMemory, isRegister, isVector, MMX, type Operand } from './cost-operands.ts';
 
 export const SHIFTS = new Set('shl shr sal sar rol ror rcl rcr shld shrd'.split(' '));
 
@@ -30,6 +30,10 @@ function familyOf(mnemonic: string, operands: readonly Operand[]): string {
   if (/^movdq[au]\d+$/.test(bare)) return 'movdqa';
   return bare;
 }
+
+/** Moves between MMX registers are executed, not renamed. */
+const isMmx = (operand: Operand | undefined) =>
+  isVector(operand) && isRegister(operand) && operand.value >= MMX;
 
 /** The refinement under which a form may have a class of its own, or ''. */
 function variantOf(mnemonic: string, operands: readonly Operand[]): string {
@@ -62,7 +66,7 @@ function variantOf(mnemonic: string, operands: readonly Operand[]): string {
       return mnemonic === bare ? '' : 'v';
     case 'movd':
     case 'movq':
-      if (isVector(first) && isVector(second)) return 'xx';
+      if (isVector(first) && isVector(second)) return isMmx(first) ? 'mmx' : 'xx';
       return isVector(first) ? 'in' : 'out';
     default:
       return '';

@@ -1,19 +1,21 @@
 // Operands of an x86-64 instruction, parsed from the disassembler's Intel text. For costing only: it knows widths,
 // registers and addresses, not encodings. Sub-registers are parts of one value, as the renamer sees them; it leaves
-// out x87, MMX, mask, control and debug registers, which have no value here.
+// out the x87 stack, whose registers an instruction alone does not tell, and control and debug registers.
 
-/** General registers 0 to 15 in the encoding's order, then vector registers 16 to 47. */
+/** General registers 0 to 15 in the encoding's order, then vector registers 16 to 47, MMX registers, masks. */
 export const VECTOR = 16;
+export const MMX = 48;
+export const MASK = 56;
 /** The carry flag, and the other status flags, which the core renames apart. */
-export const CARRY = 48;
-export const FLAGS = 49;
+export const CARRY = 64;
+export const FLAGS = 65;
 /** First of the values that only live inside one instruction. */
-export const TEMPORARY = 50;
+export const TEMPORARY = 66;
 export const LOADED = TEMPORARY + 1;
 export const STORED = TEMPORARY + 2;
 export const MERGED = TEMPORARY + 3;
 /** Values there are, the temporaries included. */
-export const VALUES = 64;
+export const VALUES = 80;
 
 export const RAX = 0;
 export const RCX = 1;
@@ -27,10 +29,18 @@ export const RDI = 7;
 export interface RegisterOperand {
   readonly kind: 'register';
   readonly value: number;
-  /** Bits: 8 to 64 for general registers, 128 to 512 for vector registers. */
+  /** Bits: 8 to 64 for general registers, 64 for MMX registers and masks, 128 to 512 for vector registers. */
   readonly width: number;
   /** ah, ch, dh, bh. */
   readonly high: boolean;
+}
+
+/** EVEX's `{k1}` behind an operand, and `{z}`. */
+export interface Masking {
+  /** Value of the mask. */
+  readonly mask: number;
+  /** What the mask leaves out becomes zero; else the destination keeps it. */
+  readonly zeroes: boolean;
 }
 
 export interface ImmediateOperand {
@@ -51,7 +61,7 @@ export interface MemoryOperand {
   readonly segment: string | null;
 }
 
-/** A register of a class that has no value here (mask, segment, control). */
+/** A register of a class that has no value here (x87, segment, control). */
 export interface OtherOperand {
   readonly kind: 'other';
   readonly text: string;
@@ -65,8 +75,9 @@ export const isMemory = (operand: Operand | undefined): operand is MemoryOperand
   operand?.kind === 'memory';
 export const isImmediate = (operand: Operand | undefined): operand is ImmediateOperand =>
   operand?.kind === 'immediate';
+/** Vector or MMX register. */
 export const isVector = (operand: Operand | undefined): boolean =>
-  isRegister(operand) && operand.value >= VECTOR;
+  isRegister(operand) && operand.value >= VECTOR && operand.value < MASK;
 
 const CLASSIC = ['ax', 'cx', 'dx', 'bx', 'sp', 'bp', 'si', 'di'];
 const LOW_BYTES = ['al', 'cl', 'dl', 'bl', 'spl', 'bpl', 'sil', 'dil'];
@@ -106,6 +117,10 @@ function registers(): ReadonlyMap<string, RegisterOperand> {
   }
   for (const [prefix, width] of Object.entries(VECTOR_WIDTHS)) {
     for (let n = 0; n < 32; n++) add(`${prefix}${n}`, VECTOR + n, width);
+  }
+  for (let n = 0; n < 8; n++) {
+    add(`mm${n}`, MMX + n, 64);
+    add(`k${n}`, MASK + n, 64);
   }
   return all;
 }
@@ -159,4 +174,12 @@ function parseOperand(text: string): Operand {
 /** @param text operands as the disassembler writes them, Intel syntax; empty for none */
 export function parseOperands(text: string): readonly Operand[] {
   return text.trim() === '' ? [] : text.split(',').map(parseOperand);
+}
+
+/** @returns the masking that the operands' text names, or null */
+export function maskingOf(text: string): Masking | null {
+  const number = /\{k([0-7])\}/.exec(text)?.[1];
+  return number === undefined
+    ? null
+    : { mask: MASK + Number(number), zeroes: text.includes('{z}') };
 }

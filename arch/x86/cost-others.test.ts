@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type Disassembler, loadDisassembler } from '../../emulator/disassembler.ts';
 import { decodeX86Cost } from './cost-decode.ts';
-import { CARRY, FLAGS, TEMPORARY, VECTOR } from './cost-operands.ts';
+import { CARRY, FLAGS, MASK, MMX, TEMPORARY, VECTOR } from './cost-operands.ts';
 
 // Forms that no measurement has: what they read and write after the SDM's instruction reference, and their figures after
 // LLVM's scheduling model of the family's server core.
@@ -24,6 +24,8 @@ const GENERAL = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', '
 function nameOf(value: number): string {
   if (value === CARRY) return 'CF';
   if (value === FLAGS) return 'ZF';
+  if (value >= MASK) return `k${value - MASK}`;
+  if (value >= MMX) return `m${value - MMX}`;
   return value < VECTOR ? GENERAL[value] : `x${value - VECTOR}`;
 }
 
@@ -58,6 +60,16 @@ describe('registers and flags of', () => {
     ['vpternlogd zmm0, zmm1, zmm2, 3', '62f3754825c203', 'x0 x1 x2', 'x0'],
     ['vpblendvb ymm0, ymm1, ymm2, ymm3', 'c4e3754cc230', 'x1 x2 x3', 'x0'],
     ['vtestps ymm0, ymm1', 'c4e27d0ec1', 'x0 x1', 'CF ZF'],
+    ['paddb mm0, mm1', '0ffcc1', 'm0 m1', 'm0'],
+    ['movq mm0, rax', '480f6ec0', 'rax', 'm0'],
+    ['movd eax, mm0', '0f7ec0', 'm0', 'rax'],
+    ['vaddpd zmm0 {k1} {z}, zmm1, zmm2', '62f1f5c958c2', 'x1 x2 k1', 'x0'],
+    ['vaddpd zmm0 {k1}, zmm1, zmm2', '62f1f54958c2', 'x0 x1 x2 k1', 'x0'],
+    ['vpcmpeqd k1, zmm0, zmm1', '62f17d4876c9', 'x0 x1', 'k1'],
+    ['vpcmpeqd k1 {k2}, zmm0, zmm1', '62f17d4a76c9', 'x0 x1 k2', 'k1'],
+    ['kmovq rax, k1', 'c4e1fb93c1', 'k1', 'rax'],
+    ['kandq k1, k2, k3', 'c4e1ec41cb', 'k2 k3', 'k1'],
+    ['kortestq k1, k1', 'c4e1f898c9', 'k1', 'CF ZF'],
     ['movss xmm0, xmm1', 'f30f10c1', 'x0 x1', 'x0'],
     ['cvtpd2dq xmm0, xmm1', 'f20fe6c1', 'x1', 'x0'],
     ['cvtsi2sd xmm0, eax', 'f20f2ac0', 'x0 rax', 'x0'],

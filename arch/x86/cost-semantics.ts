@@ -116,6 +116,9 @@ cvtpd2dq cvtph2ps phminposuw aesimc cvtdq2ps cvtps2dq cvttps2dq cvtps2pd cvtpd2p
 pmovzxbw pmovzxbd pmovzxbq pmovzxwd pmovzxwq pmovzxdq pmovsxbw pmovsxbd pmovsxwd pmovsxdq movddup movshdup movsldup: wr
 cvtsi2sd cvtsi2ss cvtsd2ss cvtss2sd sqrtsd sqrtss rcpss rsqrtss: xr
 cvttsd2si cvttss2si cvtsd2si cvtss2si: wr
+kmovb kmovw kmovd kmovq knotb knotw knotd knotq: wr
+kandb kandw kandd kandq korb korw kord korq kxorb kxorw kxord kxorq: wrr
+kortestb kortestw kortestd kortestq ktestb ktestw ktestd ktestq: rr /CZ
 `;
 
 const CONDITION_FLAGS: Readonly<Record<string, string>> = {

@@ -7,6 +7,8 @@ import {
   isMemory,
   isRegister,
   isVector,
+  MASK,
+  type Masking,
   type MemoryOperand,
   type Operand,
   VECTOR,
@@ -41,7 +43,12 @@ function nameOf(mnemonic: string, [operand]: readonly Operand[]): string {
   return byte && (mnemonic === 'div' || mnemonic === 'idiv') ? `${mnemonic}8` : mnemonic;
 }
 
-export function trafficOf(mnemonic: string, operands: readonly Operand[]): Traffic {
+/** @param masking of the destination, or null */
+export function trafficOf(
+  mnemonic: string,
+  operands: readonly Operand[],
+  masking: Masking | null,
+): Traffic {
   const semantics = semanticsOf(nameOf(mnemonic, operands), operands.length);
   const { roles } = semantics;
   const reads = [...semantics.reads, ...flagValues(semantics.flagsRead)];
@@ -61,6 +68,11 @@ export function trafficOf(mnemonic: string, operands: readonly Operand[]): Traff
   // A scalar move between registers keeps the upper part of its destination; from memory it clears it.
   const scalar = mnemonic === 'movss' || mnemonic === 'movsd';
   if (scalar && operands.every(isVector)) reads.push(...writes);
+  if (masking !== null) {
+    // Without zeroing a vector keeps what the mask leaves out; a mask as destination has zeros there.
+    if (!masking.zeroes) reads.push(...writes.filter((value) => value < MASK));
+    reads.push(masking.mask);
+  }
   return {
     reads: [...new Set(reads)],
     writes,
