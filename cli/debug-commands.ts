@@ -94,6 +94,13 @@ export class DebugCommands {
   private break(text: string): void {
     const place = text.replace(/^\*/, '');
     const addr = place === '' ? this.debug.ip : this.address(place);
+    const { replacedText } = this.debug.run.kernel;
+    if (replacedText.some(({ start, end }) => addr >= start && addr < end)) {
+      throw new CliError(
+        `${text} is code in the place of a function of the model: nothing stops within it`,
+        "'stepfault' shows what it does to page tables, locks and streams, step by step",
+      );
+    }
     const { id } = this.debug.addBreakpoint(addr, text);
     this.line(`Breakpoint ${id} at ${hex(addr)}`);
   }

@@ -28,6 +28,7 @@ export async function exploreInJobs(
     ['--arch', options.arch],
     ['--series', options.series],
     ['--mutant', options.mutant],
+    ...(options.replace ?? []).map((one) => ['--replace', one]),
     ['--assembler', options.assembler],
     ['--preemptions', options.preemptions],
     ['--stop-after', options.stopAfter === undefined ? undefined : String(options.stopAfter)],

@@ -23,6 +23,7 @@ import {
 import { readText } from './files.ts';
 import { loadHost } from './host.ts';
 import type { Io } from './io.ts';
+import { checkMutant, withReplacements } from './replace.ts';
 import { isRace } from './run-race.ts';
 import { loadMutant, loadScenario, pickArchs, withSeries, worldOf } from './scenario-file.ts';
 
@@ -32,6 +33,8 @@ export interface ExploreOptions {
   readonly assembler?: string;
   readonly json?: boolean;
   readonly mutant?: string;
+  /** FUNCTION=OBJECT, each */
+  readonly replace?: readonly string[];
   /** A number, `none`, or `bound`: what the scenario says. */
   readonly preemptions: string;
   readonly mode: 'exhaustive' | 'random' | 'pct';
@@ -61,7 +64,11 @@ export async function exploreCommand(
   options: ExploreOptions,
   io: Io,
 ): Promise<number> {
-  const scenario = withSeries(loadScenario(file, io), options.series);
+  const scenario = withReplacements(
+    withSeries(loadScenario(file, io), options.series),
+    options,
+    io,
+  );
   if (!isRace(scenario)) {
     throw new CliError(
       `${file}: the scenario has one CPU`,
@@ -70,6 +77,7 @@ export async function exploreCommand(
   }
   const archs = pickArchs(scenario, options.arch);
   const mutant = options.mutant === undefined ? null : loadMutant(options.mutant, io);
+  checkMutant(scenario, mutant ?? undefined);
   const shard = parseShard(options.shard);
   if (options.merge !== undefined) {
     const documents = options.merge.flatMap((path) => readDocuments(path, io));
@@ -232,7 +240,8 @@ function violationOf(
 ) {
   const schedule = formatSchedule(turnsOf(cpus));
   const mutant = options.mutant === undefined ? '' : ` --mutant ${shellWord(options.mutant)}`;
-  const where = `${shellWord(scenario.file)} --arch ${arch} --series ${scenario.series}${mutant}`;
+  const replace = (options.replace ?? []).map((one) => ` --replace ${shellWord(one)}`).join('');
+  const where = `${shellWord(scenario.file)} --arch ${arch} --series ${scenario.series}${mutant}${replace}`;
   return {
     invariant: violation.invariant,
     cpu: violation.cpu,

@@ -105,6 +105,7 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     .addOption(seriesOption())
     .addOption(assemblerOption())
     .option('--mutant <file>', 'replace steps of the kernel model')
+    .addOption(replaceOption())
     .option('--preemptions <n>', 'preemptions in a schedule at most, or none', 'bound')
     .addOption(
       new Option('--mode <name>', 'all schedules, or some by chance')

@@ -1,4 +1,6 @@
 // --replace FUNCTION=OBJECT: compiled code in the place of functions of the kernel model.
+
+import type { Mutant } from '../testbed/mutant.ts';
 import {
   type ObjectFile,
   ObjectFileError,
@@ -40,6 +42,16 @@ export function withReplacements(
     }),
   );
   return { ...scenario, worlds };
+}
+
+/** @throws CliError for a mutant beside compiled code: each stands in the place of the other's steps */
+export function checkMutant(scenario: Scenario, mutant: Mutant | undefined): void {
+  const replaces = Object.values(scenario.worlds).some(({ kernel }) => kernel.replace.size > 0);
+  if (mutant === undefined || !replaces) return;
+  throw new CliError(
+    '--mutant changes steps of the model, in whose place compiled code stands',
+    'leave out --mutant, or --replace and the scenario’s kernel.replace',
+  );
 }
 
 const otherArch = ({ name, arch, file }: Replacement, wanted: string): CliError =>

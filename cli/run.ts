@@ -12,6 +12,7 @@ import { type Io, paint } from './io.ts';
 import { listCommand } from './list-object.ts';
 import { checkProfile, tellProfiles } from './profile.ts';
 import { type ProgramOptions, replayOptions, scenarioFrom } from './program.ts';
+import { checkMutant } from './replace.ts';
 import { checkReport, writeReport } from './report.ts';
 import { isRace, type RaceOptions, raceOptions, scheduleOf, tellRace } from './run-race.ts';
 import { loadMutant, pickArchs, worldOf } from './scenario-file.ts';
@@ -53,6 +54,7 @@ export async function runCommand(file: string, options: RunOptions, io: Io): Pro
   if (mutant !== undefined && !isRace(scenario)) {
     throw new CliError('--mutant needs a scenario with several CPUs', 'leave it out');
   }
+  checkMutant(scenario, mutant);
   const archs = pickArchs(scenario, options.arch);
   const host = await loadHost(options.assembler);
   const { checkContract = false } = options;

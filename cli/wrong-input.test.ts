@@ -8,6 +8,11 @@ type Case = [name: string, argv: string[], files?: CliWorld['files']];
 
 const FIRST = 'fixtures/first-fault.yaml';
 const X86_ONLY = 'fixtures/t15-read-only-page-x86.yaml';
+const MUTANT = 'fixtures/mutants/alloc-set-over-scratch.yaml';
+const REPLACED = [
+  ...['--arch', 'arm64', '--replace'],
+  'apply_range_set_cb=fixtures/replace/mainline-arm64-O2.o',
+];
 const debug = (...commands: string[]) => [
   ...['debug', FIRST, '--arch', 'arm64', '--batch'],
   ...commands.flatMap((command) => ['-ex', command]),
@@ -23,6 +28,16 @@ const assembly = { 'code.S': 'nop\nret\n' };
 const CASES: readonly Case[] = [
   ['unknown-command', ['rnu', FIRST]],
   ['unknown-option', ['run', FIRST, '--jsno']],
+  [
+    'replace-what-cannot-be',
+    ['run', FIRST, '--replace', 'range_tree_set=fixtures/replace/btf-arm64.o'],
+  ],
+  [
+    'replace-and-mutant',
+    ['explore', 'fixtures/races/fault-alloc.yaml', ...REPLACED, '--mutant', MUTANT],
+  ],
+  ['replace-and-late-stores', ['run', 'fixtures/races/late-alloc.yaml', ...REPLACED]],
+  ['breakpoint-in-replaced-code', [...debug('break apply_range_set_cb'), ...REPLACED]],
   ['help-of-nothing', ['help', 'decod']],
   ['no-file', ['run']],
   ['too-many-files', ['run', FIRST, FIRST]],

@@ -193,6 +193,12 @@ function createKernel(
     replacing: replace.size > 0,
   });
   for (let i = 0; i < world.cpus.length; i++) kernel.addCpu();
+  if (replace.size > 0 && world.memory.startsWith('vmsa')) {
+    throw new CallError(
+      `memory: ${world.memory} does not go with compiled code in the model's place: when walkers see its stores is not modelled`,
+      'leave out memory:, or what is replaced',
+    );
+  }
   if (replace.size > 0) {
     const limit = world.limits.instructions ?? Number.POSITIVE_INFINITY;
     replaceFunctions({ kernel, assembler: host.assembler, erms, limit }, replace);

@@ -35,6 +35,7 @@ interface Retried {
 const TLB_CONFLICT = 0x30n;
 
 const HANDLER = 'bpf_arena_handle_page_fault';
+const WALK = 'apply_to_page_range';
 
 export class Invariants {
   private readonly race: Race;
@@ -410,7 +411,8 @@ export class Invariants {
   private decided(cpu: number, fn: string, text: string): void {
     const handling = this.handling[cpu];
     if (handling === null) return;
-    if (fn === HANDLER) handling.mapped = true;
+    // A compiled handler says only that it has walked there.
+    if (fn === HANDLER || fn === WALK) handling.mapped = true;
     if (!text.startsWith(`${HANDLER}(): `)) return;
     this.handling[cpu] = null;
     if (!text.endsWith('true')) return;

@@ -112,6 +112,8 @@ export class Kernel {
   readonly replacing: boolean;
   /** Addresses that stand for functions of the model while compiled code runs: no code is there. */
   traps: readonly VirtAddr[] = [];
+  /** Where code in the place of functions of the model lies. */
+  readonly replacedText: { readonly start: bigint; readonly end: bigint }[] = [];
   readonly machine: Machine;
   private readonly disassembler: Disassembler;
   private readonly text: PageOwner;

@@ -196,7 +196,9 @@ export class WorldRun {
       if (finish(bpfArenaAllocPages(arena, hint, count)) === 0n) {
         throw new CallError(
           `${this.world.name}: arena ${options.name}: alloc [${page}, ${count}] fails`,
-          'the pages must be free and within the arena, and fit into the modelled memory',
+          this.world.kernel.replace.size > 0
+            ? `the compiled functions must be built for pages of ${place.pageSize} bytes and series ${this.world.series}; the pages must be free and within the arena`
+            : 'the pages must be free and within the arena, and fit into the modelled memory',
         );
       }
     }

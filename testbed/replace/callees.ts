@@ -87,6 +87,8 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
   ]);
 }
 
+const WALK = 'apply_to_page_range';
+
 /** apply_to_page_range(mm, addr, size, fn, data), with a callback in compiled code. */
 function* applyRange(
   { kernel, structures, calls }: CalleeParts,
@@ -96,11 +98,14 @@ function* applyRange(
   const [start, size, fn, data] = [1, 2, 3, 4].map(argument);
   const cursor = new PteCursor(kernel.mm, virtAddr(start), Number(size), create);
   const name = kernel.symbols.find(virtAddr(fn))?.name ?? 'pte_fn_t';
+  let entries = 0;
   while (cursor.next()) {
     const { addr, ptep } = cursor;
     const args = [structures.virt(ptep), addr, data];
     const result = yield* calls!.call(name, fn as VirtAddr, args, { ptep, addr });
     if (BigInt.asIntN(32, result) !== 0n) return BigInt.asIntN(32, result);
+    entries++;
   }
+  if (kernel.events.on) kernel.context.decide(WALK, `compiled: walked ${entries} entries`);
   return BigInt(cursor.error);
 }

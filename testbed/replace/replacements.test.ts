@@ -226,6 +226,34 @@ for (const arch of ARCHS) {
       expect(done.steps.map(({ seen }) => seen.kind)).not.toContain('stuck');
     });
 
+    if (arch === 'arm64') {
+      it.each([14, 16])('pages of 2^%i bytes, for which it is built', (shift) => {
+        const object = join(folder, `pages-${shift}.o`);
+        const args = ['-c', '-g', '-O2', '-ffreestanding', '-fno-pic', '-fno-stack-protector'];
+        const source = `${FIXTURES}replace/pages.c`;
+        const made = spawnSync(
+          compiler,
+          [...flags, ...args, '-march=armv8.1-a', `-DPAGE_SHIFT=${shift}`, source, '-o', object],
+          { encoding: 'utf8' },
+        );
+        expect([made.status, made.stderr]).toEqual([0, '']);
+        const names = ['arena_alloc_pages', 'arena_free_pages', 'bpf_arena_handle_page_fault'];
+        const replace = JSON.stringify(Object.fromEntries(names.map((name) => [name, object])));
+        const page = 2 ** shift;
+        const text = `arch: arm64
+arena: {alloc: [[0, 2]]}
+steps:
+  - call:
+      code: {arm64: "str x1, [x0]\\nstr x1, [x2]\\nret"}
+      args: [{arena: ${page}}, 7, {arena: ${2 * page}}]
+    expect: {faults: [{page: 2, resolution: scratch}], memory: [{offset: ${page}, hex: "0700000000000000"}]}
+  - free: {page: 0, count: 3}
+    expect: {freed: 2}`;
+        const kernel = `kernel: {page_size: ${page}, replace: ${replace}}\n`;
+        expect(runYaml(host, kernel + text, arch).failures).toEqual([]);
+      });
+    }
+
     it('an object without debugging data is refused', () => {
       expect(() => run(arch, { apply_range_set_cb: odd(5, '-g0') }, WRITE)).toThrow(
         /has no debugging data/,

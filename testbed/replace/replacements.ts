@@ -151,6 +151,10 @@ class Loader {
       this.callees.set(address, callee);
       this.traps.push(virtAddr(address));
     }
+    for (const { kind, address, bytes } of linked.segments) {
+      if (kind !== 'text') continue;
+      kernel.replacedText.push({ start: address, end: address + BigInt(bytes.length) });
+    }
     const calls = new GuestCalls({
       kernel,
       returnTrap: this.returnTrap,
