@@ -1,5 +1,7 @@
 // The front end: when an instruction reaches the renamer. Two ways, approximate: code that is run once goes through the
-// legacy decoders (so many bytes and instructions a cycle), a loop comes decoded from the micro-op cache.
+// legacy decoders (so many bytes and instructions a cycle), a loop comes decoded from the micro-op cache. What the legacy
+// way does by place, in aligned windows and in groups of decoders, is taken at its average over the code so far: so the
+// order of neighbours does not decide.
 import type { CostedInstruction } from './instruction.ts';
 import { TICKS_PER_CYCLE } from './units.ts';
 
@@ -33,12 +35,13 @@ export class FrontEnd {
   /** Ticks at which the next instruction is decoded. */
   private group = 0;
   private lastTaken = -TICKS_PER_CYCLE;
-  /** Ticks at which the last complex instruction was decoded, and slots from it on. */
-  private complexAt = 0;
-  private slotsSinceComplex = 0;
+  /** Ticks from which the decoder of complex instructions is free. */
+  private complexFree = 0;
   /** Of all instructions so far. */
   private bytes = 0;
   private instructions = 0;
+  private slots = 0;
+  private complex = 0;
   /** Ticks at which the instruction's length is known, and what is left of finding it in parts of a window. */
   private fetched = 0;
   private fetchRest = 0;
@@ -90,13 +93,12 @@ export class FrontEnd {
 
   private decode(insn: CostedInstruction): void {
     this.fetch(insn);
-    if (insn.complex) this.group = Math.max(this.group, this.complexAt + this.groupTicks());
     this.group = Math.max(this.group, this.fetched - TICKS_PER_CYCLE);
-    if (insn.complex) {
-      this.complexAt = this.group;
-      this.slotsSinceComplex = 0;
-    }
-    this.slotsSinceComplex += insn.slots;
+    this.slots += insn.slots;
+    if (!insn.complex) return;
+    this.complex++;
+    this.group = Math.max(this.group, this.complexFree);
+    this.complexFree += this.complexTicks();
   }
 
   /** An instruction's share of the decoders; what comes from microcode has them for a cycle. */
@@ -107,9 +109,12 @@ export class FrontEnd {
     return Math.max(Math.floor(fullGroupTicks / decoders), bySlots);
   }
 
-  /** Ticks of the decoders' cycles since the last complex instruction, if the next one is complex and starts one. */
-  private groupTicks(): number {
-    return Math.ceil(this.slotsSinceComplex / this.description.decodedSlots) * TICKS_PER_CYCLE;
+  /**
+   * Ticks from one complex instruction to the next: a cycle for each decoders' worth of slots begun, since each starts a
+   * cycle. How many lie between is the average so far.
+   */
+  private complexTicks(): number {
+    return begun(this.slots / this.complex, this.description.decodedSlots);
   }
 
   /** Finding the lengths: as many windows as the bytes fill, at what a window of such code takes. */
@@ -125,14 +130,17 @@ export class FrontEnd {
 
   /**
    * Ticks of a window with as many instructions as there were so far on average: a cycle for every
-   * {@link FrontEndDescription.windowInstructions} begun. Which instruction lies across a window's end is left open, and
-   * the number in a window with it, by one: the steps are slopes as wide.
+   * {@link FrontEndDescription.windowInstructions} begun. The one across a window's end counts half on each side.
    */
   private windowTicks(): number {
     const { windowBytes, windowInstructions } = this.description;
-    const count = (this.instructions * windowBytes) / this.bytes + 1 / 2;
-    const full = Math.floor(count / windowInstructions);
-    const slope = Math.min(1, count - full * windowInstructions);
-    return full === 0 ? TICKS_PER_CYCLE : Math.round((full + slope) * TICKS_PER_CYCLE);
+    return begun((this.instructions * windowBytes) / this.bytes + 1 / 2, windowInstructions);
   }
+}
+
+/** Ticks of `count` things at so many a cycle, each cycle begun counted whole; between whole counts, the average. */
+function begun(count: number, aCycle: number): number {
+  const full = Math.floor(count / aCycle);
+  const slope = Math.min(1, count - full * aCycle);
+  return Math.max(TICKS_PER_CYCLE, Math.round((full + slope) * TICKS_PER_CYCLE));
 }
