@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { CliError } from '../cli/errors.ts';
 import { Guard, type Verdict } from '../cli/guard.ts';
+import { readElf } from '../emulator/elf/read.ts';
 import { openObject } from '../testbed/object-file.ts';
 import { listObject } from '../testbed/object-list.ts';
 import { arm64Image, bzImage, x86Kernel, zboot } from '../testbed/vmlinux/test-images.ts';
@@ -53,8 +54,47 @@ const originals = [
 ].map(([name, bytes]) => {
   // Of an archive a symbol that one of its members defines.
   const object = openObject(name, 'sum', () => bytes);
-  return { name, bytes, symbols: listObject(object).functions.map((one) => one.name) };
+  const symbols = listObject(object).functions.map((one) => one.name);
+  return { name, bytes, symbols, sections: sectionsOf(bytes) };
 });
+// Tables that objtool writes are small beside the rest of their object, and read at every fault.
+originals.push(
+  ...originals
+    .filter(({ name }) => name.startsWith('orc-'))
+    .map((one) => ({
+      ...one,
+      sections: one.sections.filter(({ name }) => name.includes('orc_unwind')),
+    })),
+);
+
+/** Sections with contents in the file; none of what is no ELF file. */
+function sectionsOf(bytes: Uint8Array): readonly { name: string; start: number; size: number }[] {
+  try {
+    return readElf(bytes)
+      .sections.filter(({ data }) => data.length > 0)
+      .map(({ name, data: { byteOffset, length } }) => ({
+        name,
+        start: byteOffset - bytes.byteOffset,
+        size: length,
+      }))
+      .filter(({ start, size }) => start >= 0 && start + size <= bytes.length);
+  } catch {
+    return [];
+  }
+}
+
+/** A damaged copy: of every other file one section alone is damaged, and keeps its length. */
+function damaged(
+  bytes: Uint8Array,
+  sections: ReturnType<typeof sectionsOf>,
+  random: Random,
+): Uint8Array {
+  if (sections.length === 0 || random.below(2) === 0) return mutate(bytes, random);
+  const { start, size } = random.pick(sections);
+  const copy = Uint8Array.from(bytes);
+  copy.set(mutate(copy.subarray(start, start + size), random), start);
+  return copy;
+}
 
 /** Seconds that one file may take; the instruction limit ends code that runs on long before. */
 const PATIENCE = 10;
@@ -73,11 +113,11 @@ let wasLarge = false;
 
 for (let seed = firstSeed; seed < firstSeed + count; seed++) {
   const random = new Random(seed);
-  const { name, bytes, symbols } = random.pick(originals);
+  const { name, bytes, symbols, sections } = random.pick(originals);
   const symbol = name.includes('.a') ? 'sum' : random.pick(symbols);
   // Images are known by how their names begin, objects by how they end.
   const file = join(folder, name.includes('.') ? `${seed}-${name}` : `${name}-${seed}`);
-  writeFileSync(file, mutate(bytes, random));
+  writeFileSync(file, damaged(bytes, sections, random));
   const { kind, problem } = judge(file, await attempt(file, symbol));
   tally.set(kind, (tally.get(kind) ?? 0) + 1);
   if (problem !== null) {

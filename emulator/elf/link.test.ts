@@ -288,3 +288,41 @@ describe('what cannot be linked', () => {
     },
   );
 });
+
+describe('a symbol of a section, in a message', () => {
+  // Its name is that of its section, where it has one.
+  const bytes = () => Uint8Array.from(file('relocations-x86_64.o'));
+  const unknown = 0xee;
+
+  /** Makes the first relocation one of an unknown type against a section symbol with this st_shndx. */
+  function damage(place: number, symbol: number | null): Uint8Array {
+    const damaged = bytes();
+    const view = new DataView(damaged.buffer);
+    const headers = Number(view.getBigUint64(40, true));
+    const header = (n: number) => headers + n * 64;
+    const all = Array.from({ length: view.getUint16(60, true) }, (_, n) => header(n));
+    const rela = all.find((at) => view.getUint32(at + 4, true) === 4)!;
+    const symtab = all.find((at) => view.getUint32(at + 4, true) === 2)!;
+    const offset = (at: number) => Number(view.getBigUint64(at + 24, true));
+    const count = Number(view.getBigUint64(symtab + 32, true)) / 24;
+    const isSection = (n: number) => (damaged[offset(symtab) + n * 24 + 4] & 0xf) === 3;
+    const sectionSymbol = Array.from({ length: count }, (_, n) => n).find(isSection)!;
+    view.setUint32(offset(rela) + 8, unknown, true);
+    view.setUint32(offset(rela) + 12, symbol ?? sectionSymbol, true);
+    view.setUint16(offset(symtab) + sectionSymbol * 24 + 6, place, true);
+    return damaged;
+  }
+
+  it.each([1, 0x7fff, 0xfeff, 0xff00, 0xfff0, 0xfff1, 0xfff2])('in section 0x%x', (place) => {
+    const linking = () =>
+      linkAt('x86_64', [{ name: 'x.o', elf: readElf(damage(place, null)) }], { ext: 0n });
+    expect(linking).toThrow(/relocation|section/);
+    expect(linking).not.toThrow(TypeError);
+  });
+
+  it('that does not exist', () => {
+    expect(() => readElf(damage(1, 0x7fff_ffff))).toThrow(
+      /symbol 2147483647, which does not exist/,
+    );
+  });
+});
