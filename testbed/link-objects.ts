@@ -1,7 +1,6 @@
 // Compiled objects put into the modelled kernel: linked where the next code lies, with the built-in routines that they
 // ask for, their exception tables added and, on x86, their alternatives applied.
 import { sortExtable } from '../arch/extable.ts';
-import { applyAlternatives } from '../arch/x86/alternatives.ts';
 import { type VirtAddr, virtAddr } from '../emulator/address.ts';
 import type { Assembler } from '../emulator/assembler.ts';
 import { LinkError, type Linked, type LinkInput, link } from '../emulator/elf/link.ts';
@@ -10,6 +9,7 @@ import { CallError } from './call-error.ts';
 import type { Kernel } from './kernel.ts';
 import { pullMembers } from './library.ts';
 import type { ObjectFile } from './object-file.ts';
+import { patchCode } from './patch-code.ts';
 import { type ArenaPlace, resolveValue } from './places.ts';
 import { nearest } from './scenario-error.ts';
 import type { ArchName } from './scenario-model.ts';
@@ -125,7 +125,7 @@ export function loadObjects(
       partial: parts.partial || [...inputs.values()].some(isPartOfMore),
     }),
   );
-  if (kernel.arch.name === 'x86_64') patch(linked, parts.erms);
+  patchCode(linked, kernel.arch.name, parts.erms);
   kernel.environment.use();
   kernel.loadSegments(linked);
   for (const { name, address, bytes } of linked.sections) {
@@ -225,20 +225,6 @@ export function linking<T>(action: () => T): T {
   } catch (error) {
     if (!(error instanceof LinkError)) throw error;
     throw new CallError(error.message, error.remedy);
-  }
-}
-
-function patch({ sections }: Linked, erms: boolean): void {
-  const code = sections.filter(({ name }) =>
-    /^\.(?:text|altinstr_replacement|init|exit|noinstr|entry|fixup)/.test(name),
-  );
-  for (const table of sections.filter(({ name }) => name === '.altinstructions')) {
-    try {
-      applyAlternatives(table, code, erms);
-    } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
-      throw new CallError(`${table.object.name}: ${error.message}`, 'compile it for 5.12 or later');
-    }
   }
 }
 

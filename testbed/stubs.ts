@@ -79,6 +79,7 @@ const X86_AMBIENT: Readonly<Record<string, string>> = {
     ),
   ),
   ...rescheduling('ret'),
+  __static_call_return0: 'xor eax, eax; ret',
 };
 
 const ARM64: Readonly<Record<string, string>> = {
@@ -148,6 +149,7 @@ const ARM64_AMBIENT: Readonly<Record<string, string>> = {
   __stack_chk_fail: 'brk #0',
   __sanitizer_cov_trace_pc: 'ret',
   ...rescheduling('ret'),
+  __static_call_return0: 'mov x0, #0; ret',
 };
 
 /** Calls that give up the CPU where something else wants it: nothing does. */

@@ -42,6 +42,8 @@ function check(layouts: Layouts | null): void {
     scratch_page: [56, 8],
     range_tree: [64, 32],
     spinlock: [96, 4],
+    free_spans: [104, 8],
+    free_irq: [112, 32],
   });
   expect(struct('no_such_struct')).toBeNull();
 }

@@ -311,7 +311,7 @@ describe('a symbol of a section, in a message', () => {
     return damaged;
   }
 
-  it.each([0xff00, 0xff3f, 0xfff0, 0xfffe])('in section 0x%x, which is none', (place) => {
+  it.each([0xff00, 0xff3f, 0xfff0, 0xfffe])('in section 0x%s, which is none', (place) => {
     const linking = () =>
       linkAt('x86_64', [{ name: 'x.o', elf: readElf(damage(place, null)) }], { ext: 0n });
     expect(linking).toThrow(/symbol \d+ lies in a section that is not loaded/);

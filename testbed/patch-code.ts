@@ -1,0 +1,52 @@
+// What the kernel writes into code when it loads it, by tables that come with it: alternatives by the CPU's features, and
+// static keys. Left as linked: sites of thunks (.retpoline_sites, .return_sites, .call_sites), ENDBR (.ibt_endbr_seal) and
+// profiling entries (__patchable_function_entries), whose code does the same unpatched, and static calls, whose
+// trampolines jump where they were built to.
+import { applyJumpTable } from '../arch/jump-label.ts';
+import { applyAlternatives } from '../arch/x86/alternatives.ts';
+import type { Linked, LinkedSection } from '../emulator/elf/link.ts';
+import { CallError } from './call-error.ts';
+import type { ArchName } from './scenario-model.ts';
+
+const CODE =
+  /^\.(?:text|altinstr_replacement|init|exit|noinstr|entry|fixup|static_call|sched|spinlock|kprobes|ref|head)/;
+
+/** @throws CallError for a table that cannot be applied */
+export function patchCode(linked: Linked, arch: ArchName, erms: boolean): void {
+  const code = linked.sections.filter(({ name }) => CODE.test(name));
+  if (arch === 'x86_64') {
+    eachTable(linked, '.altinstructions', 'compile it for 5.12 or later', (table) =>
+      applyAlternatives(table, code, erms),
+    );
+  }
+  eachTable(linked, '__jump_table', 'build the object again', (table) =>
+    applyJumpTable(arch, table, code, (key) => enabled(linked, key)),
+  );
+}
+
+function eachTable(
+  { sections }: Linked,
+  name: string,
+  remedy: string,
+  apply: (table: LinkedSection) => void,
+): void {
+  for (const table of sections.filter((section) => section.name === name)) {
+    try {
+      apply(table);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      throw new CallError(`${table.object.name}: ${error.message}`, remedy);
+    }
+  }
+}
+
+/** The first member of struct static_key; null for a key that none of the objects has. */
+function enabled({ sections }: Linked, key: bigint): boolean | null {
+  for (const { address, bytes } of sections) {
+    const offset = key - address;
+    if (offset < 0n || offset + 4n > BigInt(bytes.length)) continue;
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    return view.getInt32(Number(offset), true) > 0;
+  }
+  return null;
+}
