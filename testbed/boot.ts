@@ -144,7 +144,7 @@ function bootAnew(host: RunHost, world: World, options: RunOptions, key: string 
   const machine = machines.take(description, ram, { counting, metering, accesses });
   try {
     const kernel = createKernel(host, world, machine, options, image?.image ?? null);
-    if (image !== null) loadImage(kernel, image, world.kernel.erms);
+    if (image !== null) loadImage(kernel, image, world.kernel);
     const images = new Images(kernel);
     const places = world.arenas.map((arena, i) => createArena(kernel, world, arena, i === 0));
     const { kfence } = world.kernel;
@@ -174,7 +174,7 @@ function createKernel(
   { events = new EventSink(), costing = null }: RunOptions,
   image: KernelImage | null,
 ): Kernel {
-  const { vmStart, scratchPfn, arenaLock, kfence, erms, stack, tlb, replace, ...config } =
+  const { vmStart, scratchPfn, arenaLock, kfence, erms, cpucaps, stack, tlb, replace, ...config } =
     world.kernel;
   const arch = ARCHITECTURES[world.arch];
   const layout = layoutAround(arch.layout({ ...config, series: world.series }), image);
@@ -201,7 +201,10 @@ function createKernel(
   }
   if (replace.size > 0) {
     const limit = world.limits.instructions ?? Number.POSITIVE_INFINITY;
-    replaceFunctions({ kernel, assembler: host.assembler, erms, limit }, replace);
+    replaceFunctions(
+      { kernel, assembler: host.assembler, features: { erms, cpucaps }, limit },
+      replace,
+    );
   }
   return kernel;
 }

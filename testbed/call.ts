@@ -70,7 +70,7 @@ export class Call {
     this.parts = parts;
     this.step = step;
     this.vcpu = vcpu;
-    this.code = loadCode({ ...parts, erms: parts.world.kernel.erms }, step, this.undo);
+    this.code = loadCode({ ...parts, features: parts.world.kernel }, step, this.undo);
     this.loadExtable();
     this.buffers = step.args.map((arg) =>
       isBuffer(arg) ? parts.kernel.allocBuffer(arg.bytes, arg.atEnd) : null,

@@ -12,7 +12,7 @@ import type { ObjectFile } from './object-file.ts';
 import { patchCode } from './patch-code.ts';
 import { type ArenaPlace, resolveValue } from './places.ts';
 import { nearest } from './scenario-error.ts';
-import type { ArchName } from './scenario-model.ts';
+import type { ArchName, CpuFeatures } from './scenario-model.ts';
 import type { SymbolBinding } from './step-model.ts';
 import { isAmbient, stubNames, stubText } from './stubs.ts';
 import { isKernelImage } from './vmlinux/image.ts';
@@ -22,8 +22,7 @@ export interface LinkParts {
   readonly kernel: Kernel;
   readonly assembler: Assembler;
   readonly places: readonly ArenaPlace[];
-  /** CPU feature that alternatives ask for. */
-  readonly erms: boolean;
+  readonly features: CpuFeatures;
   /** The objects are parts of something larger: only what is reached of them must be bound. */
   readonly partial?: boolean;
   /** Addresses that stand for functions and variables of the modelled kernel. */
@@ -125,7 +124,7 @@ export function loadObjects(
       partial: parts.partial || [...inputs.values()].some(isPartOfMore),
     }),
   );
-  patchCode(linked, kernel.arch.name, parts.erms);
+  patchCode(linked, kernel.arch.name, parts.features);
   kernel.environment.use();
   kernel.loadSegments(linked);
   for (const { name, address, bytes } of linked.sections) {

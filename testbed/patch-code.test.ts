@@ -102,3 +102,31 @@ function relocationOf(bytes: Buffer, section: string): number {
   )!;
   return Number(bytes.readBigUInt64LE(header(found) + 24));
 }
+
+describe('alternatives of arm64, by the numbers of kernel.cpucaps', () => {
+  const call = (symbol: string, cpucaps: readonly number[]) => {
+    const text = `arch: arm64\nobject: objects/alternatives-arm64.o\nsymbol: ${symbol}\nkernel: {cpucaps: [${cpucaps}]}\n`;
+    return (runYaml(host, text, 'arm64').steps[0].seen as CallSeen).ret;
+  };
+  it.each([
+    ['a choice', 'choice', 7],
+    ['branches out of the replacement', 'leaves', 9],
+    ['an address in pages', 'pages', 11],
+  ])('%s', (_, symbol, capability) => {
+    if (symbol !== 'pages') expect(call(symbol, [1, 12345])).toBe(1n);
+    expect(call(symbol, [capability])).toBe(2n);
+  });
+
+  it('a callback is refused by its name, and where it would patch', () => {
+    expect(call('called', [])).toBe(1n);
+    expect(() => call('called', [12])).toThrow(
+      '.altinstructions has called patched by a callback, patch_it, which is not called here',
+    );
+  });
+
+  it('an instruction that counts from its own place does not move', () => {
+    expect(() => call('stays', [13])).toThrow(
+      '.altinstructions moves an instruction to stays that counts from its own place',
+    );
+  });
+});

@@ -31,6 +31,7 @@ export function loadKernel(raw: Raw['kernel'], loader: Loader): KernelOptions {
     hafdbs: raw?.hafdbs ?? false,
     bpfSyscall: raw?.bpf_syscall ?? true,
     erms: raw?.erms ?? true,
+    cpucaps: raw?.cpucaps ?? [],
     stack: loadStack(raw?.stack, pageSize, loader),
     tlb: { negative: raw?.tlb?.negative ?? 'off' },
     replace: loadReplace(raw?.replace, loader),

@@ -109,7 +109,15 @@ export type Argument =
   /** Address, in the direct map, of the entry of a page in the kernel's tables; or that entry as it is at the start. */
   | { readonly kind: 'pte' | 'entry'; readonly arena: string; readonly page: KernelPage };
 
-export interface KernelOptions extends Omit<KernelConfig, 'series'> {
+/** What of the CPU alternatives ask for. */
+export interface CpuFeatures {
+  /** x86: ERMS and FSRM. */
+  readonly erms: boolean;
+  /** arm64: numbers of the capabilities, as the kernel's cpucaps.h counts them. */
+  readonly cpucaps: readonly number[];
+}
+
+export interface KernelOptions extends Omit<KernelConfig, 'series'>, CpuFeatures {
   /** kern_vm_start of the first arena; null: the layout's own. */
   readonly vmStart: VirtAddr | null;
   /** Frame of the first arena's scratch page. */
@@ -117,8 +125,6 @@ export interface KernelOptions extends Omit<KernelConfig, 'series'> {
   /** What arena->spinlock is. */
   readonly arenaLock: 'rqspinlock' | 'raw_spinlock';
   readonly kfence: KfenceOptions | null;
-  /** CPU feature that alternatives ask for. */
-  readonly erms: boolean;
   /** THREAD_SIZE in bytes. */
   readonly stack: number;
   /** What the TLBs may do beyond the architecture's rule. */

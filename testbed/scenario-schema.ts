@@ -68,7 +68,11 @@ const kernel = () =>
     ),
     hafdbs: may('arm64: TCR_EL1.HA and HD (false).', z.boolean()),
     bpf_syscall: may('false: the hook is the stub that returns false (true).', z.boolean()),
-    erms: may('CPU feature that alternatives ask for (true).', z.boolean()),
+    erms: may('x86: CPU feature that alternatives ask for (true).', z.boolean()),
+    cpucaps: may(
+      'arm64: capabilities of the CPU that alternatives ask for, by their numbers in the kernel’s cpucaps.h (none).',
+      z.array(count(0, 0x7fff)),
+    ),
     stack: may('Kernel stack in bytes (0x4000).', count(0, 0xffff_ffff)),
     tlb: may(
       'What the TLBs may do beyond the rule; reports name each that is on.',

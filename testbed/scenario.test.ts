@@ -45,6 +45,7 @@ describe('defaults', () => {
       hafdbs: false,
       bpfSyscall: true,
       erms: true,
+      cpucaps: [],
       tlb: { negative: 'off' },
       stack: 0x4000,
       replace: new Map(),

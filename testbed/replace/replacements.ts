@@ -10,6 +10,7 @@ import { loadObjects, readObject } from '../link-objects.ts';
 import { definition } from '../load-code.ts';
 import type { ObjectFile } from '../object-file.ts';
 import { checkReachable } from '../reach.ts';
+import type { CpuFeatures } from '../scenario-model.ts';
 import { installFunctions } from './adapters.ts';
 import { type CalleeParts, modelledCallees } from './callees.ts';
 import { CodeHeap } from './code-heap.ts';
@@ -31,7 +32,7 @@ const ALWAYS_MODELLED: ReadonlySet<string> = new Set(['zap_pages']);
 export interface ReplacementParts {
   readonly kernel: Kernel;
   readonly assembler: Assembler;
-  readonly erms: boolean;
+  readonly features: CpuFeatures;
   /** Instructions that one call may retire. */
   readonly limit: number;
 }

@@ -3,7 +3,9 @@
 // its own text behind it. Left out: everything else of a boot. Data is as it was linked.
 
 import type { KernelLayout } from '../../arch/arch.ts';
+import { applyArm64Alternatives } from '../../arch/arm64/alternatives.ts';
 import { sortExtable } from '../../arch/extable.ts';
+import type { Stretch } from '../../arch/jump-label.ts';
 import { applyAlternatives } from '../../arch/x86/alternatives.ts';
 import { orcAddresses } from '../../arch/x86/orc-table.ts';
 import { FRAME_SIZE, type Pfn, type VirtAddr, virtAddr } from '../../emulator/address.ts';
@@ -13,7 +15,8 @@ import { CallError } from '../call-error.ts';
 import type { Kernel } from '../kernel.ts';
 import { OutOfMemory } from '../kernel-memory.ts';
 import type { ObjectFile } from '../object-file.ts';
-import type { World } from '../scenario-model.ts';
+import { ALTERNATIVES_REMEDY } from '../patch-code.ts';
+import type { CpuFeatures, World } from '../scenario-model.ts';
 import { type Extent, isKernelImage, type KernelImage, readKernelImage } from './image.ts';
 import type { ImageSymbol } from './symbols.ts';
 
@@ -97,8 +100,31 @@ export function layoutAround(layout: KernelLayout, image: KernelImage | null): K
   };
 }
 
+function patch(
+  path: string,
+  { machine, symbols }: KernelImage,
+  table: Stretch,
+  code: readonly Stretch[],
+  { erms, cpucaps }: CpuFeatures,
+): void {
+  try {
+    if (machine === 'x86_64') applyAlternatives(table, code, erms);
+    else {
+      const nameOf = (at: bigint) => symbols.around(at)?.name ?? `0x${at.toString(16)}`;
+      applyArm64Alternatives(table, code, new Set(cpucaps), nameOf);
+    }
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new CallError(`${path}: ${error.message}`, ALTERNATIVES_REMEDY[machine]);
+  }
+}
+
 /** @throws CallError, OutOfMemory */
-export function loadImage(kernel: Kernel, { path, image }: WorldImage, erms: boolean): void {
+export function loadImage(
+  kernel: Kernel,
+  { path, image }: WorldImage,
+  features: CpuFeatures,
+): void {
   const memory = mapImage(kernel, image);
   const at = ({ address, length }: Extent): Uint8Array | null => {
     const offset = Number(address - image.start);
@@ -106,16 +132,10 @@ export function loadImage(kernel: Kernel, { path, image }: WorldImage, erms: boo
     return memory.subarray(offset, offset + length);
   };
   if (image.relatives !== null) applyRelatives(image, memory, image.relatives);
-  if (image.alternatives !== null && image.machine === 'x86_64') {
-    const table = at(image.alternatives);
-    const code = [{ address: image.start, bytes: memory }];
-    try {
-      const { address } = image.alternatives;
-      if (table !== null) applyAlternatives({ address, bytes: table }, code, erms);
-    } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
-      throw new CallError(`${path}: ${error.message}`, 'give an image of 5.12 or later');
-    }
+  const alternatives = image.alternatives && at(image.alternatives);
+  if (alternatives !== null && image.alternatives !== null) {
+    const table = { address: image.alternatives.address, bytes: alternatives };
+    patch(path, image, table, [{ address: image.start, bytes: memory }], features);
   }
   const extable = image.extable && at(image.extable);
   if (extable !== null && image.extable !== null) {
