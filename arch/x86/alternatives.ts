@@ -1,6 +1,7 @@
 // apply_alternatives() (arch/x86/kernel/alternative.c): instructions replaced by better ones where the CPU has a
 // feature, as the kernel does once at boot and for every module. Left out: direct calls of paravirt operations, padding
 // that the kernel optimises further, and features beyond those a scenario can switch.
+
 /** X86_FEATURE_ numbers (asm/cpufeatures.h): word * 32 + bit. */
 const FEATURE = {
   REP_GOOD: 3 * 32 + 16,
