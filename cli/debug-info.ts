@@ -1,6 +1,7 @@
 // What the debugger's info command lists.
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
+import { demangleRust } from '../emulator/elf/demangle-rust.ts';
 import type { Debugger } from '../testbed/debugger.ts';
 import type { WorldRun } from '../testbed/run.ts';
 import { placeText, plural } from './tell.ts';
@@ -8,7 +9,7 @@ import { placeText, plural } from './tell.ts';
 /** An address as gdb shows it beside its number: <kfunc+4>. */
 export function symbolText(run: WorldRun, ip: VirtAddr): string {
   const symbol = run.kernel.symbols.find(ip);
-  return symbol === null ? '<?>' : `<${symbol.name}+${ip - symbol.start}>`;
+  return symbol === null ? '<?>' : `<${demangleRust(symbol.name)}+${ip - symbol.start}>`;
 }
 
 export function arenaLines({ kernel }: WorldRun): string[] {
@@ -25,7 +26,7 @@ export function faultLines({ run, vcpu: { faults } }: Debugger): string[] {
   return Array.from({ length: faults.length }, (_, i) => {
     const { ip, addr, access, code, resolution } = faults.at(i);
     const what = `${access} ${hex(addr)} (${placeText(run, addr)}) code ${hex(code)}`;
-    return `${i + 1}  ${what} at ${run.kernel.symbols.format(ip)}: ${resolution}`;
+    return `${i + 1}  ${what} at ${run.kernel.symbols.tell(ip)}: ${resolution}`;
   });
 }
 

@@ -1,5 +1,6 @@
 // faultline run FILE --list: what an object offers and needs, without running anything.
 import { extname } from 'node:path';
+import { demangleRust } from '../emulator/elf/demangle-rust.ts';
 import { ObjectFileError } from '../testbed/object-file.ts';
 import {
   listObject,
@@ -72,7 +73,7 @@ function symbolLine({ name, section, size, binding, indirect, exported }: Offere
     indirect ? 'IFUNC' : '',
   ].filter((note) => note !== '');
   const end = notes.length === 0 ? '' : `  (${notes.join(', ')})`;
-  return `0x${size.toString(16).padEnd(7)} ${section.padEnd(19)} ${name}${end}`;
+  return `0x${size.toString(16).padEnd(7)} ${section.padEnd(19)} ${demangleRust(name)}${end}`;
 }
 
 const block = (title: string, lines: readonly string[]): string[] =>

@@ -45,7 +45,7 @@ export function storySource(run: WorldRun): StorySource {
     instruction: (ip: VirtAddr) => kernel.instructionAt(ip)?.text ?? null,
     formatSymbol: (ip) => {
       const source = kernel.sourceAt(ip);
-      return kernel.symbols.format(ip) + (source === null ? '' : ` (${source})`);
+      return kernel.symbols.tell(ip) + (source === null ? '' : ` (${source})`);
     },
     place: (va) => placeText(run, va),
     describeCode: (code) => kernel.arch.describeCode(code),
@@ -91,7 +91,7 @@ function callSummary(run: WorldRun, call: CallSeen): string {
     counts.set(resolution, (counts.get(resolution) ?? 0) + 1);
   }
   const kinds = [...counts].map(([resolution, n]) => `${n} ${resolution}`).join(', ');
-  const why = 'why' in end ? `: ${end.why} at ${run.kernel.symbols.format(end.ip)}` : '';
+  const why = 'why' in end ? `: ${end.why} at ${run.kernel.symbols.tell(end.ip)}` : '';
   const bytes = 'bytes' in end ? `: ${Buffer.from(end.bytes).toString('hex')}` : '';
   const how = ret === null ? `${end.outcome}${why}${bytes}` : `returned ${hex(ret)}`;
   const cost = call.cost === null ? '' : `, ${call.cost.cycles} cycles (${call.cost.cost})`;

@@ -1,8 +1,10 @@
 // The code under test, from the forms a scenario gives it in to kernel text (or a BPF image) with symbols: assembly,
 // bytes, or compiled objects.
+
 import { type VirtAddr, virtAddr } from '../emulator/address.ts';
 import type { Assembled } from '../emulator/assembler.ts';
-import type { Linked } from '../emulator/elf/link.ts';
+import { demangleRust } from '../emulator/elf/demangle-rust.ts';
+import type { Linked, LinkedSymbol } from '../emulator/elf/link.ts';
 import { CallError } from './call-error.ts';
 import { type Images, imageName } from './images.ts';
 import { bind, type LinkParts, loadObjects, loadOnce } from './link-objects.ts';
@@ -155,10 +157,24 @@ function entryFunction(linked: Linked, { file, symbol }: Extract<Code, { kind: '
   throw new CallError(`${path}: defines several functions: ${names}`, 'say which with `symbol:`');
 }
 
+/** A Rust function by the name that people write. @throws CallError where several have it */
+function byRustName(
+  symbols: readonly LinkedSymbol[],
+  name: string,
+  path: string,
+): LinkedSymbol | undefined {
+  const [found, ...others] = symbols.filter((symbol) => demangleRust(symbol.name) === name);
+  if (others.length === 0) return found;
+  throw new CallError(
+    `${path}: ${name} is the name of several functions`,
+    `give the symbol of one: ${[found, ...others].map((symbol) => symbol.name).join(', ')}`,
+  );
+}
+
 /** What an object defines under a name. @throws CallError if it does not */
 export function definition({ symbols }: Linked, name: string, path: string) {
   const own = symbols.filter(({ object }) => object.name === path);
-  const found = own.find((symbol) => symbol.name === name);
+  const found = own.find((symbol) => symbol.name === name) ?? byRustName(own, name, path);
   if (found?.isIndirect) {
     throw new CallError(
       `${path}: ${name} is an indirect function (IFUNC), which a program's loader resolves`,

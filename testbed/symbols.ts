@@ -1,7 +1,9 @@
 // The modelled kernel's symbols: text of the code under test, its callers and BPF images, for %pS and the debugger.
 // Left out: modules other than bpf, and symbols of the real kernel that the model does not execute.
+
 import { type VirtAddr, virtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
+import { demangleRust } from '../emulator/elf/demangle-rust.ts';
 
 export interface KernelSymbol {
   readonly name: string;
@@ -57,6 +59,11 @@ export class SymbolTable {
     if (symbol === null) return hex(ip);
     const text = `${symbol.name}+${hex(virtAddr(ip - symbol.start))}/${hex(symbol.size)}`;
     return symbol.module === null ? text : `${text} [${symbol.module}]`;
+  }
+
+  /** The same for people: names of Rust functions as they are written. The kernel itself prints symbols as they are. */
+  tell(ip: VirtAddr): string {
+    return this.format(ip).replace(/^[^+]+/, demangleRust);
   }
 }
 
