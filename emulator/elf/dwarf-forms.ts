@@ -24,11 +24,14 @@ export interface UnitForms {
   strOffsetsBase: number;
 }
 
-/** A number, a text, or the offset of another entry in .debug_info; null for what is skipped. */
+/** What a form says; the offset of another entry is one in .debug_info. null for what is skipped. */
 export type FormValue =
   | { readonly kind: 'number'; readonly value: number }
   | { readonly kind: 'text'; text(): string }
   | { readonly kind: 'entry'; readonly at: number }
+  | { readonly kind: 'address'; readonly value: bigint }
+  /** A place in .debug_addr, or in the offsets of .debug_rnglists. */
+  | { readonly kind: 'addrx' | 'rnglistx'; readonly index: number }
   | null;
 
 const number = (value: number): FormValue => ({ kind: 'number', value });
@@ -38,8 +41,9 @@ const DATA: Readonly<Record<number, number>> = { 11: 1, 5: 2, 6: 4, 7: 8, 12: 1 
 const REF: Readonly<Record<number, number>> = { 17: 1, 18: 2, 19: 4, 20: 8 };
 const STRX: Readonly<Record<number, number>> = { 37: 1, 38: 2, 39: 3, 40: 4 };
 const SKIPPED: Readonly<Record<number, number>> = {
-  ...{ 30: 16, 32: 8, 41: 1, 42: 2, 43: 3, 44: 4, 28: 4, 36: 8 },
+  ...{ 30: 16, 32: 8, 28: 4, 36: 8 },
 };
+const ADDRX: Readonly<Record<number, number>> = { 41: 1, 42: 2, 43: 3, 44: 4 };
 const BLOCK: Readonly<Record<number, number>> = { 10: 1, 3: 2, 4: 4 };
 
 /** Reads the value of one attribute. @throws ElfError for a form that nobody defines */
@@ -53,11 +57,15 @@ export function readForm(
   if (form in DATA) return number(cursor.u(DATA[form]));
   if (form in REF) return { kind: 'entry', at: unit.start + cursor.u(REF[form]) };
   if (form in STRX) return indexedText(cursor.u(STRX[form]), unit, sections);
+  if (form in ADDRX) return { kind: 'addrx', index: cursor.u(ADDRX[form]) };
   if (form in SKIPPED) cursor.skip(SKIPPED[form]);
   else if (form in BLOCK) cursor.skip(cursor.u(BLOCK[form]));
   else return readOther(cursor, form, implicit, unit, sections);
   return null;
 }
+
+const addressAt = (cursor: Cursor, size: number): bigint =>
+  size === 8 ? cursor.address() : BigInt(cursor.u(size));
 
 function readOther(
   cursor: Cursor,
@@ -68,7 +76,7 @@ function readOther(
 ): FormValue {
   switch (form) {
     case 0x01: // addr
-      return number(cursor.u(unit.addressSize));
+      return { kind: 'address', value: addressAt(cursor, unit.addressSize) };
     case 0x08: {
       const text = cursor.string();
       return { kind: 'text', text: () => text };
@@ -106,8 +114,10 @@ function readOther(
     case 0x1f02: // GNU_str_index
       return indexedText(cursor.uleb(), unit, sections);
     case 0x1b: // addrx
-    case 0x22: // loclistx
+      return { kind: 'addrx', index: cursor.uleb() };
     case 0x23: // rnglistx
+      return { kind: 'rnglistx', index: cursor.uleb() };
+    case 0x22: // loclistx
     case 0x1f01: // GNU_addr_index
       cursor.uleb();
       return null;

@@ -13,6 +13,7 @@ export interface DwarfEntry {
   readonly tag: number;
   /** How many entries it lies in; 0 for a unit's own. */
   readonly depth: number;
+  readonly unit: UnitForms;
   /** By DW_AT_ number; those whose values are skipped are left out. */
   readonly attributes: ReadonlyMap<number, NonNullable<FormValue>>;
 }
@@ -30,16 +31,20 @@ const DW_UT = { compile: 1, partial: 3, skeleton: 4, splitCompile: 5 };
 /** True if the object has debugging entries that {@link visitEntries} can read. */
 export const hasDwarf = (elf: ElfFile): boolean => debugSection(elf, '.debug_info').length > 0;
 
-/** Shows every entry of every unit. @throws ElfError for sections that contradict themselves */
-export function visitEntries(elf: ElfFile, visit: (entry: DwarfEntry) => void): void {
+/** The sections of an object that is not linked. */
+export function dwarfSections(elf: ElfFile): DwarfSections {
   const bytes = (name: string) => debugSection(elf, name);
-  const sections: DwarfSections = {
+  return {
     info: bytes('.debug_info'),
     abbrev: bytes('.debug_abbrev'),
     str: bytes('.debug_str'),
     lineStr: bytes('.debug_line_str'),
     strOffsets: bytes('.debug_str_offsets'),
   };
+}
+
+/** Shows every entry of every unit. @throws ElfError for sections that contradict themselves */
+export function visitEntries(sections: DwarfSections, visit: (entry: DwarfEntry) => void): void {
   const cursor = new Cursor(sections.info, '.debug_info');
   const tables = new Map<number, Map<number, Abbreviation>>();
   while (cursor.at < sections.info.length) {
@@ -125,7 +130,7 @@ function visitUnit(
       if (name === DW_AT_STR_OFFSETS_BASE && value.kind === 'number')
         unit.strOffsetsBase = value.value;
     }
-    visit({ at, tag: abbreviation.tag, depth, attributes });
+    visit({ at, tag: abbreviation.tag, depth, unit, attributes });
     if (abbreviation.hasChildren) depth++;
     else if (depth === 0) return;
   }

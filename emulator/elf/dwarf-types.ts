@@ -1,5 +1,5 @@
 // The types of an object, out of its debugging entries (DWARF 5, 5.1 to 5.9).
-import { type DwarfEntry, hasDwarf, visitEntries } from './dwarf-info.ts';
+import { type DwarfEntry, dwarfSections, hasDwarf, visitEntries } from './dwarf-info.ts';
 import type { DebugType, DebugTypes } from './layouts.ts';
 import type { ElfFile } from './read.ts';
 
@@ -42,7 +42,7 @@ export function readDwarfTypes(elf: ElfFile): DebugTypes | null {
   const types = new Map<number, DebugType>();
   /** The types that the present entry lies in, by depth. */
   const around: (Building | null)[] = [];
-  visitEntries(elf, (entry) => {
+  visitEntries(dwarfSections(elf), (entry) => {
     const type = typeOf(entry);
     around.length = entry.depth;
     around.push(type);
