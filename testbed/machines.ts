@@ -104,9 +104,9 @@ export class Machine implements Saveable {
     for (const slot of this.slots.slice(0, this.used)) resetSlot(slot);
     this.used = 0;
     this.ram.reset();
-    this.code.reset();
     // With several, one may write code that another has kept.
     if (this.slots.length === 1) this.slots[0].cpu.forgetCode();
+    this.code.reset();
   }
 
   /** RAM, and which vCPUs are taken; whoever took a vCPU saves it. Nothing that they have cached outlives a change. */

@@ -178,6 +178,11 @@ describe.each(DIALECTS)('$description.name', (dialect) => {
     live([run(1), store(0, 5), run(1), store(0, 6), run(1), store(0, 7), run(1)]);
   });
 
+  it('sees the store of another vCPU that had put back what lay there', () => {
+    const elsewhere: Operation = { op: 'store', cpu: 0, frame: 1, number: 3 };
+    live([{ op: 'save' }, run(0), store(1, 1), elsewhere, store(1, 6), run(0)]);
+  });
+
   it('sees a write of the kernel model', () => {
     live([run(0), { op: 'write', frame: 0, number: 9 }, run(0)]);
   });

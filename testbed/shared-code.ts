@@ -51,9 +51,9 @@ export class SharedCode {
   private changed(frame: number, by: number | null): void {
     for (const [i, { cpu }] of this.cpus.entries()) {
       if (i === by || !cpu.executedFrames.has(frame)) continue;
-      cpu.flushCode();
-      // So that its next fetch is seen.
-      if (by !== null) cpu.flushTlb();
+      if (by === null) cpu.flushCode();
+      // Its code may change at any time from now on, until its next fetch is seen.
+      else cpu.forgetCode();
     }
   }
 }

@@ -31,7 +31,7 @@ const pageOf = (va: bigint): number => Number(va >> 12n);
 const unsigned = (va: number | bigint): bigint => BigInt.asUintN(64, BigInt(va));
 
 export class CodeMap {
-  /** Frames fetched from, ever. */
+  /** Frames fetched from since {@link clear}, or ever. */
   readonly executedFrames = new Set<number>();
   /** Where translation itself must end. */
   readonly fatal = new Set<bigint>();
@@ -95,6 +95,16 @@ export class CodeMap {
     let changed = false;
     for (const [page, old] of this.pages) changed = this.scan(page, old.pa, old) || changed;
     return changed;
+  }
+
+  /** As if nothing had ever been fetched. */
+  clear(): void {
+    this.forgetForms();
+    this.translatedAt.clear();
+    this.copies.clear();
+    this.executedFrames.clear();
+    this.pages.clear();
+    this.fatal.clear();
   }
 
   /** The core may translate the instruction at `va`, which was in {@link fatal}. */

@@ -342,6 +342,15 @@ export class Core implements FillsOwner {
     this.dropBlocks();
   }
 
+  /** As if nothing had ever run here: every fetch, and every first store to a page, asks again. */
+  forgetCode(): void {
+    this.code.clear();
+    this.fatalChanged();
+    this.dropBlocks();
+    this.flushTlb();
+    this.fills.forgetWrites();
+  }
+
   /** Drops translated code; what is known of the code stays. */
   dropBlocks(): void {
     this.binding.control(this.handle, uc.UC_CTL_TB_FLUSH);

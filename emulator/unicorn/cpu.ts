@@ -164,12 +164,16 @@ export class UnicornCpu implements Cpu {
   }
 
   forgetCode(): void {
-    this.checkIdle();
-    const { core } = this;
+    this.check();
+    this.dropCode();
+    if (this.runner.running) this.core.flushTlb();
+  }
+
+  private dropCode(): void {
     this.counter?.forgetBlocks();
-    core.flushCode();
-    core.flushTlb();
-    core.fills.forgetWrites();
+    // Within a run the core goes on in what it holds.
+    if (this.runner.running) this.core.flushCode();
+    else this.core.forgetCode();
   }
 
   private codeWritten = false;
@@ -190,8 +194,7 @@ export class UnicornCpu implements Cpu {
     if (!this.codeWritten) return;
     this.codeWritten = false;
     if (!core.fills.mayWriteCode() && !core.code.differs()) return;
-    this.counter?.forgetBlocks();
-    core.flushCode();
+    this.dropCode();
   }
 
   get interceptor(): Interceptor | null {

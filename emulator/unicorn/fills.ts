@@ -162,11 +162,9 @@ export class Fills {
     return false;
   }
 
-  /** The code is looked at anew, and no cached translation lets the core write it unasked. */
+  /** No cached translation lets the core write unasked any more. */
   forgetWrites(): void {
-    for (const frame of this.code.executedFrames) {
-      this.writable[frame - this.ram.base / FRAME] = 0;
-    }
+    this.writable.fill(0);
   }
 
   /** True if the library may store to the frame at `pa` without asking. It no longer counts then: drop its translations. */
