@@ -5,6 +5,7 @@ import type { CallSeen } from '../testbed/call.ts';
 import { formatErrno } from '../testbed/errno.ts';
 import { arenaAt, pageAt } from '../testbed/places.ts';
 import type { StepRun, WorldRun } from '../testbed/run.ts';
+import { sourceAt } from '../testbed/source-lines.ts';
 import type { StorySource } from '../testbed/story.ts';
 import type { Executed } from './execute.ts';
 
@@ -44,7 +45,7 @@ export function storySource(run: WorldRun): StorySource {
   return {
     instruction: (ip: VirtAddr) => kernel.instructionAt(ip)?.text ?? null,
     formatSymbol: (ip) => {
-      const source = kernel.sourceAt(ip);
+      const source = sourceAt(kernel, ip);
       return kernel.symbols.tell(ip) + (source === null ? '' : ` (${source})`);
     },
     place: (va) => placeText(run, va),

@@ -168,7 +168,7 @@ export class Call {
     const { extable, image, caller } = this.step;
     if (extable.length === 0) return;
     const lines = extable.map((line) => this.resolve(line));
-    const at = kernel.codeAddress;
+    const at = kernel.text.next;
     if (image === 'kernel') {
       this.undo.push(fitting(() => kernel.addExtable(lines, at)));
       return;
@@ -314,7 +314,7 @@ function fitting<T>(build: () => T): T {
 
 /** Return address in a function of ours, which has a symbol and no code: it is never run. */
 function stubAddress(kernel: Kernel, name: string, index: number): VirtAddr {
-  kernel.mapBlankText(kernel.layout.text);
+  kernel.text.mapBlank(kernel.layout.text);
   const start = virtAddr(kernel.layout.text + BigInt(index * STUB_SIZE));
   if (kernel.symbols.byName(name) === null) kernel.symbols.add(name, start, STUB_SIZE);
   return virtAddr(start + BigInt(STUB_SIZE / 2));

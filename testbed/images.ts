@@ -62,7 +62,7 @@ export class Images {
     const known = this.images.get(key);
     if (known !== undefined) return known;
     const prog = this.frameProgram(frame);
-    const start = this.kernel.loadBlankImage();
+    const start = this.kernel.text.loadBlankImage();
     this.addKsym(imageName(prog.name), start, IMAGE_SIZE, prog);
     const image = { start, prog };
     this.images.set(key, image);

@@ -20,23 +20,22 @@ import { UserMm } from '../bpf/user-mm.ts';
 import { FRAME_SIZE, type Pfn, type VirtAddr, virtAddr } from '../emulator/address.ts';
 import { hi32, lo32 } from '../emulator/bits.ts';
 import type { Disassembler, Insn } from '../emulator/disassembler.ts';
-import { inlinedAt } from '../emulator/elf/inlined.ts';
-import { rowAt } from '../emulator/elf/line-table.ts';
 import type { Linked } from '../emulator/elf/link.ts';
 import { READ } from '../emulator/engine.ts';
 import type { EventSink } from '../emulator/events.ts';
 import type { Ram } from '../emulator/ram.ts';
 import { DerivedMap } from '../emulator/snapshot.ts';
-import { type KernelConfig, KernelContext, LOOKED } from '../mm/context.ts';
+import { type KernelConfig, KernelContext } from '../mm/context.ts';
 import { InitMm } from '../mm/init-mm.ts';
 import type { Mmu } from '../mm/mmu.ts';
 import { PageAllocator, type PageOwner } from '../mm/page-alloc.ts';
 import type { TlbPolicy } from '../mm/tlb.ts';
-import type { TlbControl } from '../mm/tlb-control.ts';
 import { VM_NO_GUARD, VM_USERMAP, Vmalloc } from '../mm/vmalloc.ts';
 import type { Costing } from './costing.ts';
 import { Environment } from './environment.ts';
 import { KernelMemory, OutOfMemory } from './kernel-memory.ts';
+import { CODE_OFFSET, KernelText } from './kernel-text.ts';
+import { tlbControl } from './kernel-tlbs.ts';
 import type { Machine } from './machines.ts';
 import { StackWalker } from './stack-walk.ts';
 import { SymbolTable } from './symbols.ts';
@@ -68,18 +67,6 @@ export interface KernelParts {
 
 /** Frames below this are the firmware's: the allocator starts here. */
 const FIRST_PFN = 0x100;
-
-/** Distance of the code under test from the start of kernel text. */
-const CODE_OFFSET = 0x10_0000n;
-
-/** Distance of replaced functions' code from that of BPF images: modules lie there as well. */
-const MODULE_OFFSET = 0x400_0000n;
-
-/** Text in front of a function under test, as in a kernel: an oops prints the bytes before its instruction. */
-const CODE_PADDING = 0x40n;
-
-/** More pages than this in one flush_tlb_kernel_range() flush everything (x86 tlb_single_page_flush_ceiling). */
-const FLUSH_CEILING = 33n;
 
 export class Kernel {
   readonly arch: Architecture;
@@ -116,15 +103,13 @@ export class Kernel {
   readonly replacedText: { readonly start: bigint; readonly end: bigint }[] = [];
   readonly machine: Machine;
   private readonly disassembler: Disassembler;
-  private readonly text: PageOwner;
+  /** Where code lies, and how it comes there. */
+  readonly text: KernelText;
   /** Owner of kernel data. */
   readonly dataPages: PageOwner;
   /** What compiled code finds around it. */
   readonly environment = new Environment(this);
   private readonly stackSize: number;
-  private nextCode: bigint;
-  private nextImage: bigint;
-  private nextModule: bigint;
   private readonly extable: { readonly at: VirtAddr; readonly table: Uint8Array }[] = [];
   private readonly orcTables: OrcTable[] = [];
   private readonly decoded = new DerivedMap<bigint, Insn>();
@@ -151,13 +136,10 @@ export class Kernel {
     this.pages = new PageAllocator(this.context, ram, FIRST_PFN, frames);
     this.mm = new InitMm({ kernel: this.context, ram, pages: this.pages, format });
     this.memory = new KernelMemory(this.mm, (pa) => this.stackWalker.note(pa));
-    const tlb = this.tlbControl();
+    const tlb = tlbControl(this);
     this.vmalloc = new Vmalloc(this.mm, tlb, this.layout.vmallocStart, this.layout.vmallocEnd);
-    this.text = this.pages.owner('kernel text');
+    this.text = new KernelText(this);
     this.dataPages = this.pages.owner('kernel data');
-    this.nextCode = this.layout.text + CODE_OFFSET;
-    this.nextImage = this.layout.bpfText;
-    this.nextModule = this.layout.bpfText + MODULE_OFFSET;
     this.reserveText();
     this.stackSize = parts.stackSize;
     this.tasks.push(this.createTask(parts.stackAt ?? this.layout.stack));
@@ -240,77 +222,6 @@ export class Kernel {
     return all;
   }
 
-  /** Address at which the next code of {@link loadText} will lie. */
-  get codeAddress(): VirtAddr {
-    return virtAddr(this.nextCode + CODE_PADDING);
-  }
-
-  /** Loads code as kernel text at {@link codeAddress}, read-only and executable. @throws OutOfMemory */
-  loadText(bytes: Uint8Array): VirtAddr {
-    const at = this.codeAddress;
-    const padding = Number(CODE_PADDING);
-    const padded = new Uint8Array(padding + bytes.length).fill(this.trapByte, 0, padding);
-    padded.set(bytes, padding);
-    this.memory.mapBytes(virtAddr(this.nextCode), padded, 'PAGE_KERNEL_ROX', this.text);
-    // One unmapped page between two pieces of code: running off an end is a fault.
-    this.nextCode += BigInt((this.memory.pagesFor(padded.length) + 1) * this.pageSize);
-    this.codeChanged();
-    return at;
-  }
-
-  /** Loads linked code, its text at {@link codeAddress} and the rest where it was laid out. @throws OutOfMemory */
-  loadSegments({ segments, end }: Pick<Linked, 'segments' | 'end'>): void {
-    for (const segment of segments) {
-      const { kind, address, bytes } = segment;
-      if (kind === 'text') this.loadText(bytes);
-      else if (kind === 'percpu') this.environment.mapTemplate(segment);
-      else {
-        const prot = kind === 'data' ? 'PAGE_KERNEL' : 'PAGE_KERNEL_RO';
-        this.memory.mapBytes(virtAddr(address), bytes, prot, this.text);
-      }
-    }
-    this.nextCode = end + BigInt(this.pageSize);
-    this.codeChanged();
-  }
-
-  /**
-   * Loads what `action` loads as a part of the kernel itself, away from the code under test and with pages from the end
-   * of memory: a scenario finds its own code and pages where they always are.
-   */
-  asKernel<T>(action: () => T): T {
-    const { nextCode } = this;
-    this.nextCode = this.nextModule;
-    try {
-      return this.events.silently(() => this.pages.fromTop(action));
-    } finally {
-      this.nextModule = this.nextCode;
-      this.nextCode = nextCode;
-    }
-  }
-
-  /** Maps a page for the image of a BPF program that is only ever on the stack. @returns its address */
-  loadBlankImage(): VirtAddr {
-    const at = virtAddr(this.nextImage);
-    this.nextImage += BigInt(this.pageSize);
-    this.mapBlankText(at);
-    return at;
-  }
-
-  /**
-   * Maps a page of text at a page boundary, unless one is mapped, filled with traps (int3; udf): a place to return to
-   * that is never run.
-   */
-  mapBlankText(at: VirtAddr): void {
-    if (this.memory.physOf(at) !== null) return;
-    const traps = new Uint8Array(this.pageSize).fill(this.trapByte);
-    this.memory.mapBytes(at, traps, 'PAGE_KERNEL_ROX', this.text);
-  }
-
-  /** Fills text that is never run: int3, udf. */
-  private get trapByte(): number {
-    return this.arch.linkRegister === null ? 0xcc : 0;
-  }
-
   /**
    * Maps zeroed kernel memory of its own, between pages where nothing is mapped, with `bytes` at its start or its end.
    * @returns the address of the first byte; at the start it is page aligned
@@ -373,28 +284,6 @@ export class Kernel {
       if (entry !== null) return entry;
     }
     return this.bpf.ksyms.searchExtables(ip);
-  }
-
-  /**
-   * Source line that compiled code at `ip` comes from, as `file.c:12`; null where no debugging data says so. Of inlined
-   * functions their names and where they are called: `inner at file.h:3, inlined in middle at file.c:7, inlined at
-   * file.c:12`.
-   */
-  sourceAt(ip: VirtAddr): string | null {
-    for (const { lines, inlined } of this.residentObjects.values()) {
-      const row = rowAt(lines, ip);
-      if (row === null || this.symbols.find(ip) === null) continue;
-      const calls = inlinedAt(inlined(), ip);
-      const places = [row, ...calls].map(({ file, line }) => `${file}:${line}`);
-      return places
-        .map((place, i) => {
-          const name = calls[i] === undefined ? '' : `${i === 0 ? '' : 'in '}${calls[i].name} at `;
-          const by = i === 0 ? '' : calls[i] === undefined ? 'inlined at ' : 'inlined ';
-          return by + name + place;
-        })
-        .join(', ');
-    }
-    return null;
   }
 
   /** The instruction at `ip`; null where nothing can be read. */
@@ -469,50 +358,5 @@ export class Kernel {
         return { length: insn.bytes.length, mnemonic: insn.mnemonic, operands: insn.operands };
       },
     });
-  }
-
-  /** A shootdown by the CPU that the kernel runs on. */
-  private charge(pages: number | null): void {
-    this.cpus[this.context.cpu]?.costs?.shootdown(pages, this.cpus.length);
-  }
-
-  /** Tells whoever asks of a flush. Break-before-make orders it with changes of the entries as well. */
-  private noteFlush(start: bigint, end: bigint): void {
-    const { access } = this.context;
-    if (access === null) return;
-    access.flush(start, end);
-    if (this.arch.linkRegister === null) return;
-    if (end - start > FLUSH_CEILING * BigInt(this.pageSize)) access.everything();
-    else {
-      for (let va = start; va < end; va += BigInt(this.pageSize)) {
-        const ptep = this.mm.ptepOffset(virtAddr(va));
-        if (ptep !== null) access.word(ptep, LOOKED);
-      }
-    }
-  }
-
-  private tlbControl(): TlbControl {
-    return {
-      flushKernelRange: (start, end) => {
-        const pages = (end - start) / BigInt(this.pageSize);
-        this.charge(pages > FLUSH_CEILING ? null : Number(pages));
-        this.noteFlush(start, end);
-        for (const { mmu, paging } of this.cpus) {
-          if (pages > FLUSH_CEILING) mmu.invalidateAll();
-          else {
-            for (let va: bigint = start; va < end; va += BigInt(this.pageSize)) {
-              mmu.invalidatePage(virtAddr(va), paging.space, true);
-            }
-          }
-        }
-      },
-      flushBeforeSet: (addr) => {
-        // x86: flush_tlb_before_set() is the generic no-op.
-        if (this.arch.linkRegister === null) return;
-        this.charge(1);
-        this.noteFlush(addr, addr + BigInt(this.pageSize));
-        for (const { mmu, paging } of this.cpus) mmu.invalidatePage(addr, paging.space, true);
-      },
-    };
   }
 }

@@ -72,8 +72,8 @@ function loadStub({ kernel, assembler }: LinkParts, name: string, undo: (() => v
         : `did you mean ${near}?`,
     );
   }
-  const { bytes } = assembler.assemble(text, { arch, address: kernel.codeAddress });
-  const at = kernel.loadText(bytes);
+  const { bytes } = assembler.assemble(text, { arch, address: kernel.text.next });
+  const at = kernel.text.load(bytes);
   const symbol = kernel.symbols.add(name, at, bytes.length);
   undo.push(() => kernel.symbols.remove(symbol));
   return at;
@@ -111,7 +111,7 @@ export function loadObjects(
   }
   const linked = linking(() =>
     link([...inputs.values()], {
-      address: kernel.codeAddress,
+      address: kernel.text.next,
       pageSize: kernel.pageSize,
       percpu: kernel.environment.percpuTemplate,
       resolve: (name) => {
@@ -126,7 +126,7 @@ export function loadObjects(
   );
   patchCode(linked, kernel.arch.name, parts.features);
   kernel.environment.use();
-  kernel.loadSegments(linked);
+  kernel.text.loadSegments(linked);
   for (const { name, address, bytes } of linked.sections) {
     if (name !== '__ex_table' || bytes.length === 0) continue;
     undo.push(kernel.addExtableBytes(sortExtable(bytes), virtAddr(address)));

@@ -64,7 +64,7 @@ function loadText(parts: LoadParts, step: CallStep, undo: (() => void)[]): Loade
   const { kernel } = parts;
   const { bytes, labels, lines } = assemble(parts, step, undo);
   if (bytes.length === 0) throw new CallError('the code is empty', 'give at least a return: ret');
-  const start = kernel.loadText(bytes);
+  const start = kernel.text.load(bytes);
   return { start, entry: entryOf(step.code, start, labels), size: bytes.length, labels, lines };
 }
 
@@ -86,7 +86,7 @@ function assemble(
       symbols[name] = definition(linked, symbol, file.path).address;
     }
   }
-  const address = kernel.codeAddress;
+  const address = kernel.text.next;
   return assembler.assemble(code.text, { arch: kernel.arch.name, address, symbols });
 }
 

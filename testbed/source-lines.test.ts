@@ -8,6 +8,7 @@ import { virtAddr } from '../emulator/address.ts';
 import type { CallSeen } from './call.ts';
 import { WorldRun } from './run.ts';
 import { parseScenario } from './scenario.ts';
+import { sourceAt } from './source-lines.ts';
 import { loadTestHost } from './test-run.ts';
 
 const SOURCE = new URL('../fixtures/c/inlined.c', import.meta.url).pathname;
@@ -34,7 +35,7 @@ steps:
       try {
         const places = run.steps.map((step) => {
           const { faults } = run.runStep(step).seen as CallSeen;
-          return run.kernel.sourceAt(virtAddr(faults.at(0).ip));
+          return sourceAt(run.kernel, virtAddr(faults.at(0).ip));
         });
         expect(places).toEqual([
           'inner at inlined.c:6, inlined in middle at inlined.c:14, inlined at inlined.c:25',

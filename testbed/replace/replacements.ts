@@ -67,7 +67,7 @@ export function replaceFunctions(
 ): void {
   const { kernel } = parts;
   const functions = new Map<ReplaceableName, CompiledFunction>();
-  kernel.asKernel(() => {
+  kernel.text.asKernel(() => {
     const loader = new Loader(parts);
     for (const [name, file] of replace) functions.set(name, loader.function(name, file));
     loader.finish();
@@ -89,7 +89,7 @@ class Loader {
   constructor(parts: ReplacementParts) {
     const { kernel } = parts;
     this.parts = parts;
-    const behind = kernel.codeAddress + TRAPS_BEHIND;
+    const behind = kernel.text.next + TRAPS_BEHIND;
     const base = behind - (behind % 0x1_0000n);
     this.variables = kernelVariables(kernel, virtAddr(base));
     this.nextTrap = base + VARIABLES;
@@ -102,8 +102,8 @@ class Loader {
     const { kernel, assembler } = this.parts;
     const { name: arch } = kernel.arch;
     const text = arch === 'x86_64' ? 'push rax' : 'str x0, [sp, #-16]!';
-    const { bytes } = assembler.assemble(text, { arch, address: kernel.codeAddress });
-    const at = kernel.loadText(bytes);
+    const { bytes } = assembler.assemble(text, { arch, address: kernel.text.next });
+    const at = kernel.text.load(bytes);
     kernel.symbols.add(arch === 'x86_64' ? 'error_entry' : 'kernel_entry', at, bytes.length);
     return at;
   }
