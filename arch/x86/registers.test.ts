@@ -29,6 +29,16 @@ describe('struct pt_regs', () => {
     expect(regs.get(name)).toBe(5n);
   });
 
+  it.each([120, 127, 160, 248])(
+    'has nothing at offset %d, where a damaged table may lead',
+    (offset) => {
+      const regs = new X86PtRegs();
+      regs.setAtOffset(offset, 5n);
+      expect(regs.atOffset(offset)).toBe(0n);
+      expect(regs.words.every((word) => word === 0n)).toBe(true);
+    },
+  );
+
   // SDM Vol. 2A, table 2-2.
   it.each(
     ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r15'].map(

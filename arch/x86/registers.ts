@@ -130,13 +130,17 @@ export class X86PtRegs extends SavedRegisters implements PtRegs {
     return this.userMode ? 0x2b : 0x18;
   }
 
-  /** The word at a byte offset of struct pt_regs, as BPF's exception-table entries name registers. */
+  /**
+   * The word at a byte offset of struct pt_regs, as BPF's exception-table entries name registers. The JIT names general
+   * ones alone; behind those, where damaged tables lead, it is 0 and stays so.
+   */
   atOffset(offset: number): bigint {
-    return this.words[BY_OFFSET[offset >> 3]];
+    return this.words[BY_OFFSET[offset >> 3]] ?? 0n;
   }
 
   setAtOffset(offset: number, value: bigint): void {
-    this.words[BY_OFFSET[offset >> 3]] = value;
+    const at = BY_OFFSET[offset >> 3];
+    if (at !== undefined) this.words[at] = value;
   }
 
   /**
