@@ -21,6 +21,7 @@ import { FRAME_SIZE, type Pfn, type VirtAddr, virtAddr } from '../emulator/addre
 import { hi32, lo32 } from '../emulator/bits.ts';
 import type { Disassembler, Insn } from '../emulator/disassembler.ts';
 import type { Linked } from '../emulator/elf/link.ts';
+import type { ElfFile } from '../emulator/elf/read.ts';
 import { READ } from '../emulator/engine.ts';
 import type { EventSink } from '../emulator/events.ts';
 import type { Ram } from '../emulator/ram.ts';
@@ -90,6 +91,8 @@ export class Kernel {
   readonly arenas = new Map<string, BpfArena>();
   /** Objects that are loaded to stay, by path and bindings: kernels have one copy of a function, with its counters. */
   readonly residentObjects = new Map<string, Linked>();
+  /** The file of the kernel image that is loaded, if it is an ELF file. */
+  imageFile: ElfFile | null = null;
   readonly cpus: Vcpu[] = [];
   readonly pageSize: number;
   readonly costing: Costing | null;

@@ -18,32 +18,45 @@ const host = await loadTestHost();
 
 describe('source lines', () => {
   const command = process.arch === 'x64' ? 'gcc' : 'x86_64-linux-gnu-gcc';
-  it.runIf(spawnSync(command, ['--version']).status === 0)(
-    `name inlined calls, the innermost first (with ${command})`,
+  const linker = command.replace('gcc', 'ld');
+  it.runIf([command, linker].every((tool) => spawnSync(tool, ['--version']).status === 0))(
+    `name inlined calls, the innermost first, in objects and in a linked kernel (with ${command})`,
     () => {
       const object = join(folder, 'inlined.o');
-      const args = ['-O2', '-g', '-fno-pic', '-mno-red-zone', '-c', '-o', object, SOURCE];
-      expect(spawnSync(command, args, { encoding: 'utf8' }).stderr).toBe('');
-      const text = `
-arch: x86_64
-steps:
-  - {call: {object: ${object}, symbol: outer, args: [{arena: 0x1000}, 1]}}
-  - {call: {object: ${object}, symbol: plain, args: [{arena: 0x9000}]}}
-`;
-      const scenario = parseScenario(text, 'test.yaml', (name) => readFileSync(name));
-      const run = new WorldRun(host, scenario.worlds.x86_64!, {});
-      try {
-        const places = run.steps.map((step) => {
-          const { faults } = run.runStep(step).seen as CallSeen;
-          return sourceAt(run.kernel, virtAddr(faults.at(0).ip));
-        });
-        expect(places).toEqual([
+      const args = ['-O2', '-g', '-fno-pic', '-mno-red-zone', '-mcmodel=kernel'];
+      const compile = spawnSync(command, [...args, '-c', '-o', object, SOURCE], OPTIONS);
+      expect(compile.stderr).toBe('');
+      const image = join(folder, 'vmlinux');
+      const link = ['-e', '0', '-Ttext', '0xffffffff81000000', object, '-o', image];
+      expect(spawnSync(linker, link, OPTIONS).stderr).toBe('');
+      for (const file of [object, image]) {
+        expect(placesIn(file)).toEqual([
           'inner at inlined.c:6, inlined in middle at inlined.c:14, inlined at inlined.c:25',
           'inlined.c:31',
         ]);
-      } finally {
-        run.close();
       }
     },
   );
 });
+
+const OPTIONS = { encoding: 'utf8' } as const;
+
+/** Where the first faults of two calls come from. */
+function placesIn(file: string): (string | null)[] {
+  const text = `
+arch: x86_64
+steps:
+  - {call: {object: ${file}, symbol: outer, args: [{arena: 0x1000}, 1]}}
+  - {call: {object: ${file}, symbol: plain, args: [{arena: 0x9000}]}}
+`;
+  const scenario = parseScenario(text, 'test.yaml', (name) => readFileSync(name));
+  const run = new WorldRun(host, scenario.worlds.x86_64!, {});
+  try {
+    return run.steps.map((step) => {
+      const { faults } = run.runStep(step).seen as CallSeen;
+      return sourceAt(run.kernel, virtAddr(faults.at(0).ip));
+    });
+  } finally {
+    run.close();
+  }
+}

@@ -2,6 +2,7 @@
 import type { VirtAddr } from '../emulator/address.ts';
 import { inlinedAt } from '../emulator/elf/inlined.ts';
 import { rowAt } from '../emulator/elf/line-table.ts';
+import { linkedSource } from '../emulator/elf/source-data.ts';
 import type { Kernel } from './kernel.ts';
 
 /**
@@ -9,8 +10,12 @@ import type { Kernel } from './kernel.ts';
  * functions their names and where they are called: `inner at file.h:3, inlined in middle at file.c:7, inlined at
  * file.c:12`.
  */
-export function sourceAt({ residentObjects, symbols }: Kernel, ip: VirtAddr): string | null {
-  for (const { lines, inlined } of residentObjects.values()) {
+export function sourceAt(
+  { residentObjects, symbols, imageFile }: Kernel,
+  ip: VirtAddr,
+): string | null {
+  const image = imageFile === null ? [] : [linkedSource(imageFile)];
+  for (const { lines, inlined } of [...residentObjects.values(), ...image]) {
     const row = rowAt(lines, ip);
     if (row === null || symbols.find(ip) === null) continue;
     const calls = inlinedAt(inlined(), ip);

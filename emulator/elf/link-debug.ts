@@ -1,11 +1,12 @@
 // The debugging sections of linked objects: not loaded, but relocated, so that they name the addresses of the code.
 
-import { type InlinedCall, readInlined } from './inlined.ts';
-import { type LineRow, readLines } from './line-table.ts';
+import type { InlinedCall } from './inlined.ts';
+import type { LineRow } from './line-table.ts';
 import type { Layout } from './link-layout.ts';
 import type { LinkInput, OrcSections } from './link-types.ts';
 import { ElfError } from './read.ts';
 import { relocationsOf } from './relocation-tables.ts';
+import { inlinedFrom, linesFrom } from './source-data.ts';
 
 const SHF_COMPRESSED = 0x800n;
 
@@ -25,10 +26,7 @@ export function linesOf(inputs: readonly LinkInput[], layout: Layout): LineRow[]
 }
 
 function linesOfOne(input: LinkInput, layout: Layout): LineRow[] {
-  const bytes = (name: string) => relocated(input, name, layout);
-  const line = bytes('.debug_line');
-  if (line.length === 0) return [];
-  const rows = readLines({ line, lineStr: bytes('.debug_line_str'), str: bytes('.debug_str') });
+  const rows = linesFrom((name) => relocated(input, name, layout));
   // Functions of dropped sections lie at 0.
   return rows.filter(({ address }) => address >= layout.segments[0].address);
 }
@@ -64,21 +62,8 @@ export function inlinedOf(
 }
 
 function inlinedOfOne(input: LinkInput, layout: Layout): InlinedCall[] {
-  const bytes = (name: string) => relocated(input, name, layout);
-  const info = bytes('.debug_info');
-  if (info.length === 0) return [];
   try {
-    return readInlined({
-      info,
-      abbrev: bytes('.debug_abbrev'),
-      line: bytes('.debug_line'),
-      lineStr: bytes('.debug_line_str'),
-      str: bytes('.debug_str'),
-      strOffsets: bytes('.debug_str_offsets'),
-      addr: bytes('.debug_addr'),
-      ranges: bytes('.debug_ranges'),
-      rnglists: bytes('.debug_rnglists'),
-    });
+    return inlinedFrom((name) => relocated(input, name, layout));
   } catch (error) {
     // Debugging data never keeps code from running.
     if (error instanceof ElfError) return [];

@@ -138,8 +138,15 @@ describe('an x86 kernel', () => {
     ).toThrow('the scenario has another kernel image');
     const damaged = Uint8Array.from(file, (byte) => (byte === 0x33 ? 0x34 : byte));
     expect(() => readKernelImage(damaged)).toThrow('neither a symbol table nor kallsyms');
-    const packed = bzImage(Uint8Array.from([0x42, 0x5a, 0x68, 0x39, 1, 2, 3, 4]), 8);
-    expect(() => unpackKernel(packed)).toThrow('42 5a 68 39');
+    for (const [name, magic] of [
+      ['packed by bzip2', [0x42, 0x5a, 0x68, 0x39]],
+      ['packed by lzma', [0x5d, 0, 0, 0x80]],
+      ['packed by lzo', [0x89, 0x4c, 0x5a, 0x4f]],
+      ['it begins with 42 5a 69 39', [0x42, 0x5a, 0x69, 0x39]],
+    ] as const) {
+      const packed = bzImage(Uint8Array.from([...magic, 1, 2, 3, 4]), 8);
+      expect(() => unpackKernel(packed)).toThrow(name);
+    }
     const cut = bzImage(gzipSync(file), 0).slice(0, 1100);
     expect(() => unpackKernel(cut)).toThrow(ElfError);
   });

@@ -149,6 +149,7 @@ export function loadImage(
     }
   }
   kernel.symbols.image = image.symbols;
+  kernel.imageFile = image.elf === null ? null : Object.freeze(image.elf);
   kernel.environment.useImage(image);
   kernel.codeChanged();
 }

@@ -34,10 +34,20 @@ export function unpackKernel(bytes: Uint8Array): Uint8Array {
   const magic = [...payload.subarray(0, 4)].map((byte) => byte.toString(16).padStart(2, '0'));
   throw new ElfError(
     payload.byteOffset - bytes.byteOffset,
-    `the kernel in it is packed in a way that is not known here (it begins with ${magic.join(' ')})`,
+    `the kernel in it is packed by ${packedBy(payload) ?? `something unknown (it begins with ${magic.join(' ')})`}, which is not unpacked here`,
     'unpack it with the kernel’s scripts/extract-vmlinux',
   );
 }
+
+/** Formats that kernels may be packed in and that are seldom met (scripts/Makefile.lib), by how they begin. */
+const OTHERS: readonly (readonly [name: string, magic: readonly number[]])[] = [
+  ['bzip2', [0x42, 0x5a, 0x68]],
+  ['lzma', [0x5d, 0x00, 0x00]],
+  ['lzo', [0x89, 0x4c, 0x5a, 0x4f]],
+];
+
+const packedBy = (payload: Uint8Array): string | null =>
+  OTHERS.find(([, magic]) => magic.every((byte, i) => payload[i] === byte))?.[0] ?? null;
 
 /** Kernels take seconds to unpack, and the tests of a suite name the same ones: the last are kept, by what is in them. */
 const known = new Map<string, Uint8Array>();
