@@ -68,6 +68,29 @@ describe.each(ARCHS)('layouts told by BTF alone (%s)', (arch) => {
   });
 });
 
+describe.each(ARCHS)('what the code reads of struct page (%s)', (arch) => {
+  it.each(['v2', 'mainline'])(
+    'are the model’s counts: a page that user space maps is zapped (%s)',
+    (series) => {
+      const object = `replace/pages-${series}-${arch}-O2.o`;
+      const steps = `series: ${series}
+arena: {alloc: [[0, 2]]}
+steps:
+  - free: {page: 1, count: 1}
+    expect: {freed: 1}
+  - user: {page: 0, access: write, value: 7}
+    expect: {result: ok}
+  - free: {page: 0, count: 1}
+    expect: {freed: 1}
+  - user: {page: 0, access: read}
+    expect: {result: ok, value: 0}`;
+      for (const replace of [{}, { arena_free_pages: object }]) {
+        expect(run(arch, replace, steps).failures).toEqual([]);
+      }
+    },
+  );
+});
+
 describe('objects that cannot stand in the model’s place', () => {
   const mainline = 'replace/mainline-x86_64-O2.o';
   const cases: readonly (readonly [string, Record<string, string>, RegExp])[] = [
