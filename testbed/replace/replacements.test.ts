@@ -84,7 +84,8 @@ steps:
     expect: {freed: 1}
   - user: {page: 0, access: read}
     expect: {result: ok, value: 0}`;
-      for (const replace of [{}, { arena_free_pages: object }]) {
+      const replacements: Record<string, string>[] = [{}, { arena_free_pages: object }];
+      for (const replace of replacements) {
         expect(run(arch, replace, steps).failures).toEqual([]);
       }
     },
