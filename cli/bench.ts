@@ -1,6 +1,6 @@
 // faultline bench: the project's speed beside the bare library's, in one run, as ratios. Ours and the floor take turns,
 // so that a machine whose speed drifts moves both, and the best of each is compared: others on the machine only ever slow
-// a loop down, and a short loop of translated code runs at one of two speeds three times apart, by where it came to lie.
+// a loop down, a short one of translated code by half and more.
 import { unicornEngine } from '../emulator/unicorn/engine.ts';
 import { openFloor, runUnderBlockHook } from '../emulator/unicorn/floor.ts';
 import { HOOKED_DATA } from '../emulator/unicorn/floor-hooked.ts';
