@@ -103,6 +103,13 @@ export const X86_REFUSALS: readonly Refusal<Decoded>[] = [
     ),
   },
   {
+    name: 'vmread, vmwrite, extrq, insertq',
+    encoding: '0F 78, 0F 79, with any prefix',
+    ...invalid('VMX is off and SSE4a not there; the core takes some with memory for longer ones'),
+    example: 'f24f0f784ea3',
+    matches: twoByte(({ opcode }) => opcode === 0x78 || opcode === 0x79),
+  },
+  {
     name: 'rdrand, rdseed',
     encoding: '0F C7 /6, 0F C7 /7, with a register',
     ...refuse("the host's random numbers would make runs differ"),

@@ -119,3 +119,35 @@ describe('a condemned encoding', () => {
     expect(condemn(arm64.description, [])).toBe(arm64.description);
   });
 });
+
+describe('an instruction that the core takes for a longer one', () => {
+  // inc rax is said to be a byte long, and what follows to be invalid.
+  const { instructions } = x86.description;
+  const isCut = (code: Uint8Array) => code[0] === 0x48 && code[1] === 0xff;
+  const description = {
+    ...x86.description,
+    instructions: {
+      ...instructions,
+      length: (code: Uint8Array) => (isCut(code) ? 1 : instructions.length(code)),
+      trap: (code: Uint8Array) =>
+        code[0] === 0xff
+          ? ({ action: 'invalid' } as const)
+          : isCut(code)
+            ? null
+            : instructions.trap(code),
+    },
+  };
+
+  it.each([1, 2, 3, 1000])('ends the run with a limit of %i', (limit) => {
+    const machine = new TestMachine(description, `9090 48ffc0 90 ${HLT}`);
+    const stop = machine.cpu.run(limit);
+    if (limit <= 2) expect(stop).toEqual({ reason: 'limit', ip: CODE + BigInt(limit) });
+    else
+      expect(stop).toMatchObject({
+        reason: 'engine',
+        ip: CODE + 2n,
+        why: expect.stringMatching(/longer/),
+      });
+    expect(machine.cpu.retired).toBe(Math.min(limit, 2));
+  });
+});

@@ -63,10 +63,15 @@ export class Runner {
         stop = this.stepSlowly();
         next--;
       } else {
+        const from = this.core.ip();
         const error = this.enterBounded(next);
         if (counter.takeStopped()) {
+          const moved = this.core.ip() !== from || counter.remaining !== before;
           trapped = counter.barrier === 0;
-          next = counter.barrier > 0 ? Math.min(counter.barrier, before) : counter.remaining;
+          // A shorter block was asked for and not got: the core takes some instruction for longer than it is.
+          if (next === 1 && !moved && !trapped) stop = this.stops.misread(from);
+          else if (next > 0 && !moved) next = 1;
+          else next = counter.barrier > 0 ? Math.min(counter.barrier, before) : counter.remaining;
         } else {
           stop = this.stops.explain(error, this.declined);
           const ahead = this.readAhead(stop) && !(next === 1 && counter.remaining === before);

@@ -125,6 +125,11 @@ export class StopReader {
     return { reason: 'exception', ip: virtAddr(ip), number, name };
   }
 
+  /** The core and the instruction set do not agree where the instruction at `ip` ends. */
+  misread(ip: bigint): Stop {
+    return this.cannot(ip, 'the core takes this instruction for a longer one');
+  }
+
   private cannot(ip: bigint, why: string): Stop {
     this.counter?.leftAt(ip);
     return { reason: 'engine', ip: virtAddr(ip), bytes: this.core.code.instruction(ip), why };
