@@ -234,15 +234,13 @@ export class Fills {
     // A refusal stands, whatever was dropped with it: the entry ends here, and the next one asks again.
     if (!allowed) this.reconsidered = false;
     const ok = allowed || this.recover(hi, lo, kind);
-    if (!ok || this.reconsidered) {
+    const { pa } = translator;
+    const reaches = ok && this.ram.contains(pa, FRAME);
+    if (!reaches || this.reconsidered) {
+      if (ok && !reaches) this.trouble = `physical address 0x${pa.toString(16)} is outside RAM`;
       this.refusedKind = kind;
       this.refusedHi = hi;
       this.refusedLo = lo;
-      return false;
-    }
-    const { pa } = translator;
-    if (!this.ram.contains(pa, FRAME)) {
-      this.trouble = `physical address 0x${pa.toString(16)} is outside RAM`;
       return false;
     }
     this.pa = pa;

@@ -2,7 +2,7 @@
 // with the instruction pointer where hardware would leave it.
 import { type VirtAddr, virtAddr } from '../address.ts';
 import { hi32, join, lo32 } from '../bits.ts';
-import { type AccessForm, type AccessKind, FETCH, type Stop, WRITE } from '../engine.ts';
+import { type AccessForm, type AccessKind, FETCH, READ, type Stop, WRITE } from '../engine.ts';
 import { AccessJudge, type GeneralHalves } from './access.ts';
 import { UC_ERR_EXCEPTION, UC_ERR_INSN_INVALID, UC_ERR_OK } from './binding.ts';
 import type { Core } from './core.ts';
@@ -41,7 +41,8 @@ export class StopReader {
     const ip = core.ip();
     this.again = core.fills.takeReconsidered();
     if (this.again) return this.reconsider(ip);
-    if (core.fills.trouble !== null) return this.cannot(ip, core.fills.trouble);
+    if (core.fills.trouble !== null)
+      return this.refusedAsWrite(ip) ?? this.cannot(ip, core.fills.trouble);
     if (core.fills.refusedKind >= 0 && error === UC_ERR_EXCEPTION) {
       const fault =
         core.fills.refusedKind === FETCH ? fetchFault(core) : (declined ?? this.fault(ip));
@@ -60,6 +61,19 @@ export class StopReader {
     // Translation ended before what the core would not survive, or might not.
     if (core.code.fatal.has(ip)) return core.mayTranslate(ip) ? null : this.trap(ip);
     return this.cannot(ip, 'the core stopped and does not tell why');
+  }
+
+  /**
+   * A read-modify-write is a write from the start: where that is refused, it does not matter that its read led nowhere.
+   * @returns null if it is none, or not refused
+   */
+  private refusedAsWrite(ip: bigint): Stop | null {
+    const { fills } = this.core;
+    if (fills.refusedKind !== READ) return null;
+    const fault = this.fault(ip);
+    if (fault.kind !== WRITE || fills.probe(hi32(fault.va), lo32(fault.va), WRITE)) return null;
+    this.leave(ip, fault);
+    return { reason: 'fault', ip: virtAddr(ip), ...fault };
   }
 
   /** The fault behind a refused fill inside the callback. @returns null if only a restart can tell */
