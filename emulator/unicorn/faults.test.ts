@@ -216,6 +216,16 @@ describe('kinds', () => {
     give(m);
   });
 
+  it('asks a read-modify-write for its write before it goes where RAM ends', () => {
+    const m = machine(x86Setting(['', '48ff07', 'W', 8, 0], FIRST), '');
+    m.pages.map(FIRST, 2 ** 30, PERM_R);
+    expect(m.cpu.run(10)).toMatchObject({ reason: 'fault', va: FIRST, kind: WRITE });
+    m.pages.map(FIRST, 2 ** 30);
+    m.cpu.flushTlb();
+    expect(m.cpu.run(10)).toMatchObject({ reason: 'engine' });
+    give(m);
+  });
+
   it('calls an arm64 atomic on a missing page a read', () => {
     const ldadd = ARM64_FORMS.find(([text]) => text.startsWith('ldadd'))!;
     const m = machine(arm64Setting(ldadd, FIRST), '');
