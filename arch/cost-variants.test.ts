@@ -5,12 +5,7 @@ import { type Assembler, loadAssembler } from '../emulator/assembler.ts';
 import { type Disassembler, loadDisassembler } from '../emulator/disassembler.ts';
 import { unicornEngine } from '../emulator/unicorn/engine.ts';
 import { cycleOracle } from './cycles-oracle.ts';
-import {
-  type BlockPair,
-  movedByContention,
-  type VariedBlock,
-  variantsOf,
-} from './test-variants.ts';
+import { type BlockPair, type VariedBlock, variantsOf } from './test-variants.ts';
 
 // A sample; `npx tsx scripts/cost-variants.ts FILE` has them all.
 const SAMPLED = 5;
@@ -64,27 +59,5 @@ describe('what hardware does not notice', () => {
 
   it('moves no cycles: order of independent neighbours', () => {
     expect(moved.filter(({ kind, by }) => kind === 'order' && by >= LIMIT)).toEqual([]);
-  });
-
-  it('names pairs that contention for ports moves, and no others', () => {
-    const pair = (before: string, after: string): BlockPair => {
-      const [first, second] = [before, after].map((asm) =>
-        Buffer.from(
-          assembler.assemble(asm.split(';').join('\n'), { arch: 'x86_64', address: 0n }).bytes,
-        ).toString('hex'),
-      );
-      return { kind: 'order', id: '', mode: 'loop', before: first, after: second };
-    };
-    const named = (before: string, after: string) =>
-      movedByContention(pair(before, after), disassembler, LIMIT);
-    // Three rotations wait for one result and for two ports; the chain goes on from one of them.
-    const last =
-      'imul rax, rax; rorx rcx, rax, 1; rorx rdx, rax, 2; rorx rbx, rax, 3; mov rax, rbx';
-    const first =
-      'imul rax, rax; rorx rbx, rax, 3; rorx rcx, rax, 1; rorx rdx, rax, 2; mov rax, rbx';
-    expect(named(last, first)).toBe(true);
-    expect(named(last, last)).toBe(false);
-    // Ports make no difference to a longer chain.
-    expect(named(last, `imul rax, rax; ${last}`)).toBe(false);
   });
 });

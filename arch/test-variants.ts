@@ -3,9 +3,6 @@
 
 import type { Assembler } from '../emulator/assembler.ts';
 import type { CostedInstruction } from '../emulator/cost/instruction.ts';
-import { placeProgram } from '../emulator/cost/program.ts';
-import { steadyCycles } from '../emulator/cost/run.ts';
-import { SymbolicAddresses } from '../emulator/cost/symbols.ts';
 import type { Disassembler } from '../emulator/disassembler.ts';
 import { x86Costs } from './cost-models.ts';
 import { RSP } from './x86/cost-operands.ts';
@@ -147,45 +144,4 @@ export function variantsOf(
     if (after?.length === plain.length) pairs.push({ kind, id, mode, before: plain, after });
   }
   return pairs;
-}
-
-/** Every operation may go to every port of its scheduler. */
-const withoutContention = (insn: CostedInstruction): CostedInstruction => ({
-  ...insn,
-  uops: insn.uops.map((uop) => ({
-    ...uop,
-    ports: x86Costs.model.core.schedulers.find(({ ports }) => ports & uop.ports)?.ports ?? 0,
-  })),
-});
-
-/**
- * True if it is the contention for ports that moves the pair: with ports enough the two take the same. Of operations
- * that get ready in one cycle a core starts the older ones first, so where one of them is on the longest chain and ports
- * are short, the order of independent instructions decides on hardware too. Reads the code as it stands.
- * @param limit percent
- */
-export function movedByContention(
-  { before, after, mode }: BlockPair,
-  disassembler: Disassembler,
-  limit: number,
-): boolean {
-  const moved = (change: (insn: CostedInstruction) => CostedInstruction): boolean => {
-    const [first, second] = [before, after].map((bytes) => {
-      const code = Uint8Array.from(Buffer.from(bytes, 'hex'));
-      const at = { arch: 'x86_64', address: BigInt(BLOCK_ADDRESS) } as const;
-      return straightCycles(
-        disassembler.disassemble(code, at).map(x86Costs.decode).map(change),
-        mode,
-      );
-    });
-    return Math.abs(second - first) >= (limit / 100) * first;
-  };
-  return moved((insn) => insn) && !moved(withoutContention);
-}
-
-function straightCycles(insns: readonly CostedInstruction[], mode: string): number {
-  const program = placeProgram(insns, BLOCK_ADDRESS);
-  const addresses = new SymbolicAddresses(program, x86Costs.model.core.values);
-  const shape = { loop: mode === 'loop', copied: 0, warm: 20, passages: 120 };
-  return steadyCycles(x86Costs.model, program, () => addresses.passage(), shape);
 }

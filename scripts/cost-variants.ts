@@ -1,14 +1,9 @@
 // How far the cost model's cycles move when a block is changed in a way that hardware does not notice: registers renamed,
-// displacements moved by a cache line, independent neighbours swapped. Names those that hardware may notice after all.
+// displacements moved by a cache line, independent neighbours swapped.
 //   npx tsx scripts/cost-variants.ts [--limit PERCENT] FILE.jsonl...
 import { readFileSync } from 'node:fs';
 import { cycleOracle } from '../arch/cycles-oracle.ts';
-import {
-  type BlockPair,
-  movedByContention,
-  type VariedBlock,
-  variantsOf,
-} from '../arch/test-variants.ts';
+import { type BlockPair, type VariedBlock, variantsOf } from '../arch/test-variants.ts';
 import { loadAssembler } from '../emulator/assembler.ts';
 import { loadDisassembler } from '../emulator/disassembler.ts';
 import { unicornEngine } from '../emulator/unicorn/engine.ts';
@@ -20,9 +15,6 @@ if (args.length === 0 || !(limit > 0)) {
   console.error('usage: npx tsx scripts/cost-variants.ts [--limit PERCENT] FILE.jsonl...');
   process.exit(2);
 }
-
-const CONTENTION =
-  '    announced: operations that get ready together are more than their ports, and the oldest go first';
 
 async function main(): Promise<void> {
   const [assembler, disassembler] = await Promise.all([loadAssembler(), loadDisassembler()]);
@@ -50,7 +42,6 @@ async function main(): Promise<void> {
     console.log(`${kind}: ${all.length} variants, ${far.length} moved by ${limit} % or more`);
     for (const { pair, by } of far) {
       console.log(`  ${by.toFixed(1)} %  ${pair.id}  ${pair.before} -> ${pair.after}`);
-      if (kind === 'order' && movedByContention(pair, disassembler, limit)) console.log(CONTENTION);
     }
   }
 }

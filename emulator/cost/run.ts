@@ -2,8 +2,9 @@
 // the steady state, as the difference between many passages and half as many.
 import type { CoreDescription } from './core.ts';
 import { FrontEnd, type FrontEndDescription } from './front-end.ts';
+import { issueOrder, keepsItsPlace } from './order.ts';
 import { BranchPredictor } from './predictor.ts';
-import type { CostProgram, Passage } from './program.ts';
+import type { CostProgram, Passage, TraceStep } from './program.ts';
 import { Scoreboard } from './scoreboard.ts';
 
 export interface CoreModel {
@@ -25,6 +26,12 @@ export interface RunShape {
   readonly passages: number;
 }
 
+interface Delivered {
+  readonly step: TraceStep;
+  /** Cycle from which the front end has it. */
+  readonly at: number;
+}
+
 export class CostRun {
   private readonly program: CostProgram;
   private readonly model: CoreModel;
@@ -35,6 +42,10 @@ export class CostRun {
   private readonly lastOutcome = new Map<number, boolean>();
   private readonly size: number;
   private passed = 0;
+  /** What was delivered and not issued yet: instructions that follow each other. */
+  private readonly stretch: Delivered[] = [];
+  /** Orders of stretches, by the index of the first instruction and how many there are. */
+  private readonly orders = new Map<number, readonly number[]>();
 
   constructor(model: CoreModel, program: CostProgram, loop: boolean, copied: number) {
     this.model = model;
@@ -71,14 +82,40 @@ export class CostRun {
       const address = placed.address + offset;
       const target = program[passage[i + 1]?.at ?? 0].address + offset;
       const delivered = frontEnd.deliver(insn, address, taken, target);
-      scoreboard.issue(insn, delivered, step, taken);
+      if (keepsItsPlace(insn)) {
+        this.issueStretch();
+        scoreboard.issue(insn, delivered, step, taken);
+      } else this.stretch.push({ step, at: delivered });
       if (insn.flow === 'branch') this.branch(address, taken);
       if (taken && !this.loop && !seen.has(step.at)) {
         frontEnd.lose(this.model.frontEnd.newTargetCycles - 1);
       }
       if (taken) seen.add(step.at);
     }
+    this.issueStretch();
     this.passed++;
+  }
+
+  private issueStretch(): void {
+    const { stretch, program, scoreboard } = this;
+    if (stretch.length === 0) return;
+    for (const [n, index] of this.orderOf(stretch).entries()) {
+      const { step } = stretch[index];
+      scoreboard.issue(program[step.at].insn, stretch[n].at, step, false);
+    }
+    stretch.length = 0;
+  }
+
+  private orderOf(stretch: readonly Delivered[]): readonly number[] {
+    const { program, orders } = this;
+    const key = stretch[0].step.at * (program.length + 1) + stretch.length;
+    let order = orders.get(key);
+    if (order === undefined) {
+      const insns = stretch.map(({ step }) => program[step.at].insn);
+      order = issueOrder(insns, this.model.core.temporaries);
+      orders.set(key, order);
+    }
+    return order;
   }
 
   private branch(address: number, taken: boolean): void {
