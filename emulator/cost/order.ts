@@ -31,18 +31,46 @@ interface Node {
  */
 export function issueOrder(stretch: readonly CostedInstruction[], outer: number): number[] {
   const nodes = stretch.map((insn, at) => nodeOf(insn, at, outer));
-  for (const [at, node] of nodes.entries()) {
-    for (const other of nodes.slice(0, at)) {
-      if (!depends(other, node)) continue;
-      node.before.push(other);
-      node.level = Math.max(node.level, other.level + 1);
-    }
+  const places = new Map<number, Place>();
+  for (const node of nodes) {
+    for (const value of node.reads) follow(node, placeOf(places, value), false);
+    for (const value of node.writes) follow(node, placeOf(places, value), true);
+    if (node.loads || node.stores) follow(node, placeOf(places, MEMORY), node.stores);
+    for (const other of node.before) node.level = Math.max(node.level, other.level + 1);
   }
   for (const { before, height } of [...nodes].reverse()) {
     // Those behind it have been added to its height already.
     for (const other of before) other.height = Math.max(other.height, latency(other.insn) + height);
   }
   return nodes.sort(compare).map(({ at }) => at);
+}
+
+/** A register, or all memory: who wrote it last, and who has read it since. */
+interface Place {
+  writer: Node | null;
+  readers: Node[];
+}
+
+/** No value's number. */
+const MEMORY = -1;
+
+function placeOf(places: Map<number, Place>, key: number): Place {
+  let place = places.get(key);
+  if (place === undefined) {
+    place = { writer: null, readers: [] };
+    places.set(key, place);
+  }
+  return place;
+}
+
+/** What was written is read, or what was touched is written. */
+function follow(node: Node, place: Place, writes: boolean): void {
+  const before = writes ? [place.writer, ...place.readers] : [place.writer];
+  for (const other of before) if (other !== null && other !== node) node.before.push(other);
+  if (writes) {
+    place.writer = node;
+    place.readers = [];
+  } else place.readers.push(node);
 }
 
 function nodeOf(insn: CostedInstruction, at: number, outer: number): Node {
@@ -57,19 +85,6 @@ function nodeOf(insn: CostedInstruction, at: number, outer: number): Node {
 }
 
 const latency = ({ uops }: CostedInstruction) => uops.reduce((sum, uop) => sum + uop.latency, 0);
-
-const meet = (a: ReadonlySet<number>, b: ReadonlySet<number>) => {
-  for (const value of a) if (b.has(value)) return true;
-  return false;
-};
-
-/** Registers, flags and memory: what was written is read, or what was touched is written. */
-const depends = (first: Node, second: Node): boolean =>
-  meet(first.writes, second.reads) ||
-  meet(first.reads, second.writes) ||
-  meet(first.writes, second.writes) ||
-  (first.stores && (second.loads || second.stores)) ||
-  (second.stores && first.loads);
 
 function compare(a: Node, b: Node): number {
   if (a.level !== b.level) return a.level - b.level;
