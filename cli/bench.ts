@@ -82,6 +82,7 @@ export async function benchCommand({ json, pairs = 9 }: BenchOptions, io: Io): P
       }
     }
   }
+  bench.close();
   if (json) io.out(`${JSON.stringify({ ratios, details }, null, 2)}\n`);
   return EXIT.ok;
 }
