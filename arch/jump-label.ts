@@ -1,7 +1,9 @@
 // Static keys (kernel/jump_label.c, arch/*/kernel/jump_label.c): branches that a kernel writes into its code as no-operations
 // or jumps, by the state of a variable, when it loads the code. Objects that objtool has not been over have jumps where
 // x86 kernels have no-operations. Left out: keys that change later, and keys of modules (linked lists).
+import { NOPS } from '../emulator/asm/x86/nops.ts';
 import type { CpuDescription } from '../emulator/engine.ts';
+import type { Stretch } from './stretch.ts';
 
 /** struct jump_entry with relative places: code, target, and the key with two bits in it. */
 const ENTRY = 16;
@@ -10,14 +12,8 @@ const BRANCH = 1n;
 /** x86: the compiler wrote a jump for what is to be a no-operation; objtool changes it (HAVE_JUMP_LABEL_HACK). */
 const HACK = 2n;
 
-/** A stretch of memory: its address, and a view of its bytes. */
-export interface Stretch {
-  readonly address: bigint;
-  readonly bytes: Uint8Array;
-}
-
-const NOP2 = [0x66, 0x90];
-const NOP5 = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+const NOP2 = NOPS[1];
+const NOP5 = NOPS[4];
 const A64_NOP = 0xd503_201f;
 const A64_B = 0x1400_0000;
 

@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { describeWith, GCC } from '../emulator/test-tools.ts';
 import type { CallSeen } from './call.ts';
 import type { ArchName } from './scenario.ts';
 import { kfuncCases } from './test-c-kfuncs.ts';
@@ -18,14 +19,8 @@ const ARCHS: readonly ArchName[] = ['x86_64', 'arm64'];
 
 /** Compilers by architecture; clang is one for all. */
 const COMPILERS: Record<ArchName, readonly (readonly string[])[]> = {
-  x86_64: [
-    [process.arch === 'x64' ? 'gcc' : 'x86_64-linux-gnu-gcc'],
-    ['clang', '--target=x86_64-linux-gnu'],
-  ],
-  arm64: [
-    [process.arch === 'arm64' ? 'gcc' : 'aarch64-linux-gnu-gcc'],
-    ['clang', '--target=aarch64-linux-gnu'],
-  ],
+  x86_64: [[GCC.x86_64], ['clang', '--target=x86_64-linux-gnu']],
+  arm64: [[GCC.arm64], ['clang', '--target=aarch64-linux-gnu']],
 };
 /** What a kernel's Makefile gives the compiler, as far as it bears on code. */
 const KERNEL = {
@@ -44,7 +39,6 @@ const RETPOLINES = {
   clang: ['-mretpoline-external-thunk', '-pg', '-mfentry'],
 };
 
-const has = (command: string) => spawnSync(command, ['--version']).status === 0;
 const folder = mkdtempSync(join(tmpdir(), 'faultline-c-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const host = await loadTestHost();
@@ -130,13 +124,9 @@ steps: [${steps.join(',\n  ')}]
 }
 
 describe.each(ARCHS)('compiled kfuncs of %s', (arch) => {
-  describe.each(COMPILERS[arch].map((command) => [command[0], command] as const))(
-    'by %s',
-    (name, command) => {
-      if (!has(name)) {
-        it.skip(`${name} is not installed: apt-get install gcc gcc-aarch64-linux-gnu clang`, () => {});
-        return;
-      }
+  for (const command of COMPILERS[arch]) {
+    const [name] = command;
+    describeWith(name, `by ${name}`, () => {
       const kind = name.endsWith('gcc') ? 'gcc' : 'clang';
       for (const level of ['-O0', '-O2', '-O3']) {
         for (const vectors of [true, false]) {
@@ -161,6 +151,6 @@ describe.each(ARCHS)('compiled kfuncs of %s', (arch) => {
         const pic = ['-O2', '-fPIC', '-fno-plt', ...atomics];
         runAll(arch, compile(command, pic, `${kind}-${arch}-pic`));
       });
-    },
-  );
+    });
+  }
 });

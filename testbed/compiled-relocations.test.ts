@@ -4,8 +4,9 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, expect, it } from 'vitest';
 import { readElf, SHN_COMMON } from '../emulator/elf/read.ts';
+import { describeWith, GCC } from '../emulator/test-tools.ts';
 import type { CallSeen } from './call.ts';
 import type { ArchName } from './scenario.ts';
 import { loadTestHost, runYaml } from './test-run.ts';
@@ -21,7 +22,6 @@ const COMMON = [
   '-fno-stack-protector',
   '-fno-asynchronous-unwind-tables',
 ];
-const GCC = { x86_64: 'gcc', arm64: 'aarch64-linux-gnu-gcc' } as const;
 const CLANG = { x86_64: '--target=x86_64-linux-gnu', arm64: '--target=aarch64-linux-gnu' } as const;
 
 interface Case {
@@ -233,13 +233,7 @@ const CASES: readonly Case[] = [
 CASES.forEach((one, i) => {
   const { arch, clang = false, flags = [], language = 'c', source } = one;
   const command = clang ? 'clang' : GCC[arch];
-  const isHere =
-    spawnSync(command, ['--version']).status === 0 && (command !== 'gcc' || process.arch === 'x64');
-  describe(`${one.name}, ${command} ${clang ? CLANG[arch] : ''}`, () => {
-    if (!isHere) {
-      it.skip(`${command} is not installed: apt-get install gcc gcc-aarch64-linux-gnu clang`, () => {});
-      return;
-    }
+  describeWith(command, `${one.name}, ${command} ${clang ? CLANG[arch] : ''}`, () => {
     const [file, object] = [join(folder, `${i}.${language}`), join(folder, `${i}.o`)];
     it(typeof one.comes === 'bigint' ? `comes to ${one.comes}` : 'is refused by name', () => {
       writeFileSync(file, source);

@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { describeWith, GCC } from '../emulator/test-tools.ts';
 import type { CallSeen } from './call.ts';
 import type { ArchName } from './scenario.ts';
 import { loadTestHost, runYaml } from './test-run.ts';
@@ -15,15 +16,15 @@ const COMMON = ['-c', '-O2', '-ffreestanding', '-fno-pic', '-fno-stack-protector
 const X86 = ['-mcmodel=kernel', '-mno-red-zone', '-mno-sse'];
 const THUNKS = ['-mindirect-branch=thunk-extern', '-mfunction-return=thunk-extern'];
 const COMPILERS: readonly [arch: ArchName, command: string, flags: readonly string[]][] = [
-  ['x86_64', 'gcc', X86],
-  ['x86_64', 'gcc', [...X86, '-DOBJTOOL']],
+  ['x86_64', GCC.x86_64, X86],
+  ['x86_64', GCC.x86_64, [...X86, '-DOBJTOOL']],
   [
     'x86_64',
-    'gcc',
+    GCC.x86_64,
     [...X86, ...THUNKS, '-fcf-protection=branch', '-fpatchable-function-entry=16,16'],
   ],
   ['x86_64', 'clang', [...X86, '--target=x86_64-linux-gnu', '-mretpoline-external-thunk']],
-  ['arm64', 'aarch64-linux-gnu-gcc', ['-mgeneral-regs-only', '-fpatchable-function-entry=4,2']],
+  ['arm64', GCC.arm64, ['-mgeneral-regs-only', '-fpatchable-function-entry=4,2']],
   [
     'arm64',
     'clang',
@@ -34,14 +35,7 @@ const folder = mkdtempSync(join(tmpdir(), 'faultline-sites-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 COMPILERS.forEach(([arch, command, flags], i) => {
-  describe(`${command} ${flags.at(-1)}`, () => {
-    const usable = command.startsWith('gcc')
-      ? process.arch === 'x64' && spawnSync(command, ['--version']).status === 0
-      : spawnSync(command, ['--version']).status === 0;
-    if (!usable) {
-      it.skip(`${command} is not installed: apt-get install gcc gcc-aarch64-linux-gnu clang`, () => {});
-      return;
-    }
+  describeWith(command, `${command} ${flags.at(-1)}`, () => {
     const object = join(folder, `${i}.o`);
     const made = spawnSync(command, [...COMMON, ...flags, SOURCE, '-o', object], {
       encoding: 'utf8',

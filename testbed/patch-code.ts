@@ -4,6 +4,7 @@
 // trampolines jump where they were built to.
 import { applyArm64Alternatives } from '../arch/arm64/alternatives.ts';
 import { applyJumpTable } from '../arch/jump-label.ts';
+import { bytesAt } from '../arch/stretch.ts';
 import { applyAlternatives } from '../arch/x86/alternatives.ts';
 import type { Linked, LinkedSection } from '../emulator/elf/link.ts';
 import { CallError } from './call-error.ts';
@@ -57,11 +58,6 @@ function eachTable(
 
 /** The first member of struct static_key; null for a key that none of the objects has. */
 function enabled({ sections }: Linked, key: bigint): boolean | null {
-  for (const { address, bytes } of sections) {
-    const offset = key - address;
-    if (offset < 0n || offset + 4n > BigInt(bytes.length)) continue;
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    return view.getInt32(Number(offset), true) > 0;
-  }
-  return null;
+  const bytes = bytesAt(sections, key, 4);
+  return bytes && new DataView(bytes.buffer, bytes.byteOffset).getInt32(0, true) > 0;
 }

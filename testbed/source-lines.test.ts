@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { virtAddr } from '../emulator/address.ts';
+import { GCC, isInstalled } from '../emulator/test-tools.ts';
 import type { CallSeen } from './call.ts';
 import { WorldRun } from './run.ts';
 import { parseScenario } from './scenario.ts';
@@ -17,9 +18,9 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const host = await loadTestHost();
 
 describe('source lines', () => {
-  const command = process.arch === 'x64' ? 'gcc' : 'x86_64-linux-gnu-gcc';
+  const command = GCC.x86_64;
   const linker = command.replace('gcc', 'ld');
-  it.runIf([command, linker].every((tool) => spawnSync(tool, ['--version']).status === 0))(
+  it.runIf(isInstalled(command, linker))(
     `name inlined calls, the innermost first, in objects and in a linked kernel (with ${command})`,
     () => {
       const object = join(folder, 'inlined.o');

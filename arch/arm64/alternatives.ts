@@ -1,7 +1,7 @@
 // Alternatives of AArch64 (arch/arm64/kernel/alternative.c): instructions that the kernel replaces where the CPU has a
 // capability. Their numbers are made anew for every kernel (cpucaps.h), so a scenario says which the CPU has. Left out:
 // callbacks, code that makes the replacement when it is called, which are refused.
-import type { Stretch } from '../jump-label.ts';
+import { bytesAt, type Stretch } from '../stretch.ts';
 
 /** struct alt_instr: relative places of the original and the replacement, capability, and two lengths in bytes. */
 const ENTRY = 12;
@@ -56,12 +56,8 @@ export function applyArm64Alternatives(
 }
 
 function viewAt(code: readonly Stretch[], address: bigint, length: number): DataView | null {
-  for (const { address: start, bytes } of code) {
-    const offset = address - start;
-    if (offset < 0n || offset + BigInt(length) > BigInt(bytes.length)) continue;
-    return new DataView(bytes.buffer, bytes.byteOffset + Number(offset), length);
-  }
-  return null;
+  const bytes = bytesAt(code, address, length);
+  return bytes && new DataView(bytes.buffer, bytes.byteOffset, length);
 }
 
 /** Immediates of direct branches: mask and value of the instruction, lowest bit and width of the field. */

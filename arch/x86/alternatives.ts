@@ -1,6 +1,8 @@
 // apply_alternatives() (arch/x86/kernel/alternative.c): instructions replaced by better ones where the CPU has a
 // feature, as the kernel does once at boot and for every module. Left out: direct calls of paravirt operations, padding
 // that the kernel optimises further, and features beyond those a scenario can switch.
+import { fillWithNops } from '../../emulator/asm/x86/nops.ts';
+import { bytesAt, type Stretch } from '../stretch.ts';
 
 /** X86_FEATURE_ numbers (asm/cpufeatures.h): word * 32 + bit. */
 const FEATURE = {
@@ -14,12 +16,6 @@ const FEATURE = {
 /** ALT_FLAG_NOT: replaced where the CPU has not got the feature. */
 const ALT_FLAG_NOT = 1;
 const ALT_FLAG_DIRECT_CALL = 2;
-
-/** A stretch of memory: its address, and a view of its bytes. */
-export interface Stretch {
-  readonly address: bigint;
-  readonly bytes: Uint8Array;
-}
 
 /** struct alt_instr, with its places resolved. */
 interface AltInstr {
@@ -58,7 +54,7 @@ export function applyAlternatives(table: Stretch, code: readonly Stretch[], erms
     const patched = new Uint8Array(instrLen);
     patched.set(bytesAt(code, repl, replLen)!);
     moveBranch(patched.subarray(0, replLen), repl - instr);
-    addNops(patched, replLen);
+    fillWithNops(patched.subarray(replLen));
     bytesAt(code, instr, instrLen)!.set(patched);
   }
 }
@@ -90,17 +86,6 @@ function readTable({ address, bytes }: Stretch, code: readonly Stretch[]): AltIn
   return null;
 }
 
-function bytesAt(code: readonly Stretch[], address: bigint, length: number): Uint8Array | null {
-  if (length === 0) return new Uint8Array(0);
-  for (const { address: start, bytes } of code) {
-    const offset = address - start;
-    if (offset >= 0n && offset + BigInt(length) <= BigInt(bytes.length)) {
-      return bytes.subarray(Number(offset), Number(offset) + length);
-    }
-  }
-  return null;
-}
-
 /** A call or jump that begins the replacement keeps its target. */
 function moveBranch(bytes: Uint8Array, by: bigint): void {
   const [first, second] = bytes;
@@ -109,25 +94,4 @@ function moveBranch(bytes: Uint8Array, by: bigint): void {
   if (at === 0 || bytes.length < at + 4) return;
   const view = new DataView(bytes.buffer, bytes.byteOffset);
   view.setInt32(at, Number(BigInt.asIntN(32, BigInt(view.getInt32(at, true)) + by)), true);
-}
-
-/** The recommended no-operations by length (SDM Vol. 2B, NOP). */
-const NOPS = [
-  [0x90],
-  [0x66, 0x90],
-  [0x0f, 0x1f, 0x00],
-  [0x0f, 0x1f, 0x40, 0x00],
-  [0x0f, 0x1f, 0x44, 0x00, 0x00],
-  [0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00],
-  [0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00],
-  [0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
-];
-
-/** Fills from `start` to the end. */
-function addNops(bytes: Uint8Array, start: number): void {
-  for (let at = start; at < bytes.length; ) {
-    const nop = NOPS[Math.min(bytes.length - at, NOPS.length) - 1];
-    bytes.set(nop, at);
-    at += nop.length;
-  }
 }

@@ -6,19 +6,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
+import { GCC, isInstalled } from '../test-tools.ts';
 import { inlinedAt, readInlined } from './inlined.ts';
 import { rowAt } from './line-table.ts';
 import { link } from './link.ts';
 import { ElfError, readElf } from './read.ts';
 
 const SOURCE = new URL('../../fixtures/c/inlined.c', import.meta.url).pathname;
-const has = (command: string) => spawnSync(command, ['--version']).status === 0;
 const folder = mkdtempSync(join(tmpdir(), 'faultline-inlined-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const COMPILERS: readonly (readonly string[])[] = [
-  [process.arch === 'x64' ? 'gcc' : 'x86_64-linux-gnu-gcc'],
-  [process.arch === 'arm64' ? 'gcc' : 'aarch64-linux-gnu-gcc'],
+  [GCC.x86_64],
+  [GCC.arm64],
   ['clang', '--target=x86_64-linux-gnu'],
   ['clang', '--target=aarch64-linux-gnu'],
 ];
@@ -75,7 +75,7 @@ describe.each(COMPILERS)('inlined calls of %s %s', (...compiler) => {
   const prefix = { arm64: 'aarch64-linux-gnu-', x64: 'x86_64-linux-gnu-' }[binutils];
   const gnu = `${process.arch === binutils ? '' : prefix}addr2line`;
   const reader = command === 'clang' ? 'llvm-addr2line' : gnu;
-  if (!has(command) || !has(reader)) {
+  if (!isInstalled(command) || !isInstalled(reader)) {
     it.skip(`${command} or ${reader} is not installed`, () => {});
     return;
   }
@@ -110,7 +110,7 @@ describe.each(COMPILERS)('inlined calls of %s %s', (...compiler) => {
 });
 
 describe('debugging data that is damaged', () => {
-  it.runIf(has('gcc'))('gives an ElfError, or calls', () => {
+  it.runIf(isInstalled('gcc'))('gives an ElfError, or calls', () => {
     const object = compile(['gcc'], ['-gdwarf-5', '-O2']);
     const elf = readElf(new Uint8Array(readFileSync(object)));
     const bytes = (name: string) =>

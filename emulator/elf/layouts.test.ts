@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
+import { GCC, isInstalled } from '../test-tools.ts';
 import { type Layouts, readLayouts, type StructLayout } from './layouts.ts';
 import { readElf } from './read.ts';
 
@@ -59,20 +60,15 @@ describe('layouts of compiled structures', () => {
   );
 
   const commands = [
-    ['gcc', '-gdwarf-4'],
-    ['gcc', '-gdwarf-5', '-gdwarf64'],
+    [GCC.x86_64, '-gdwarf-4'],
+    [GCC.x86_64, '-gdwarf-5', '-gdwarf64'],
     ['clang', '-gdwarf-4'],
     ['clang', '-gdwarf-5'],
     ['clang', '--target=aarch64-linux-gnu', '-gdwarf-5', '-march=armv8.1-a'],
   ];
   for (const [compiler, ...flags] of commands) {
-    const missing = spawnSync(compiler, ['--version']).status !== 0;
     const name = `${compiler} ${flags.join(' ')}`;
-    if (missing || (process.arch !== 'x64' && compiler === 'gcc')) {
-      it.skip(`${name}: there is no such compiler here`, () => {});
-      continue;
-    }
-    it(name, () => {
+    it.skipIf(!isInstalled(compiler))(`${name}, skipped without that compiler`, () => {
       const object = join(folder, 'a.o');
       const args = [...flags, '-c', '-O2', '-ffreestanding', `${FOLDER}arena.c`, '-o', object];
       const done = spawnSync(compiler, args, { encoding: 'utf8' });

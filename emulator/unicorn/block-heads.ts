@@ -2,6 +2,8 @@
 // short loop the call alone costs as much as the loop. The head of a block that runs often is rewritten to count
 // without a call. What the library wrote there is known byte for byte, since it only loads four known arguments and
 // calls; where anything else stands, nothing is touched.
+import { fillWithNops } from '../asm/x86/nops.ts';
+import { s64, u64 } from '../bits.ts';
 import { addressOf, type Piece, type Pointer, viewNative } from './binding.ts';
 
 // The layout that the native code knows, in the counter's data.
@@ -20,6 +22,7 @@ export const RECORDS = 1024;
 const MOST = 127;
 /** Bytes before the end of a head that are looked at. */
 const WINDOW = 64;
+
 interface Rewritten {
   readonly bytes: Uint8Array;
   readonly before: Uint8Array;
@@ -115,16 +118,16 @@ function headStart(
   args: readonly (readonly [register: number, value: bigint])[],
 ): number {
   // call hook, where it is near; call [rip + disp32] otherwise
-  const near = [0xe8, ...le(hook - end, 4)];
-  const isNear = endsWith(window, window.length, near) && relative(0, hook - end) !== null;
+  const distance = hook - end;
+  const near = [0xe8, ...le(distance, 4)];
+  const isNear = isInt32(distance) && endsWith(window, window.length, near);
   let at = window.length - (isNear ? 5 : 6);
   if (!isNear && !(window[at] === 0xff && window[at + 1] === 0x15)) return -1;
   for (const [register, value] of [...args].reverse()) {
     const next = end - BigInt(window.length - at);
-    const form = [...loads(register, value), relative(register, value - next)].find((bytes) =>
-      bytes?.every((byte, i) => window[at - bytes.length + i] === byte),
-    );
-    if (!form) return -1;
+    const forms = [...loads(register, value), ...relative(register, value - next)];
+    const form = forms.find((bytes) => endsWith(window, at, bytes));
+    if (form === undefined) return -1;
     at -= form.length;
   }
   return at;
@@ -136,12 +139,11 @@ const endsWith = (window: Uint8Array, end: number, bytes: readonly number[]): bo
 /** The ways to load a constant, the shortest first. */
 function loads(register: number, value: bigint): number[][] {
   const forms: number[][] = [];
-  const word = BigInt.asUintN(64, value);
+  const word = u64(value);
   // mov r32, imm32
   if (word < 1n << 32n) forms.push([0xb8 | register, ...le(word, 4)]);
   // mov r64, simm32
-  if (BigInt.asUintN(64, BigInt.asIntN(32, word)) === word)
-    forms.push([0x48, 0xc7, 0xc0 | register, ...le(word, 4)]);
+  if (isInt32(s64(value))) forms.push([0x48, 0xc7, 0xc0 | register, ...le(word, 4)]);
   // mov r64, imm64
   forms.push([0x48, 0xb8 | register, ...le(word, 8)]);
   return forms;
@@ -149,32 +151,11 @@ function loads(register: number, value: bigint): number[][] {
 
 const load = (register: number, value: bigint): number[] => loads(register, value)[0];
 
-/** lea r64, [rip + disp32], if the distance from its end allows it. */
-function relative(register: number, distance: bigint): number[] | null {
-  if (BigInt.asIntN(32, distance) !== distance) return null;
-  return [0x48, 0x8d, 0x05 | (register << 3), ...le(distance, 4)];
-}
+/** lea r64, [rip + disp32], where the distance from its end allows it. */
+const relative = (register: number, distance: bigint): number[][] =>
+  isInt32(distance) ? [[0x48, 0x8d, 0x05 | (register << 3), ...le(distance, 4)]] : [];
+
+const isInt32 = (value: bigint): boolean => BigInt.asIntN(32, value) === value;
 
 const le = (value: bigint, bytes: number): number[] =>
   Array.from({ length: bytes }, (_, i) => Number((value >> BigInt(8 * i)) & 0xffn));
-
-/** The manual's recommended sequences of one to nine bytes (SDM vol. 2, NOP). */
-const NOPS = [
-  [0x90],
-  [0x66, 0x90],
-  [0x0f, 0x1f, 0x00],
-  [0x0f, 0x1f, 0x40, 0x00],
-  [0x0f, 0x1f, 0x44, 0x00, 0x00],
-  [0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00],
-  [0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00],
-  [0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
-  [0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
-] as const;
-
-function fillWithNops(bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length; ) {
-    const nop = NOPS[Math.min(bytes.length - at, NOPS.length) - 1];
-    bytes.set(nop, at);
-    at += nop.length;
-  }
-}

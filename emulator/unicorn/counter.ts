@@ -32,7 +32,7 @@ const ENTRIES = 0x1000;
 const REPEATED = 0x10000;
 const PIECES = 0x20000;
 const TABLE_END = TABLE + ENTRIES * 16;
-/** As often a block calls the hook before its head is rewritten: the rewriting costs as much as some thousand calls. */
+/** Calls of the hook after which a block's head is rewritten, which costs as much as some thousand calls. */
 const HEAT = 0x1000 << 16;
 const MOST_HEAT = 0x7fff << 16;
 

@@ -1,6 +1,6 @@
 // The machine code of a dying process, on data of its own: as it would run on each host, up to every system call. That it
 // works is cli/survive.test.ts's to say, on this one.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
@@ -9,6 +9,7 @@ import { arm64Description } from '../../arch/arm64/registers.ts';
 import { x86Description } from '../../arch/x86/registers.ts';
 import { virtAddr } from '../address.ts';
 import { PERM_R } from '../engine.ts';
+import { isInstalled } from '../test-tools.ts';
 import { WILL_CODE } from './last-will.ts';
 import { CODE, CODE_PA, DATA, DATA_PA, TestMachine } from './test-machine.ts';
 
@@ -72,9 +73,7 @@ describe.each(HOSTS)(
   '$host',
   ({ host, description, number, parameters, ip, stack, calls, ...tools }) => {
     const code = WILL_CODE[host];
-    const there = [tools.as, tools.objcopy].every(
-      (name) => spawnSync(name, ['--version']).status === 0,
-    );
+    const there = isInstalled(tools.as, tools.objcopy);
     const native = host !== 'x64' || process.arch === 'x64';
 
     it.skipIf(!there || !native)('has the bytes that its source makes', () => {

@@ -1,5 +1,5 @@
 // Our machine code for both hosts, run in emulation on data of its own, against what the JavaScript does in its place.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +8,7 @@ import { describe, expect, it } from 'vitest';
 import { arm64Description } from '../../arch/arm64/registers.ts';
 import { x86Description } from '../../arch/x86/registers.ts';
 import { virtAddr } from '../address.ts';
+import { isInstalled } from '../test-tools.ts';
 import { edgeEntry } from './meter.ts';
 import { HOST_CODE } from './native-code.ts';
 import { CODE, CODE_PA, DATA, DATA_PA, TestMachine } from './test-machine.ts';
@@ -44,7 +45,7 @@ const ASSEMBLERS = {
 
 describe.each(HOSTS)('$host source', ({ host }) => {
   const [as, objcopy] = ASSEMBLERS[host];
-  const there = [as, objcopy].every((name) => spawnSync(name, ['--version']).status === 0);
+  const there = isInstalled(as, objcopy);
   const native = host !== 'x64' || process.arch === 'x64';
 
   it.skipIf(!there || !native)('is what the bytes were made of', () => {

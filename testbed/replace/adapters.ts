@@ -9,6 +9,7 @@ import type { Activity, CompiledAccessors, InjectionPoint } from '../../mm/conte
 import { KernelStuck } from '../../mm/context.ts';
 import type { Kernel } from '../kernel.ts';
 import type { ReplaceableName } from './functions.ts';
+import { bool, s32 } from './guest-calls.ts';
 import { ClearHand, SetHand } from './hand.ts';
 import { pteFn } from './pte-fn.ts';
 import type { CompiledFunction } from './replacements.ts';
@@ -23,9 +24,6 @@ const call = (
   ...args: readonly (bigint | boolean | number)[]
 ): Activity<bigint> => object.calls.call(name, entry, args.map(BigInt));
 
-const bool = (value: bigint): boolean => (value & 0xffn) !== 0n;
-
-const s32 = (value: bigint): number => Number(BigInt.asIntN(32, value));
 const at = ({ object }: CompiledFunction, arena: BpfArena): bigint =>
   object.structures.arena(arena);
 

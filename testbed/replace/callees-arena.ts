@@ -6,14 +6,10 @@ import { arenaAllocPages, arenaReservePages, bpfMapAllocPages } from '../../bpf/
 import { arenaFreePages, queueSpan, zapPages } from '../../bpf/arena-free.ts';
 import { endRawResSpinLock } from '../../bpf/rqspinlock.ts';
 import { type Pfn, virtAddr } from '../../emulator/address.ts';
-import { hex } from '../../emulator/bits.ts';
+import { hex, lo32 } from '../../emulator/bits.ts';
 import { ERRNO, KernelStuck } from '../../mm/context.ts';
 import { type Argument, type CalleeParts, plain } from './callees.ts';
-import type { Callee } from './guest-calls.ts';
-
-const u32 = (value: bigint): number => Number(value & 0xffff_ffffn);
-const s32 = (value: bigint): number => Number(BigInt.asIntN(32, value));
-const bool = (value: bigint): boolean => (value & 0xffn) !== 0n;
+import { bool, type Callee, s32 } from './guest-calls.ts';
 
 export function arenaCallees(parts: CalleeParts): [string, Callee][] {
   const { kernel, structures } = parts;
@@ -28,7 +24,7 @@ export function arenaCallees(parts: CalleeParts): [string, Callee][] {
     action: (arena: BpfArena, start: number, len: number) => number,
   ): [string, Callee] => [
     name,
-    plain((argument) => BigInt(action(arenaOf(argument), u32(argument(1)), u32(argument(2))))),
+    plain((argument) => BigInt(action(arenaOf(argument), lo32(argument(1)), lo32(argument(2))))),
   ];
   return [
     tree('range_tree_find', ({ rt }, len) => rt.find(len)),
@@ -39,7 +35,7 @@ export function arenaCallees(parts: CalleeParts): [string, Callee][] {
       'resilient_queued_spin_lock_slowpath',
       function* (argument) {
         const { spinlock } = arenaOf(argument);
-        const injected = parts.calls!.lockError;
+        const injected = parts.calls!.lockErrors[context.cpu] ?? 0;
         return BigInt(yield* endRawResSpinLock(context, spinlock, injected));
       },
     ],
@@ -115,7 +111,7 @@ export function arenaCallees(parts: CalleeParts): [string, Callee][] {
     [
       'arena_reserve_pages',
       function* (argument) {
-        const [uaddr, count] = [argument(1), u32(argument(2))];
+        const [uaddr, count] = [argument(1), lo32(argument(2))];
         return BigInt(yield* arenaReservePages(arenaOf(argument), uaddr, count));
       },
     ],
@@ -165,9 +161,9 @@ function takeSpans(
     if (!heap.free(at)) throw new KernelStuck(`arena->free_spans leads to ${hex(node)}`);
     const pageCnt =
       layout.members.get('page_cnt')?.size === 4
-        ? u32(word(at + offset('page_cnt')))
+        ? lo32(word(at + offset('page_cnt')))
         : Number(word(at + offset('page_cnt')));
-    spans.unshift({ uaddr: u32(word(at + offset('uaddr'))), pageCnt });
+    spans.unshift({ uaddr: lo32(word(at + offset('uaddr'))), pageCnt });
   }
   memory.writeWord(virtAddr(head), 0n);
   return spans;

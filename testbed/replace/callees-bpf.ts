@@ -4,10 +4,8 @@ import { BpfStreamStage, bpfStreamGet, bpfStreamStageCommit } from '../../bpf/st
 import { virtAddr } from '../../emulator/address.ts';
 import { ADDED, CHANGED, KernelStuck, LOOKED } from '../../mm/context.ts';
 import { type CalleeParts, plain } from './callees.ts';
-import type { Callee } from './guest-calls.ts';
+import { bool, type Callee } from './guest-calls.ts';
 import { formatText, readText } from './printk-format.ts';
-
-const bool = (value: bigint): boolean => (value & 0xffn) !== 0n;
 
 export function progCallees(parts: CalleeParts): [string, Callee][] {
   const { kernel, structures } = parts;

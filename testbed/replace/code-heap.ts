@@ -1,6 +1,5 @@
 // Memory that compiled code asks for: kmalloc_nolock(). It lies in the direct map, apart from the pages that the model
 // gives out, so that a scenario finds those where they always are.
-import type { VirtAddr } from '../../emulator/address.ts';
 import type { Kernel } from '../kernel.ts';
 import { allocate } from './structures.ts';
 
@@ -35,10 +34,5 @@ export class CodeHeap {
   /** @returns false for what is no block */
   free(address: bigint): boolean {
     return this.blocks.delete(Number(address - this.kernel.layout.directMap) - this.start);
-  }
-
-  /** Physical address of a block's byte. */
-  physOf(address: VirtAddr): number {
-    return Number(address - this.kernel.layout.directMap);
   }
 }

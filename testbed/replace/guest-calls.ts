@@ -4,13 +4,19 @@
 
 import { beginRawResSpinLock, type Lock, lockTaken, unlock } from '../../bpf/rqspinlock.ts';
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
-import { u64 } from '../../emulator/bits.ts';
+import { lo32, u64 } from '../../emulator/bits.ts';
 import { type Stop, WRITE } from '../../emulator/engine.ts';
 import { type Activity, CHANGED, type InjectionPoint, LOOKED, onward } from '../../mm/context.ts';
 import type { Kernel } from '../kernel.ts';
 import { endOf, type OtherStop, type Vcpu } from '../vcpu.ts';
 import { CompiledEnd } from './compiled-end.ts';
 import type { Caught } from './watch.ts';
+
+/** A register as C's _Bool, of which only the low byte counts. */
+export const bool = (value: bigint): boolean => (value & 0xffn) !== 0n;
+
+/** A register as C's int. */
+export const s32 = (value: bigint): number => lo32(value) | 0;
 
 /** A modelled function that compiled code calls. @param argument reads an integer argument by its number */
 export type Callee = (argument: (index: number) => bigint) => Activity<bigint | null>;
@@ -221,11 +227,11 @@ export class GuestCalls {
     const mnemonic = this.parts.kernel.instructionAt(virtAddr(ip))?.mnemonic ?? '';
     // A compare-and-swap may be stopped at its load.
     const takes = /xchg|^cas|^swp|^stl?xr|^bts|^ldset/.test(mnemonic);
-    if (takes) this.lockError = yield* beginRawResSpinLock(context, lock);
+    if (takes) this.lockErrors[vcpu.id] = yield* beginRawResSpinLock(context, lock);
     else if (kind === WRITE && context.stepping) {
       yield { kind: 'lock', what: `release ${lock.name}` };
     }
-    const before = lock.holder >= 0 || (takes && this.lockError !== 0) ? 1 : 0;
+    const before = lock.holder >= 0 || (takes && this.lockErrors[vcpu.id] !== 0) ? 1 : 0;
     ram.write(word, Uint8Array.of(before, 0, 0, 0));
     const watch = vcpu.watch!;
     watch.granted.add(Math.floor(pa / 0x1000));
@@ -241,8 +247,8 @@ export class GuestCalls {
   /** By CPU: which failure of a scenario's the next request for memory can be; null or none: it does not fail. */
   readonly allocates: (InjectionPoint | null)[] = [];
 
-  /** Errno that the last attempt to take a lock must fail with, or 0. */
-  lockError = 0;
+  /** By CPU: errno that its last attempt to take a lock must fail with, or 0. */
+  readonly lockErrors: number[] = [];
 
   private check(name: string, caught: Caught, ip: bigint): void {
     if (caught.watched !== 'structure') return;

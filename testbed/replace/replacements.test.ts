@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { describeWith, GCC } from '../../emulator/test-tools.ts';
 import type { CallSeen } from '../call.ts';
 import type { ArchName } from '../scenario.ts';
 import { loadTestHost, runYaml, type TestRun } from '../test-run.ts';
@@ -122,8 +123,8 @@ describe('objects that cannot stand in the model’s place', () => {
 });
 
 const COMPILERS = {
-  x86_64: ['gcc', '-mcmodel=kernel', '-mno-red-zone', '-mno-sse'],
-  arm64: ['aarch64-linux-gnu-gcc', '-mgeneral-regs-only', '-mno-outline-atomics'],
+  x86_64: [GCC.x86_64, '-mcmodel=kernel', '-mno-red-zone', '-mno-sse'],
+  arm64: [GCC.arm64, '-mgeneral-regs-only', '-mno-outline-atomics'],
 };
 const FIXTURES = new URL('../../fixtures/', import.meta.url).pathname;
 const folder = mkdtempSync(join(tmpdir(), 'faultline-odd-'));
@@ -131,14 +132,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 for (const arch of ARCHS) {
   const [compiler, ...flags] = COMPILERS[arch];
-  const usable =
-    spawnSync(compiler, ['--version']).status === 0 && (arch === 'arm64' || process.arch === 'x64');
-  describe(`code that does not come back (${arch})`, () => {
-    if (!usable) {
-      it.skip(`${compiler} is not installed: apt-get install gcc gcc-aarch64-linux-gnu`, () => {});
-      return;
-    }
-
+  describeWith(compiler, `code that does not come back (${arch})`, () => {
     /** An object of odd.c, and the path from fixtures/ to it. */
     function odd(which: number, ...more: string[]): string {
       const object = join(folder, `${arch}-${which}${more.join('')}.o`);

@@ -5,7 +5,7 @@
 import type { KernelLayout } from '../../arch/arch.ts';
 import { applyArm64Alternatives } from '../../arch/arm64/alternatives.ts';
 import { sortExtable } from '../../arch/extable.ts';
-import type { Stretch } from '../../arch/jump-label.ts';
+import type { Stretch } from '../../arch/stretch.ts';
 import { applyAlternatives } from '../../arch/x86/alternatives.ts';
 import { orcAddresses } from '../../arch/x86/orc-table.ts';
 import { FRAME_SIZE, type Pfn, type VirtAddr, virtAddr } from '../../emulator/address.ts';
