@@ -7,7 +7,7 @@ import {
   objectArch,
   openObject,
 } from '../testbed/object-file.ts';
-import { isReplaceable, type ReplaceableName } from '../testbed/replace/functions.ts';
+import { isReplaceable, type ReplaceableName } from '../testbed/replace/functions/index.ts';
 import type { ArchName, Scenario } from '../testbed/scenario.ts';
 import { notReplaceable } from '../testbed/scenario-load-kernel.ts';
 import { CliError } from './errors.ts';

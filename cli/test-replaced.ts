@@ -7,18 +7,13 @@ import { fileURLToPath } from 'node:url';
 import { type Event, EventSink } from '../emulator/events.ts';
 import type { ObjectFile } from '../testbed/object-file.ts';
 import { play } from '../testbed/race-run.ts';
-import type { ReplaceableName } from '../testbed/replace/functions.ts';
+import type { ReplaceableName } from '../testbed/replace/functions/index.ts';
 import { type RunHost, type StepRun, WorldRun } from '../testbed/run.ts';
 import { parseScenario, type Scenario, type World } from '../testbed/scenario.ts';
 import { chooserOf } from '../testbed/schedule.ts';
 import { WatchedRace } from '../testbed/watched-race.ts';
 
 const FIXTURES = fileURLToPath(new URL('../fixtures', import.meta.url));
-export const CALLBACKS: readonly ReplaceableName[] = [
-  ...(['apply_range_set_cb', 'apply_range_clear_cb'] as const),
-  ...(['apply_range_set_scratch_cb', 'existing_page_cb'] as const),
-];
-
 export const suite = readdirSync(FIXTURES, { recursive: true, encoding: 'utf8' })
   .filter((file) => file.endsWith('.yaml') && !/^(bad|golden|mutants|replace|litmus)\//.test(file))
   .sort();
@@ -31,38 +26,65 @@ export function load(file: string): Scenario {
 
 const objects = new Map<string, ObjectFile>();
 
-export const REPORTS: readonly ReplaceableName[] = [
-  'bpf_prog_find_from_stack',
-  '__bpf_prog_report_arena_violation',
-  'bpf_prog_report_arena_violation',
-];
+/** Functions that are replaced together, and the object that has them. */
+interface Group {
+  readonly names: readonly ReplaceableName[];
+  /** First part of the object's name (fixtures/replace/compile.sh). */
+  object(world: World): string;
+  /** The object differs where a kernel for arm64 has no ptep_try_set(). */
+  readonly triesToSet: boolean;
+}
 
-export const PAGES: readonly ReplaceableName[] = [
-  ...(['arena_alloc_pages', 'arena_free_pages', 'arena_reserve_pages', 'arena_vm_fault'] as const),
-  ...(['bpf_arena_alloc_pages', 'bpf_arena_alloc_pages_non_sleepable'] as const),
-  ...(['bpf_arena_free_pages', 'bpf_arena_free_pages_non_sleepable'] as const),
-  'bpf_arena_reserve_pages',
-];
-
-export const ACCESSORS: readonly ReplaceableName[] = [
-  ...(['ptep_try_set', 'ptep_get_and_clear', 'set_pte_at', 'flush_tlb_before_set'] as const),
-];
+export const GROUPS = {
+  CALLBACKS: {
+    names: [
+      ...(['apply_range_set_cb', 'apply_range_clear_cb'] as const),
+      ...(['apply_range_set_scratch_cb', 'existing_page_cb'] as const),
+    ],
+    object: ({ series }: World) => series,
+    triesToSet: true,
+  },
+  HANDLER: {
+    names: ['bpf_arena_handle_page_fault'],
+    object: ({ series }: World) => series,
+    triesToSet: true,
+  },
+  REPORTS: {
+    names: [
+      'bpf_prog_find_from_stack',
+      '__bpf_prog_report_arena_violation',
+      'bpf_prog_report_arena_violation',
+    ],
+    object: () => 'report',
+    triesToSet: false,
+  },
+  PAGES: {
+    names: [
+      ...(['arena_alloc_pages', 'arena_free_pages'] as const),
+      ...(['arena_reserve_pages', 'arena_vm_fault'] as const),
+      ...(['bpf_arena_alloc_pages', 'bpf_arena_alloc_pages_non_sleepable'] as const),
+      ...(['bpf_arena_free_pages', 'bpf_arena_free_pages_non_sleepable'] as const),
+      'bpf_arena_reserve_pages',
+    ],
+    object: ({ series }: World) => `pages-${series}`,
+    triesToSet: true,
+  },
+  ACCESSORS: {
+    names: [
+      ...(['ptep_try_set', 'ptep_get_and_clear'] as const),
+      ...(['set_pte_at', 'flush_tlb_before_set'] as const),
+    ],
+    object: () => 'pgtable',
+    triesToSet: true,
+  },
+} as const satisfies Readonly<Record<string, Group>>;
 
 /** The object that a kernel of the world's configuration would have. */
-function objectFor(
-  { arch, series, kernel }: World,
-  level: string,
-  replaced: ReplaceableName,
-): ObjectFile {
-  const without = kernel.contpte ? '' : '-no-ptep-try-set';
-  const kind = REPORTS.includes(replaced)
-    ? 'report'
-    : ACCESSORS.includes(replaced)
-      ? 'pgtable'
-      : PAGES.includes(replaced)
-        ? `pages-${series}`
-        : series;
-  const name = `${kind}-${arch}-${level}${kind === 'report' ? '' : without}.o`;
+function objectFor(world: World, level: string, replaced: ReplaceableName): ObjectFile {
+  const groups: readonly Group[] = Object.values(GROUPS);
+  const { object, triesToSet } = groups.find(({ names }) => names.includes(replaced))!;
+  const without = triesToSet && !world.kernel.contpte ? '-no-ptep-try-set' : '';
+  const name = `${object(world)}-${world.arch}-${level}${without}.o`;
   const path = join('fixtures/replace', name);
   const known = objects.get(name) ?? {
     path,

@@ -2,7 +2,7 @@
 import { type VirtAddr, virtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
 import type { ObjectFile } from './object-file.ts';
-import { isReplaceable, REPLACEABLE, type ReplaceableName } from './replace/functions.ts';
+import { isReplaceable, REPLACEABLE, type ReplaceableName } from './replace/functions/index.ts';
 import { whyNotReplaceable } from './replace/refusals.ts';
 import { nearest } from './scenario-error.ts';
 import { loadObject } from './scenario-load-call.ts';

@@ -6,7 +6,7 @@ import type { CpuDescription } from '../emulator/engine.ts';
 import type { InjectionPoint, KernelConfig } from '../mm/context.ts';
 import type { TlbPolicy } from '../mm/tlb.ts';
 import type { ObjectFile } from './object-file.ts';
-import type { ReplaceableName } from './replace/functions.ts';
+import type { ReplaceableName } from './replace/functions/index.ts';
 import type { Step } from './step-model.ts';
 
 declare const unit: unique symbol;

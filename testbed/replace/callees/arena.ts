@@ -1,15 +1,15 @@
 // What of the arena compiled code may call: the range tree, the slow path of its lock, pages, charging, memory of its own,
 // and what is deferred to the worker.
 
-import type { BpfArena } from '../../bpf/arena.ts';
-import { arenaAllocPages, arenaReservePages, bpfMapAllocPages } from '../../bpf/arena-alloc.ts';
-import { arenaFreePages, queueSpan, zapPages } from '../../bpf/arena-free.ts';
-import { endRawResSpinLock } from '../../bpf/rqspinlock.ts';
-import { type Pfn, virtAddr } from '../../emulator/address.ts';
-import { hex, lo32 } from '../../emulator/bits.ts';
-import { ERRNO, KernelStuck } from '../../mm/context.ts';
-import { type Argument, type CalleeParts, plain } from './callees.ts';
-import { bool, type Callee, s32 } from './guest-calls.ts';
+import type { BpfArena } from '../../../bpf/arena.ts';
+import { arenaAllocPages, arenaReservePages, bpfMapAllocPages } from '../../../bpf/arena-alloc.ts';
+import { arenaFreePages, queueSpan, zapPages } from '../../../bpf/arena-free.ts';
+import { endRawResSpinLock } from '../../../bpf/rqspinlock.ts';
+import { type Pfn, virtAddr } from '../../../emulator/address.ts';
+import { hex, lo32 } from '../../../emulator/bits.ts';
+import { ERRNO, KernelStuck } from '../../../mm/context.ts';
+import { bool, type Callee, s32 } from '../guest-calls.ts';
+import { type Argument, type CalleeParts, plain } from './index.ts';
 
 export function arenaCallees(parts: CalleeParts): [string, Callee][] {
   const { kernel, structures } = parts;

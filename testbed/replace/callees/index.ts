@@ -1,15 +1,15 @@
 // The functions of the model that compiled code in its place may call, by their kernel names.
-import type { BpfArena } from '../../bpf/arena.ts';
-import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
-import { PteCursor } from '../../mm/apply-range.ts';
-import { type Activity, KernelStuck } from '../../mm/context.ts';
-import { flushTlbBeforeSet, flushTlbKernelRangeSteps } from '../../mm/tlb-control.ts';
-import type { Kernel } from '../kernel.ts';
-import { arenaCallees, memoryCallees } from './callees-arena.ts';
-import { progCallees, streamCallees } from './callees-bpf.ts';
-import type { CodeHeap } from './code-heap.ts';
-import type { Callee, GuestCalls } from './guest-calls.ts';
-import type { Structures } from './structures.ts';
+import type { BpfArena } from '../../../bpf/arena.ts';
+import { type VirtAddr, virtAddr } from '../../../emulator/address.ts';
+import { PteCursor } from '../../../mm/apply-range.ts';
+import { type Activity, KernelStuck } from '../../../mm/context.ts';
+import { flushTlbBeforeSet, flushTlbKernelRangeSteps } from '../../../mm/tlb-control.ts';
+import type { Kernel } from '../../kernel.ts';
+import type { CodeHeap } from '../code-heap.ts';
+import type { Callee, GuestCalls } from '../guest-calls.ts';
+import type { Structures } from '../structures.ts';
+import { arenaCallees, memoryCallees } from './arena.ts';
+import { progCallees, streamCallees } from './bpf.ts';
 
 /** An integer argument by its number, 64 bits. */
 export type Argument = (index: number) => bigint;

@@ -1,21 +1,12 @@
-// The functions of the kernel in whose place compiled code can be put: their prototypes, and the structures through which
-// they and the model speak.
-
-export interface Replaceable {
-  /** Source file that has it. */
-  readonly source: string;
-  readonly prototype: string;
-  /** Structures that the model fills in for it and reads afterwards: the object must tell their layout. */
-  readonly structs: readonly string[];
-}
+// Functions of kernel/bpf/arena.c.
+import type { Replaceable } from './replaceable.ts';
 
 const PTE_FN = '(pte_t *pte, unsigned long addr, void *data)';
 const KFUNC_ALLOC = '(void *map, void *addr, u32 page_cnt, int node_id, u64 flags)';
 const KFUNC_FREE = '(void *map, void *ptr, u32 page_cnt)';
-const PGTABLE = 'include/linux/pgtable.h';
 const ARENA = 'kernel/bpf/arena.c';
 
-export const REPLACEABLE = {
+export const ARENA_FUNCTIONS = {
   apply_range_set_cb: {
     source: ARENA,
     prototype: `int apply_range_set_cb${PTE_FN}`,
@@ -41,11 +32,6 @@ export const REPLACEABLE = {
     prototype:
       'bool bpf_arena_handle_page_fault(unsigned long addr, bool is_write, unsigned long fault_ip)',
     structs: [],
-  },
-  bpf_prog_find_from_stack: {
-    source: 'kernel/bpf/core.c',
-    prototype: 'struct bpf_prog *bpf_prog_find_from_stack(void)',
-    structs: ['bpf_prog', 'bpf_prog_aux'],
   },
   __bpf_prog_report_arena_violation: {
     source: ARENA,
@@ -106,29 +92,4 @@ export const REPLACEABLE = {
     prototype: `int bpf_arena_reserve_pages${KFUNC_FREE}`,
     structs: ['bpf_arena'],
   },
-  ptep_try_set: {
-    source: PGTABLE,
-    prototype: 'bool ptep_try_set(pte_t *ptep, pte_t new_pte)',
-    structs: [],
-  },
-  ptep_get_and_clear: {
-    source: PGTABLE,
-    prototype: 'pte_t ptep_get_and_clear(struct mm_struct *mm, unsigned long addr, pte_t *ptep)',
-    structs: [],
-  },
-  set_pte_at: {
-    source: PGTABLE,
-    prototype: 'void set_pte_at(struct mm_struct *mm, unsigned long addr, pte_t *ptep, pte_t pte)',
-    structs: [],
-  },
-  flush_tlb_before_set: {
-    source: PGTABLE,
-    prototype: 'void flush_tlb_before_set(unsigned long addr)',
-    structs: [],
-  },
 } as const satisfies Readonly<Record<string, Replaceable>>;
-
-export type ReplaceableName = keyof typeof REPLACEABLE;
-
-export const isReplaceable = (name: string): name is ReplaceableName =>
-  Object.hasOwn(REPLACEABLE, name);

@@ -1,28 +1,17 @@
-// The functions of the kernel that stand in compiled code, as the model calls them: one adapter for each, between values of
-// the model and a call's registers and memory.
-import type { BpfArena } from '../../bpf/arena.ts';
-import type { VmFault } from '../../bpf/arena-mmap.ts';
-import type { CompiledFunctions } from '../../bpf/compiled.ts';
-import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
-import { hex } from '../../emulator/bits.ts';
-import type { Activity, CompiledAccessors, InjectionPoint } from '../../mm/context.ts';
-import { KernelStuck } from '../../mm/context.ts';
-import type { Kernel } from '../kernel.ts';
-import type { ReplaceableName } from './functions.ts';
-import { bool, s32 } from './guest-calls.ts';
-import { ClearHand, SetHand } from './hand.ts';
-import { pteFn } from './pte-fn.ts';
-import type { CompiledFunction } from './replacements.ts';
-
-type Adapter = (
-  compiled: CompiledFunction,
-  kernel: Kernel,
-) => CompiledFunctions & CompiledAccessors;
-
-const call = (
-  { entry, name, object }: CompiledFunction,
-  ...args: readonly (bigint | boolean | number)[]
-): Activity<bigint> => object.calls.call(name, entry, args.map(BigInt));
+// kernel/bpf/arena.c in compiled code.
+import type { BpfArena } from '../../../bpf/arena.ts';
+import type { VmFault } from '../../../bpf/arena-mmap.ts';
+import { virtAddr } from '../../../emulator/address.ts';
+import { hex } from '../../../emulator/bits.ts';
+import type { Activity, InjectionPoint } from '../../../mm/context.ts';
+import { KernelStuck } from '../../../mm/context.ts';
+import type { Kernel } from '../../kernel.ts';
+import type { ARENA_FUNCTIONS } from '../functions/arena.ts';
+import { bool, s32 } from '../guest-calls.ts';
+import { ClearHand, SetHand } from '../hand.ts';
+import { pteFn } from '../pte-fn.ts';
+import type { CompiledFunction } from '../replacements.ts';
+import { type Adapters, call } from './adapter.ts';
 
 const at = ({ object }: CompiledFunction, arena: BpfArena): bigint =>
   object.structures.arena(arena);
@@ -30,7 +19,7 @@ const at = ({ object }: CompiledFunction, arena: BpfArena): bigint =>
 /** enum vm_fault_reason */
 const VM_FAULT: Readonly<Record<number, VmFault>> = { 2: 'SIGBUS', 64: 'SIGSEGV', 1024: 'RETRY' };
 
-const ADAPTERS: Readonly<Record<ReplaceableName, Adapter>> = {
+export const ARENA_ADAPTERS: Adapters<typeof ARENA_FUNCTIONS> = {
   apply_range_set_cb(compiled, kernel) {
     const hand = new SetHand(kernel, compiled);
     return { applyRangeSetCb: (arena, data) => hand.fn(arena, data) };
@@ -49,15 +38,6 @@ const ADAPTERS: Readonly<Record<ReplaceableName, Adapter>> = {
   bpf_arena_handle_page_fault: (compiled) => ({
     *bpfArenaHandlePageFault(addr, isWrite, faultIp) {
       return bool(yield* call(compiled, addr, isWrite, faultIp));
-    },
-  }),
-  bpf_prog_find_from_stack: (compiled) => ({
-    *bpfProgFindFromStack() {
-      const { structures } = compiled.object;
-      const found = yield* call(compiled);
-      const prog = found === 0n ? null : structures.progAt(found);
-      if (found === 0n || prog !== null) return prog;
-      throw new KernelStuck(`${compiled.name} returns 0x${found.toString(16)}, no struct bpf_prog`);
     },
   }),
   __bpf_prog_report_arena_violation: (compiled) => ({
@@ -123,47 +103,7 @@ const ADAPTERS: Readonly<Record<ReplaceableName, Adapter>> = {
       return s32(yield* call(compiled, at(compiled, arena), ptr, pageCnt));
     },
   }),
-  ptep_try_set: (compiled) => ({
-    *ptepTrySet(addr, ptep, pte) {
-      return bool(yield* onEntry(compiled, addr, ptep, pte));
-    },
-  }),
-  ptep_get_and_clear: (compiled) => ({
-    ptepGetAndClear: (addr, ptep) => onEntryOf(compiled, addr, ptep),
-  }),
-  set_pte_at: (compiled) => ({
-    *setPteAt(addr, ptep, pte) {
-      yield* onEntryOf(compiled, addr, ptep, pte);
-    },
-  }),
-  flush_tlb_before_set: (compiled) => ({
-    *flushTlbBeforeSet(addr) {
-      yield* call(compiled, addr);
-    },
-  }),
 };
-
-/** A function on an entry, which it is handed first. */
-function onEntry(
-  { entry, name, object }: CompiledFunction,
-  addr: VirtAddr,
-  ptep: number,
-  ...values: readonly bigint[]
-): Activity<bigint> {
-  const args = [object.structures.virt(ptep), ...values];
-  return object.calls.call(name, entry, args, { ptep, addr });
-}
-
-/** A function on an entry of init_mm that maps `addr`. */
-function onEntryOf(
-  { entry, name, object }: CompiledFunction,
-  addr: VirtAddr,
-  ptep: number,
-  ...values: readonly bigint[]
-): Activity<bigint> {
-  const args = [object.initMm, addr, object.structures.virt(ptep), ...values];
-  return object.calls.call(name, entry, args, { ptep, addr });
-}
 
 const kfuncAlloc =
   (compiled: CompiledFunction, kernel: Kernel) =>
@@ -196,18 +136,4 @@ function* allocating(
   } finally {
     allocates[cpu] = outer;
   }
-}
-
-/**
- * Puts compiled functions into the model's places for them.
- * @throws CallError for structures that the model cannot fill in
- */
-export function installFunctions(
-  kernel: Kernel,
-  functions: ReadonlyMap<ReplaceableName, CompiledFunction>,
-): void {
-  const made = [...functions].map(([name, compiled]) => ADAPTERS[name](compiled, kernel));
-  const all: CompiledFunctions & CompiledAccessors = Object.assign({}, ...made);
-  kernel.bpf.compiled = all;
-  kernel.context.compiled = all;
 }

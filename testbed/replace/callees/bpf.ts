@@ -1,11 +1,11 @@
 // What of BPF compiled code may call: the search for the running program, and the streams that it reports to.
-import { bpfProgReportArenaViolation, reportForCompiled } from '../../bpf/arena-fault.ts';
-import { BpfStreamStage, bpfStreamGet, bpfStreamStageCommit } from '../../bpf/stream.ts';
-import { virtAddr } from '../../emulator/address.ts';
-import { ADDED, CHANGED, KernelStuck, LOOKED } from '../../mm/context.ts';
-import { type CalleeParts, plain } from './callees.ts';
-import { bool, type Callee } from './guest-calls.ts';
-import { formatText, readText } from './printk-format.ts';
+import { bpfProgReportArenaViolation, reportForCompiled } from '../../../bpf/arena-fault.ts';
+import { BpfStreamStage, bpfStreamGet, bpfStreamStageCommit } from '../../../bpf/stream.ts';
+import { virtAddr } from '../../../emulator/address.ts';
+import { ADDED, CHANGED, KernelStuck, LOOKED } from '../../../mm/context.ts';
+import { bool, type Callee } from '../guest-calls.ts';
+import { formatText, readText } from '../printk-format.ts';
+import { type CalleeParts, plain } from './index.ts';
 
 export function progCallees(parts: CalleeParts): [string, Callee][] {
   const { kernel, structures } = parts;

@@ -1,0 +1,20 @@
+// What adapters are, and what they share.
+import type { CompiledFunctions } from '../../../bpf/compiled.ts';
+import type { Activity, CompiledAccessors } from '../../../mm/context.ts';
+import type { Kernel } from '../../kernel.ts';
+import type { CompiledFunction } from '../replacements.ts';
+
+/** Makes of a compiled function what the model asks for in its place. @throws CallError for structures it cannot fill in */
+export type Adapter = (
+  compiled: CompiledFunction,
+  kernel: Kernel,
+) => CompiledFunctions & CompiledAccessors;
+
+/** An adapter for each function of a table. */
+export type Adapters<Table> = Readonly<Record<keyof Table, Adapter>>;
+
+/** A call with integer arguments. @returns the 64 bits of the return register */
+export const call = (
+  { entry, name, object }: CompiledFunction,
+  ...args: readonly (bigint | boolean | number)[]
+): Activity<bigint> => object.calls.call(name, entry, args.map(BigInt));

@@ -1,0 +1,17 @@
+// The functions of the kernel in whose place compiled code can be put: their prototypes, and the structures through which
+// they and the model speak.
+import { ARENA_FUNCTIONS } from './arena.ts';
+import { PGTABLE_FUNCTIONS } from './pgtable.ts';
+import { PROG_FUNCTIONS } from './prog.ts';
+import type { Replaceable } from './replaceable.ts';
+
+export const REPLACEABLE = {
+  ...ARENA_FUNCTIONS,
+  ...PROG_FUNCTIONS,
+  ...PGTABLE_FUNCTIONS,
+} as const satisfies Readonly<Record<string, Replaceable>>;
+
+export type ReplaceableName = keyof typeof REPLACEABLE;
+
+export const isReplaceable = (name: string): name is ReplaceableName =>
+  Object.hasOwn(REPLACEABLE, name);
