@@ -197,7 +197,8 @@ function* setScratchCompiled(
   yield* fn.call(ptep, pageAddr);
   fn.end();
   if (!kernel.events.on) return;
-  const installed = mm.ram.read64(ptep) === arena.scratchPte;
+  // Of its other bits each kernel has its own idea.
+  const installed = mm.format.ptePfn(mm.ram.read64(ptep)) === arena.scratchPage;
   const raced = installed ? 'scratch page installed' : 'lost the race to install';
   kernel.decide(FN, wasNone ? raced : 'the page is mapped by now');
 }

@@ -51,11 +51,9 @@ export function* applyRangeSet(
   const { compiled, kernel, mm, pages } = arena.bpf;
   if (compiled?.applyRangeSetCb) {
     const before = data.i;
-    const err = yield* applyCompiled(
-      ...([arena, start, size, true] as const),
-      compiled.applyRangeSetCb(arena, data),
-    );
-    arena.nrPages += data.i - before;
+    const fn = compiled.applyRangeSetCb(arena, data);
+    const err = yield* applyCompiled(arena, start, size, true, fn);
+    if (!fn.counts) arena.nrPages += data.i - before;
     return err;
   }
   const mainline =
@@ -148,7 +146,7 @@ export function* applyRangeClear(
     const before = freePages.length;
     const fn = compiled.applyRangeClearCb(arena, freePages);
     yield* applyCompiled(arena, start, size, false, fn);
-    arena.nrPages -= freePages.length - before;
+    if (!fn.counts) arena.nrPages -= freePages.length - before;
     return;
   }
   const cursor = new PteCursor(mm, start, size, false);

@@ -9,7 +9,6 @@ import type { arenaAllocPages, arenaReservePages } from './arena-alloc.ts';
 import type { arenaFreePages } from './arena-free.ts';
 import type { arenaVmFault } from './arena-mmap.ts';
 import type { ApplyRangeData } from './arena-pte.ts';
-import type { CompiledSymbols } from './compiled-symbols.ts';
 import type { BpfProg } from './prog.ts';
 
 /** A pte_fn_t with its data, for one walk. */
@@ -18,6 +17,8 @@ export interface CompiledPteFn {
   call(ptep: Ptep, addr: VirtAddr): Activity<number>;
   /** The walk has ended: takes over what the data has come to. */
   end(): void;
+  /** The code counts the arena's pages itself. */
+  readonly counts: boolean;
 }
 
 type CompiledAlloc = (
@@ -29,7 +30,7 @@ type CompiledAlloc = (
 ) => Activity<bigint>;
 type CompiledFree = (arena: BpfArena, ptr: bigint, pageCnt: number) => Activity<void>;
 
-export interface CompiledFunctions extends CompiledSymbols {
+export interface CompiledFunctions {
   applyRangeSetCb?(arena: BpfArena, data: ApplyRangeData): CompiledPteFn;
   /** @param freePages collected pages are added, the first at the end */
   applyRangeClearCb?(arena: BpfArena, freePages: Pfn[]): CompiledPteFn;

@@ -36,11 +36,11 @@ export function addArm64(): void {
   run('apt-get', ['update', '-q']);
 }
 
-/** Fetches a package and puts the wanted files into the cache. @throws FetchError */
-export function fetchPackage(wanted: Wanted): string[] {
+/** Fetches a package and puts the wanted files into the cache. @param options of apt's. @throws FetchError */
+export function fetchPackage(wanted: Wanted, options: readonly string[] = []): string[] {
   const folder = mkdtempSync(join(tmpdir(), 'faultline-debian-'));
   try {
-    run('apt-get', ['download', '-q', wanted.package], folder);
+    run('apt-get', [...options, 'download', '-q', wanted.package], folder);
     const deb = readdirSync(folder).find((name) => name.endsWith('.deb'));
     if (deb === undefined) throw new FetchError(`${wanted.package}: apt-get fetched nothing`);
     run('dpkg-deb', ['-x', deb, 'x'], folder);

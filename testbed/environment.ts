@@ -35,6 +35,9 @@ interface Variable {
   readonly names: readonly string[];
 }
 
+/** Locks that an rqspinlock's owner notes down before it takes them (asm-generic/rqspinlock.h): a count and 31 addresses. */
+const HELD_LOCKS: Variable = { offset: 0x100, size: 0x100, names: ['rqspinlock_held_locks'] };
+
 /**
  * x86: fixed_percpu_data, whose canary compilers address as gs:0x28; struct pcpu_hot of 6.2 to 6.14; and the single
  * variables of the kernels before and after.
@@ -49,10 +52,12 @@ const X86_VARIABLES: readonly Variable[] = [
   { offset: 0x58, size: 8, names: ['cpu_current_top_of_stack'] },
   { offset: 0x60, size: 8, names: ['this_cpu_off'] },
   { offset: 0x28, size: 8, names: ['__stack_chk_guard', '__ref_stack_chk_guard'] },
+  HELD_LOCKS,
 ];
 const ARM64_VARIABLES: readonly Variable[] = [
   { offset: 0x40, size: 8, names: ['__entry_task'] },
   { offset: 0x4c, size: 4, names: ['cpu_number'] },
+  HELD_LOCKS,
 ];
 
 /** Variables that all CPUs share. */

@@ -10,6 +10,7 @@ import { type Activity, CHANGED, type InjectionPoint, LOOKED, onward } from '../
 import type { Kernel } from '../kernel.ts';
 import { endOf, type OtherStop, type Vcpu } from '../vcpu.ts';
 import { CompiledEnd } from './compiled-end.ts';
+import { type LivePlace, writeUint } from './structures.ts';
 import type { Caught } from './watch.ts';
 
 /** A register as C's _Bool, of which only the low byte counts. */
@@ -42,8 +43,6 @@ export interface LockWord {
 
 export interface GuestCallsParts {
   readonly kernel: Kernel;
-  /** Puts what the object's own variables must hold into them, before each call. */
-  prepare(): void;
   /** Where compiled code returns to. */
   readonly returnTrap: VirtAddr;
   /** Code that pushes a register. */
@@ -54,6 +53,8 @@ export interface GuestCallsParts {
   readonly limit: number;
   /** Judges an access to a structure of the model. @returns what is wrong with it, or null */
   checkStructure(caught: Caught): string | null;
+  /** The live member of a structure that has a byte at `pa`; null: none. */
+  liveAt(pa: number): LivePlace | null;
   /** The lock whose word lies at `pa`, with the word's physical address; null: none. */
   lockAt(pa: number): LockWord | null;
   /** The address whose entry lies at `pa`; null where it is not known. */
@@ -80,8 +81,7 @@ export class GuestCalls {
     args: readonly bigint[],
     entry: EntryInHand | null = null,
   ): Activity<bigint> {
-    const { kernel, limit, prepare } = this.parts;
-    prepare();
+    const { kernel, limit } = this.parts;
     const vcpu = kernel.cpus[kernel.context.cpu];
     const { cpu, regs } = vcpu;
     const watch = vcpu.watch!;
@@ -198,9 +198,15 @@ export class GuestCalls {
     const how = accessor === 'ptep_get' ? LOOKED : LOOKED | CHANGED;
     const words = new Map<number, bigint>();
     const pages: bigint[] = [];
+    const live: LivePlace[] = [];
     let stop: Stop;
     for (let caught: Caught | null = first; ; ) {
       this.check(name, caught, ip);
+      const member = caught.watched === 'structure' ? this.parts.liveAt(caught.pa) : null;
+      if (member !== null) {
+        writeUint(this.parts.kernel, member.pa, member.size, member.get());
+        live.push(member);
+      }
       watch.granted.add(Math.floor(caught.pa / 0x1000));
       pages.push(caught.va);
       if (caught.watched === 'table') {
@@ -213,6 +219,7 @@ export class GuestCalls {
       if (caught === null) break;
     }
     watch.granted.clear();
+    for (const { pa, size, set } of live) set(ram.readUint(pa, size));
     for (const va of pages) cpu.flushTlbPage(virtAddr(va));
     for (const [word, before] of words) this.tellChange(frame, word, before, accessor);
     return stop.reason === 'limit' || stop.reason === 'exit' ? null : stop;
@@ -260,12 +267,14 @@ export class GuestCalls {
     throw new CompiledEnd(name, { outcome: 'halted', why: problem, ip: virtAddr(ip) });
   }
 
-  private tellChange(frame: Frame, word: number, before: bigint, by: string): void {
+  private tellChange(frame: Frame, word: number, before: bigint, accessor: string): void {
     const { kernel, mappedBy } = this.parts;
     const { context, ram, events } = kernel;
     if (!events.on) return;
     const after = ram.read64(word);
     if (after === before) return;
+    // Where an exchange is a loop around a store-exclusive, what it stores tells it from a compare-and-swap.
+    const by = accessor === 'ptep_try_set' && after === 0n ? 'ptep_get_and_clear' : accessor;
     const va = word === frame.entry?.ptep ? frame.entry.addr : mappedBy(word);
     if (va === null) return;
     events.emit({ type: 'pteChange', cpu: context.cpu, va, before, after, by });

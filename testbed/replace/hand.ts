@@ -106,6 +106,7 @@ export class SetHand extends Hand {
         return result;
       },
       end() {},
+      counts: structures.arenaHas('nr_pages'),
     };
   }
 }
@@ -149,6 +150,7 @@ export class ClearHand extends Hand {
         return fn.call(ptep, addr);
       },
       end: () => void freePages.push(...this.collected(head, calls)),
+      counts: structures.arenaHas('nr_pages'),
     };
   }
 

@@ -11,5 +11,6 @@ export function pteFn({ entry, name, object }: CompiledFunction, data: bigint): 
       return Number(BigInt.asIntN(32, yield* calls.call(name, entry, args, { ptep, addr })));
     },
     end() {},
+    counts: false,
   };
 }

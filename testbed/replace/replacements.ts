@@ -6,7 +6,7 @@ import { readLayouts } from '../../emulator/elf/layouts.ts';
 import type { Linked } from '../../emulator/elf/link.ts';
 import { CallError } from '../call-error.ts';
 import type { Kernel } from '../kernel.ts';
-import { loadObjects, readObject } from '../link-objects.ts';
+import { bind, builtinBindings, loadObjects, readObject } from '../link-objects.ts';
 import { definition } from '../load-code.ts';
 import type { ObjectFile } from '../object-file.ts';
 import { checkReachable } from '../reach.ts';
@@ -16,9 +16,7 @@ import { type CalleeParts, modelledCallees } from './callees/index.ts';
 import { CodeHeap } from './code-heap.ts';
 import { REPLACEABLE, type ReplaceableName } from './functions/index.ts';
 import { type Callee, GuestCalls } from './guest-calls.ts';
-import { KsymPlaces } from './ksym-places.ts';
-import { KsymTree } from './ksym-tree.ts';
-import { ProgExtables } from './prog-extables.ts';
+import { layMemSections } from './mem-section.ts';
 import { allocate, Structures } from './structures.ts';
 import { kernelVariables } from './variables.ts';
 import { Warnings } from './warnings.ts';
@@ -28,9 +26,6 @@ const TRAPS_BEHIND = 0x200_0000n;
 const TRAP_SIZE = 0x10n;
 /** Room for variables before the traps. */
 const VARIABLES = 0x10_0000n;
-
-/** Distance of programs' exception tables from the variables. */
-const EXTABLES = 0x8_0000n;
 
 /** Functions that the model does even where the object has them: they go through lists of the memory management's. */
 const ALWAYS_MODELLED: ReadonlySet<string> = new Set(['zap_pages']);
@@ -48,9 +43,6 @@ export interface LoadedObject {
   readonly path: string;
   readonly linked: Linked;
   readonly structures: Structures;
-  readonly ksyms: KsymPlaces;
-  /** null: the object has no bpf_tree. */
-  readonly ksymTree: KsymTree | null;
   readonly calls: GuestCalls;
   /** Address of init_mm. */
   readonly initMm: bigint;
@@ -94,7 +86,6 @@ class Loader {
   private heap: CodeHeap | null = null;
   private nextTrap: bigint;
   private readonly push: VirtAddr;
-  private readonly extables: ProgExtables;
 
   constructor(parts: ReplacementParts) {
     const { kernel } = parts;
@@ -102,7 +93,6 @@ class Loader {
     const behind = kernel.text.next + TRAPS_BEHIND;
     const base = behind - (behind % 0x1_0000n);
     this.variables = kernelVariables(kernel, virtAddr(base));
-    this.extables = new ProgExtables(kernel, base + EXTABLES);
     this.nextTrap = base + VARIABLES;
     this.returnTrap = this.trap('kernel');
     this.push = this.loadPush();
@@ -138,15 +128,10 @@ class Loader {
 
   private load(file: ObjectFile): LoadedObject {
     const { kernel } = this.parts;
-    const structures = new Structures(
-      kernel,
-      readLayouts(readObject(file).elf),
-      file.path,
-      this.extables,
-    );
-    const ksyms = new KsymPlaces(kernel, structures);
+    const structures = new Structures(kernel, readLayouts(readObject(file).elf), file.path);
     this.heap ??= new CodeHeap(kernel);
-    const parts: CalleeParts = { kernel, structures, ksyms, heap: this.heap, calls: null };
+    layMemSections(kernel, structures, this.variables.get('mem_section')!);
+    const parts: CalleeParts = { kernel, structures, heap: this.heap, calls: null };
     const known = modelledCallees(parts);
     const bound = new Map<string, bigint>();
     const modelled = (name: string): bigint | null => {
@@ -160,8 +145,9 @@ class Loader {
       return trap;
     };
     const linkParts = { ...this.parts, places: [], partial: true, modelled };
-    const none = { addresses: new Map(), objects: new Map() };
-    const linked = loadObjects(linkParts, [file], none, []);
+    const builtin = [...builtinBindings(kernel.arch.name, file)];
+    const own = new Map(builtin.filter(([name]) => modelled(name) === null));
+    const linked = loadObjects(linkParts, [file], bind(linkParts, own, []), []);
     kernel.residentObjects.set(JSON.stringify(['replaced', file.path]), Object.freeze(linked));
     for (const { name, address } of linked.symbols) {
       const callee = ALWAYS_MODELLED.has(name) ? known.get(name) : undefined;
@@ -173,14 +159,13 @@ class Loader {
       if (kind !== 'text') continue;
       kernel.replacedText.push({ start: address, end: address + BigInt(bytes.length) });
     }
-    const ksymTree = KsymTree.of(kernel, structures, ksyms, linked);
     const calls = new GuestCalls({
       kernel,
-      prepare: () => ksymTree?.lay(),
       returnTrap: this.returnTrap,
       push: this.push,
       callees: this.callees,
       limit: this.parts.limit,
+      liveAt: (pa) => structures.liveAt(pa),
       lockAt: (pa) => structures.lockAt(pa),
       checkStructure: (caught) => structures.judge(caught),
       mappedBy: (pa) => mappedBy(kernel, pa),
@@ -189,7 +174,7 @@ class Loader {
     parts.calls = calls;
     const hand = kernel.cpus.map(() => allocate(kernel, 3 * kernel.pageSize));
     const initMm = this.variables.get('init_mm')!;
-    return { path: file.path, linked, structures, ksyms, ksymTree, calls, initMm, hand };
+    return { path: file.path, linked, structures, calls, initMm, hand };
   }
 
   /** What runs compiled code is told where its traps are, and what it may reach. */

@@ -11,18 +11,31 @@ import type { Layouts, StructLayout } from '../../emulator/elf/layouts.ts';
 import { WRITE } from '../../emulator/engine.ts';
 import { CallError } from '../call-error.ts';
 import type { Kernel } from '../kernel.ts';
-import { OutOfMemory } from '../kernel-memory.ts';
-import type { ProgExtables } from './prog-extables.ts';
 import type { Caught } from './watch.ts';
 
 /** A structure of the model in memory. */
-export interface Laid {
+interface Laid {
   readonly pa: number;
   readonly layout: StructLayout;
   /** Members that hold what the model has. */
   readonly known: ReadonlySet<string>;
   /** Members that the code may use as it likes: the model looks at them when it is told to. */
   readonly shared: ReadonlySet<string>;
+  readonly live: Live;
+}
+
+/** A member whose value the model and the code both change: it is brought up to date around each access. */
+export interface LiveMember {
+  get(): bigint;
+  set(value: bigint): void;
+}
+
+type Live = Readonly<Record<string, LiveMember>>;
+
+/** A live member, where it lies. */
+export interface LivePlace extends LiveMember {
+  readonly pa: number;
+  readonly size: number;
 }
 
 /** Members with what they hold. */
@@ -34,19 +47,14 @@ const USUAL_PAGE = 64;
 /** Bytes that structures of the model are given at a time: a few pages hold all of a scenario's. */
 const POOL = 0x1_0000;
 
-/** Members of struct bpf_ksym in struct bpf_prog_aux, which the code may use as it likes. */
-const KSYM_MEMBERS = ['start', 'end', 'name', 'lnode', 'tnode', 'prog'].map((one) => `ksym.${one}`);
-
 export class Structures {
   private readonly kernel: Kernel;
   private readonly layouts: Layouts;
   private readonly path: string;
-  readonly extables: ProgExtables;
   private readonly laid: Laid[] = [];
   private readonly arenas = new Map<BpfArena, Laid>();
   private readonly progs = new Map<BpfProg, Laid>();
-  private readonly pools: number[];
-  /** Bytes of the last pool. */
+  private readonly pool: number;
   private used = 0;
   /** sizeof(struct page) */
   readonly pageSize: number;
@@ -54,10 +62,9 @@ export class Structures {
   /**
    * @param layouts null: none are known
    * @param path of the object, for what is wrong with it
-   * @param extables where programs' exception tables lie
    * @throws CallError for an object that does not tell how it lays structures out
    */
-  constructor(kernel: Kernel, layouts: Layouts | null, path: string, extables: ProgExtables) {
+  constructor(kernel: Kernel, layouts: Layouts | null, path: string) {
     if (layouts === null) {
       throw new CallError(
         `${path}: has no debugging data, which must tell how its structures are laid out`,
@@ -66,10 +73,14 @@ export class Structures {
     }
     this.kernel = kernel;
     this.layouts = layouts;
-    this.extables = extables;
     this.path = path;
-    this.pools = [allocate(kernel, POOL)];
+    this.pool = allocate(kernel, POOL);
     this.pageSize = layouts.struct('page')?.size ?? USUAL_PAGE;
+  }
+
+  /** How the object lays a structure out; null where it does not say. */
+  optional(name: string): StructLayout | null {
+    return this.layouts.struct(name);
   }
 
   /** @throws CallError if the object does not tell it */
@@ -130,7 +141,46 @@ export class Structures {
       'map.map_flags': arena.mapFlags,
     };
     this.arenaLayout ??= this.flattened('bpf_arena', 'map', 'bpf_map');
-    return this.put(this.arenas, arena, 'bpf_arena', values, this.arenaLayout, ['free_spans']);
+    const live = {
+      nr_pages: {
+        get: () => BigInt(arena.nrPages),
+        set: (value: bigint) => {
+          arena.nrPages = Number(value);
+        },
+      },
+    };
+    return this.put(
+      this.arenas,
+      arena,
+      'bpf_arena',
+      values,
+      this.arenaLayout,
+      ['free_spans'],
+      live,
+    );
+  }
+
+  /** True if the object's struct bpf_arena has a member: its code then keeps it. */
+  arenaHas(member: string): boolean {
+    return this.layouts.struct('bpf_arena')?.members.has(member) ?? false;
+  }
+
+  /** The live member that has a byte at a physical address; null: none. */
+  liveAt(pa: number): LivePlace | null {
+    const at = this.laidAt(pa);
+    for (const [name, member] of Object.entries(at?.live ?? {})) {
+      const place = at!.layout.members.get(name);
+      if (place === undefined) continue;
+      const start = at!.pa + place.offset;
+      if (pa >= start && pa < start + place.size) {
+        return { pa: start, size: place.size, get: member.get, set: member.set };
+      }
+    }
+    return null;
+  }
+
+  private laidAt(pa: number): Laid | undefined {
+    return this.laid.find((one) => pa >= one.pa && pa < one.pa + one.layout.size);
   }
 
   private arenaLayout: StructLayout | null = null;
@@ -143,34 +193,16 @@ export class Structures {
     const main = prog.mainProg;
     // The two name each other: the first round makes the places.
     const at = this.put(this.progs, prog, 'bpf_prog', { aux: 0n });
-    const aux = this.aux(this.auxes, prog, prog, at);
+    const aux = this.put(this.auxes, prog, 'bpf_prog_aux', {
+      arena: prog.arena === null ? 0n : this.arena(prog.arena),
+      prog: at,
+      main_prog_aux: 0n,
+    });
     this.put(this.progs, prog, 'bpf_prog', { aux });
     if (main !== prog) this.prog(main);
     const mainAux = main === prog ? aux : this.virt(this.auxes.get(main)!.pa);
     this.write(this.auxes.get(prog)!, { main_prog_aux: mainAux });
     return at;
-  }
-
-  /** struct bpf_prog_aux. @param owner whose it is: a program's, or a further image's of it */
-  aux<T>(map: Map<T, Laid>, owner: T, prog: BpfProg, at: bigint): bigint {
-    this.auxLayout ??= this.flattened('bpf_prog_aux', 'ksym', 'bpf_ksym');
-    const table = this.extables.table(prog);
-    const values = {
-      arena: prog.arena === null ? 0n : this.arena(prog.arena),
-      prog: at,
-      main_prog_aux: 0n,
-      extable: table.at,
-      num_exentries: table.count,
-    };
-    return this.put(map, owner, 'bpf_prog_aux', values, this.auxLayout, KSYM_MEMBERS);
-  }
-
-  private auxLayout: StructLayout | null = null;
-
-  /** struct bpf_prog_aux of a program. */
-  auxOf(prog: BpfProg): bigint {
-    this.prog(prog);
-    return this.virt(this.auxes.get(prog)!.pa);
   }
 
   /** struct vm_fault of a fault, with its VMA and file. @returns addresses of it and of its `page` */
@@ -288,59 +320,50 @@ export class Structures {
   /** True if the frame holds structures of the model. */
   holds(frame: number): boolean {
     const pa = frame * FRAME_SIZE;
-    return this.pools.some((pool) => pa >= pool && pa < pool + POOL);
+    return pa >= this.pool && pa < this.pool + POOL;
   }
 
   /** What is wrong with an access to a frame that {@link holds}; null: nothing. */
   judge({ pa, kind }: Caught): string | null {
-    const at = this.laid.find((one) => pa >= one.pa && pa < one.pa + one.layout.size);
+    const at = this.laidAt(pa);
     if (at === undefined) return `an access behind the structures of the model`;
-    const { layout, known, shared } = at;
+    const { layout, known, shared, live } = at;
     const offset = pa - at.pa;
     const [member] = [...layout.members].find(
       ([, one]) => offset >= one.offset && offset < one.offset + one.size,
     ) ?? [null];
     const place = `${layout.name}.${member ?? hex(offset)}`;
-    if (member !== null && shared.has(member)) return null;
+    if (member !== null && (shared.has(member) || Object.hasOwn(live, member))) return null;
     if (member === null || !known.has(member)) {
       return `${kind === WRITE ? 'writes' : 'reads'} ${place}, which the model does not keep`;
     }
     return kind === WRITE ? `writes ${place}, which is the model’s own` : null;
   }
 
-  /** Lays a structure down, or writes what it holds now. @param map where places are remembered. @returns its address */
-  put<T>(
+  private put<T>(
     map: Map<T, Laid>,
     owner: T,
     name: string,
     values: Values,
     told: StructLayout | null = null,
     shared: readonly string[] = [],
+    live: Live = {},
   ): bigint {
     let laid = map.get(owner);
     if (laid === undefined) {
       // Code that only hands the structure on needs no layout of it.
       const layout = told ?? this.layouts.struct(name) ?? { name, size: 64, members: new Map() };
+      // Apart from each other: an access past an end is one to nothing.
+      const size = Math.ceil(layout.size / 64) * 64 + 64;
+      if (this.used + size > POOL) throw new RangeError('no room for structures of the model');
       const known = new Set(Object.keys(values).filter((member) => layout.members.has(member)));
-      laid = { pa: this.reserve(layout.size), layout, known, shared: new Set(shared) };
+      laid = { pa: this.pool + this.used, layout, known, shared: new Set(shared), live };
+      this.used += size;
       this.laid.push(laid);
       map.set(owner, laid);
     }
     this.write(laid, values);
     return this.virt(laid.pa);
-  }
-
-  /** Memory among the structures. @throws OutOfMemory */
-  reserve(bytes: number): number {
-    // Apart from each other: an access past an end is one to nothing.
-    const size = Math.ceil(bytes / 64) * 64 + 64;
-    if (size > POOL) throw new OutOfMemory(`a structure of ${bytes} bytes is too large`);
-    if (this.used + size > POOL) {
-      this.pools.push(this.quietly(() => allocate(this.kernel, POOL)));
-      this.used = 0;
-    }
-    this.used += size;
-    return this.pools.at(-1)! + this.used - size;
   }
 
   private write({ pa, layout }: Laid, values: Values): void {
@@ -361,7 +384,7 @@ export function allocate(kernel: Kernel, bytes: number): number {
   return pages.fromTop(() => {
     let pfn = -1;
     for (let i = kernel.memory.pagesFor(bytes); i > 0; i--) pfn = pages.allocPage(dataPages);
-    if (pfn < 0) throw new OutOfMemory('no memory is left for replaced functions');
+    if (pfn < 0) throw new RangeError('no memory is left for replaced functions');
     return pfn * FRAME_SIZE;
   });
 }

@@ -2,14 +2,26 @@
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import type { Kernel } from '../kernel.ts';
 
-/** Variables by name, with the bytes that they have. */
-type Variables = Readonly<Record<string, { readonly size: number; readonly value: bigint }>>;
+/** Variables by name, with what they hold: words, or one number of fewer bytes. */
+type Variables = Readonly<Record<string, readonly bigint[] | { size: number; value: bigint }>>;
 
-const word = (value: bigint) => ({ size: 8, value: BigInt.asUintN(64, value) });
+const word = (value: bigint): readonly bigint[] => [BigInt.asUintN(64, value)];
+
+/** node_states[] has a mask of up to 1,024 nodes for each of six states; node 0 is in all of them. */
+const NODE_STATES = Array<bigint>(6 * 16).fill(1n);
+
+/** What kernels of both architectures read. */
+const COMMON: Variables = {
+  nr_node_ids: { size: 4, value: 1n },
+  node_states: NODE_STATES,
+  // Set as soon as it is known how its structures are laid out.
+  mem_section: word(0n),
+};
 
 function variables({ arch, config, layout }: Kernel): Variables {
   if (arch.name === 'arm64') {
     return {
+      ...COMMON,
       memstart_addr: word(0n),
       arm64_use_ng_mappings: { size: 1, value: config.pti ? 1n : 0n },
       vabits_actual: word(48n),
@@ -17,6 +29,7 @@ function variables({ arch, config, layout }: Kernel): Variables {
   }
   const mask = config.pti ? ~0x100n : -1n;
   return {
+    ...COMMON,
     page_offset_base: word(layout.directMap),
     vmemmap_base: word(layout.vmemmap),
     vmalloc_base: word(layout.vmallocStart),
@@ -34,12 +47,17 @@ export function kernelVariables(kernel: Kernel, at: VirtAddr): Map<string, bigin
   const bytes = new Uint8Array(kernel.pageSize);
   const view = new DataView(bytes.buffer);
   const addresses = new Map<string, bigint>();
-  Object.entries(variables(kernel)).forEach(([name, { size, value }], i) => {
-    if (size === 1) view.setUint8(i * 8, Number(value));
-    else view.setBigUint64(i * 8, value, true);
-    addresses.set(name, at + BigInt(i * 8));
-    kernel.symbols.add(name, virtAddr(at + BigInt(i * 8)), size);
-  });
+  let offset = 0;
+  for (const [name, given] of Object.entries(variables(kernel))) {
+    const words = 'value' in given ? [given.value] : given;
+    words.forEach((value, i) => {
+      view.setBigUint64(offset + i * 8, value, true);
+    });
+    const size = 'value' in given ? given.size : words.length * 8;
+    addresses.set(name, at + BigInt(offset));
+    kernel.symbols.add(name, virtAddr(at + BigInt(offset)), size);
+    offset += words.length * 8;
+  }
   kernel.memory.mapBytes(at, bytes, 'PAGE_KERNEL', kernel.dataPages);
   OPAQUE.forEach((name, i) => {
     const place = virtAddr(at + BigInt(kernel.pageSize * (i + 2)));
