@@ -9,6 +9,7 @@ import type { arenaAllocPages, arenaReservePages } from './arena-alloc.ts';
 import type { arenaFreePages } from './arena-free.ts';
 import type { arenaVmFault } from './arena-mmap.ts';
 import type { ApplyRangeData } from './arena-pte.ts';
+import type { CompiledSymbols } from './compiled-symbols.ts';
 import type { BpfProg } from './prog.ts';
 
 /** A pte_fn_t with its data, for one walk. */
@@ -30,7 +31,7 @@ type CompiledAlloc = (
 ) => Activity<bigint>;
 type CompiledFree = (arena: BpfArena, ptr: bigint, pageCnt: number) => Activity<void>;
 
-export interface CompiledFunctions {
+export interface CompiledFunctions extends CompiledSymbols {
   applyRangeSetCb?(arena: BpfArena, data: ApplyRangeData): CompiledPteFn;
   /** @param freePages collected pages are added, the first at the end */
   applyRangeClearCb?(arena: BpfArena, freePages: Pfn[]): CompiledPteFn;

@@ -4,6 +4,7 @@ import type { ExtableEntry } from '../arch/arch.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import { ERRNO } from '../mm/context.ts';
 import type { BpfArena } from './arena.ts';
+import type { CompiledSymbols } from './compiled-symbols.ts';
 import { BpfStream } from './stream.ts';
 
 /** Where an instruction of a program comes from: bpf_prog_get_file_line(). */
@@ -34,6 +35,8 @@ export class BpfProg {
   readonly streams: readonly [BpfStream, BpfStream];
   /** aux->extable, by instruction address. */
   extable: readonly ExtableEntry[] = [];
+  /** The same as bytes that will lie at an address. */
+  extableAt: (at: VirtAddr) => Uint8Array = () => new Uint8Array();
   /** bpf_prog_get_file_line(); null where the program has no line information for `ip`. */
   lineInfo: (ip: VirtAddr) => LineInfo | null = () => null;
 
@@ -50,8 +53,10 @@ export class BpfProg {
 export class BpfKsyms {
   /** Counts changes, for those who remember the text of a symbol. */
   generation = 0;
+  /** Compiled code in the place of functions of this file; null: there is none. */
+  compiled: CompiledSymbols | null = null;
   /** By start. */
-  private readonly ksyms: BpfKsym[] = [];
+  private ksyms: BpfKsym[] = [];
   /** Every image lies in [lowest, highest]. */
   private lowest = 0n;
   private highest = -1n;
@@ -64,15 +69,24 @@ export class BpfKsyms {
     if (ksym.start >= ksym.end) throw new RangeError(`BPF image ${ksym.name} is empty`);
     const other = this.ksyms.find((k) => k.start < ksym.end && ksym.start < k.end);
     if (other) throw new RangeError(`BPF image ${ksym.name} overlaps ${other.name}`);
-    this.ksyms.push(ksym);
-    this.ksyms.sort((a, b) => (a.start < b.start ? -1 : 1));
+    if (this.compiled?.bpfKsymAdd) this.ksyms = this.compiled.bpfKsymAdd(ksym);
+    else {
+      this.ksyms.push(ksym);
+      this.ksyms.sort((a, b) => (a.start < b.start ? -1 : 1));
+    }
     this.changed();
+  }
+
+  /** All of them, by start. */
+  all(): readonly BpfKsym[] {
+    return this.ksyms;
   }
 
   /** @kernel bpf_ksym_del kernel/bpf/core.c read */
   remove(ksym: BpfKsym): void {
     const at = this.ksyms.indexOf(ksym);
-    if (at >= 0) this.ksyms.splice(at, 1);
+    if (at >= 0 && this.compiled?.bpfKsymDel) this.ksyms = this.compiled.bpfKsymDel(ksym);
+    else if (at >= 0) this.ksyms.splice(at, 1);
     this.changed();
   }
 
@@ -82,6 +96,12 @@ export class BpfKsyms {
    * @kernel bpf_ksym_find kernel/bpf/core.c read
    */
   find(ip: VirtAddr): BpfKsym | null {
+    if (this.compiled?.bpfKsymFind) return this.compiled.bpfKsymFind(ip);
+    return this.lookUp(ip);
+  }
+
+  /** The same for whoever is no part of the kernel: compiled code is not asked. */
+  lookUp(ip: VirtAddr): BpfKsym | null {
     if (ip < this.lowest || ip > this.highest) return null;
     for (const ksym of this.ksyms) if (ip <= ksym.end) return ip >= ksym.start ? ksym : null;
     return null;
@@ -92,6 +112,7 @@ export class BpfKsyms {
    * @kernel bpf_prog_ksym_find kernel/bpf/core.c read
    */
   findProg(ip: VirtAddr): BpfProg | null {
+    if (this.compiled?.bpfProgKsymFind) return this.compiled.bpfProgKsymFind(ip);
     return this.find(ip)?.prog ?? null;
   }
 
@@ -100,7 +121,15 @@ export class BpfKsyms {
    * @kernel search_bpf_extables kernel/bpf/core.c read
    */
   searchExtables(ip: VirtAddr): ExtableEntry | null {
+    if (this.compiled?.searchBpfExtables) return this.compiled.searchBpfExtables(ip);
     return this.findProg(ip)?.extable.find((entry) => entry.insn === ip) ?? null;
+  }
+
+  /** Gives a program its exception table. @param at its bytes, sorted, that will lie at an address */
+  setExtable(prog: BpfProg, entries: BpfProg['extable'], at: BpfProg['extableAt']): void {
+    prog.extable = entries;
+    prog.extableAt = at;
+    this.generation++;
   }
 
   private changed(): void {

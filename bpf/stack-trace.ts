@@ -62,7 +62,8 @@ export class StackTrace {
    */
   findProg(): BpfProg | null {
     const { ips, ksyms } = this;
-    if (ips !== this.progIps || ksyms.generation !== this.progGeneration) {
+    // Compiled code is asked each time, as the kernel does.
+    if (ksyms.compiled || ips !== this.progIps || ksyms.generation !== this.progGeneration) {
       this.prog = null;
       for (const ip of ips) {
         const prog = ksyms.findProg(ip);
@@ -81,7 +82,7 @@ export class StackTrace {
    * @kernel bpf_stream_stage_dump_stack kernel/bpf/stream.c read
    */
   dumpStack(): BpfStreamStage {
-    if (!this.dump || !this.sameAsDumped()) this.dump = this.makeDump();
+    if (!this.dump || this.ksyms.compiled || !this.sameAsDumped()) this.dump = this.makeDump();
     return this.dump;
   }
 

@@ -32,6 +32,7 @@ const ALL: readonly ReplaceableName[] = [...CALLBACKS, ...REPORTS, ...GROUPS.HAN
 const PARTS: Readonly<Record<string, readonly ReplaceableName[]>> = {
   REPORTS,
   PAGES,
+  SYMBOLS: GROUPS.SYMBOLS.names,
   ACCESSORS: GROUPS.ACCESSORS.names,
   ALL,
 };

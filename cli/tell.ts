@@ -36,7 +36,7 @@ export function placeText(run: WorldRun, va: bigint): string {
   const guard = run.places.find(({ kbase }) => va < kbase && va >= kbase - HALF_GUARD);
   if (guard) return `the lower guard of ${guard.name}`;
   const at = va as VirtAddr;
-  const isText = symbols.find(at) !== null || bpf.ksyms.find(at) !== null;
+  const isText = symbols.find(at) !== null || bpf.ksyms.lookUp(at) !== null;
   return isText ? 'kernel text' : 'outside every arena';
 }
 

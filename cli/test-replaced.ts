@@ -58,6 +58,14 @@ export const GROUPS = {
     object: () => 'report',
     triesToSet: false,
   },
+  SYMBOLS: {
+    names: [
+      ...(['bpf_prog_ksym_find', 'bpf_ksym_find', 'search_bpf_extables'] as const),
+      ...(['bpf_ksym_add', 'bpf_ksym_del'] as const),
+    ],
+    object: () => 'prog',
+    triesToSet: false,
+  },
   PAGES: {
     names: [
       ...(['arena_alloc_pages', 'arena_free_pages'] as const),

@@ -176,10 +176,10 @@ export class Call {
     const [frame] = caller.frames;
     const prog = this.parts.images.frameProgram(frame);
     const table = fitting(() => kernel.arch.buildExtable(lines, at));
-    prog.extable = lines.flatMap((line) => kernel.arch.searchExtable(table, at, line.insn) ?? []);
-    this.undo.push(() => {
-      prog.extable = [];
-    });
+    const { ksyms } = kernel.bpf;
+    const entries = lines.flatMap((line) => kernel.arch.searchExtable(table, at, line.insn) ?? []);
+    ksyms.setExtable(prog, entries, (place) => kernel.arch.buildExtable(lines, place));
+    this.undo.push(() => ksyms.setExtable(prog, [], () => new Uint8Array()));
   }
 
   private resolve(line: ExtableLine): ResolvedLine {

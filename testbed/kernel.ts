@@ -199,7 +199,7 @@ export class Kernel {
       readMemory: (va, length) => this.memory.read(va, length),
       readWord: (va) => this.memory.readWord(virtAddr(va)),
       kernelTextAddress: (ip) =>
-        this.symbols.find(virtAddr(ip)) !== null || this.bpf.ksyms.find(virtAddr(ip)) !== null,
+        this.symbols.find(virtAddr(ip)) !== null || this.bpf.ksyms.lookUp(virtAddr(ip)) !== null,
       isVmallocAddr: (addr) => this.vmalloc.isVmallocAddr(addr),
     };
   }
@@ -346,7 +346,7 @@ export class Kernel {
   private createOrc(): DerivedOrc {
     return new DerivedOrc({
       functionAt: (ip) => {
-        if (this.bpf.ksyms.find(virtAddr(ip)) !== null) return null;
+        if (this.bpf.ksyms.lookUp(virtAddr(ip)) !== null) return null;
         const symbol = this.symbols.find(virtAddr(ip));
         const { text } = this.layout;
         // The model's own functions have no code.

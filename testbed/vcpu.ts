@@ -162,7 +162,8 @@ export class Vcpu {
     this.kernel.context.cpu = this.id;
     this.kernel.context.tables?.synchronized();
     if (!arch.isTranslationAbort(fault.vector)) {
-      const fixed = arch.fixupException(this.faultContext, this.regs, fault.vector, fault.va);
+      const fix = () => arch.fixupException(this.faultContext, this.regs, fault.vector, fault.va);
+      const fixed = this.watch === null ? fix() : this.fixWithCompiled(fix);
       if (fixed !== null) return fixed;
       const why = `${arch.exceptionName(fault.vector)} at ${hex(fault.va)}`;
       return { outcome: 'halted', why, ip: fault.ip };
@@ -179,6 +180,21 @@ export class Vcpu {
 
   // How a replaced function ended that the path called and that did not return.
   private ended: CallEnd | null = null;
+
+  /** A search for a fix-up that may run compiled code, and the path that it leads to. */
+  private fixWithCompiled(fix: () => FaultPath | null): FaultPath | CallEnd | null {
+    const { below } = this;
+    this.below = this.regs.sp - EXCEPTION_FRAME;
+    try {
+      const path = fix();
+      return path === null ? null : this.withCompiled(() => path);
+    } catch (error) {
+      if (!(error instanceof CompiledEnd)) throw error;
+      return error.end;
+    } finally {
+      this.below = below;
+    }
+  }
 
   /** A path that may run compiled code, below the frame that the exception pushed. */
   private *withCompiled(deliver: () => FaultPath): Activity<FaultOutcome> {

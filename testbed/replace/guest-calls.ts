@@ -43,6 +43,8 @@ export interface LockWord {
 
 export interface GuestCallsParts {
   readonly kernel: Kernel;
+  /** Puts what the object's own variables must hold into them, before each call. */
+  prepare(): void;
   /** Where compiled code returns to. */
   readonly returnTrap: VirtAddr;
   /** Code that pushes a register. */
@@ -81,7 +83,8 @@ export class GuestCalls {
     args: readonly bigint[],
     entry: EntryInHand | null = null,
   ): Activity<bigint> {
-    const { kernel, limit } = this.parts;
+    const { kernel, limit, prepare } = this.parts;
+    prepare();
     const vcpu = kernel.cpus[kernel.context.cpu];
     const { cpu, regs } = vcpu;
     const watch = vcpu.watch!;

@@ -29,8 +29,8 @@ const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
     'the model’s memory management keeps its state outside of emulated memory',
   ],
   [
-    /^(?:bpf_ksym_|bpf_prog_ksym_find|search_bpf_|resolve_pseudo_)/,
-    'the model keeps programs and their symbols outside of emulated memory',
+    /^resolve_pseudo_ldimm64/,
+    'the verifier that it is a part of works on bytecode, which programs of scenarios have none of',
   ],
   [
     /^bpf_arena_alloc_pages_sleepable/,

@@ -16,7 +16,10 @@ import { type CalleeParts, modelledCallees } from './callees/index.ts';
 import { CodeHeap } from './code-heap.ts';
 import { REPLACEABLE, type ReplaceableName } from './functions/index.ts';
 import { type Callee, GuestCalls } from './guest-calls.ts';
+import { KsymPlaces } from './ksym-places.ts';
+import { KsymTree } from './ksym-tree.ts';
 import { layMemSections } from './mem-section.ts';
+import { ProgExtables } from './prog-extables.ts';
 import { allocate, Structures } from './structures.ts';
 import { kernelVariables } from './variables.ts';
 import { Warnings } from './warnings.ts';
@@ -26,6 +29,9 @@ const TRAPS_BEHIND = 0x200_0000n;
 const TRAP_SIZE = 0x10n;
 /** Room for variables before the traps. */
 const VARIABLES = 0x10_0000n;
+
+/** Distance of programs' exception tables from the variables. */
+const EXTABLES = 0x8_0000n;
 
 /** Functions that the model does even where the object has them: they go through lists of the memory management's. */
 const ALWAYS_MODELLED: ReadonlySet<string> = new Set(['zap_pages']);
@@ -43,6 +49,9 @@ export interface LoadedObject {
   readonly path: string;
   readonly linked: Linked;
   readonly structures: Structures;
+  readonly ksyms: KsymPlaces;
+  /** null: the object has no bpf_tree. */
+  readonly ksymTree: KsymTree | null;
   readonly calls: GuestCalls;
   /** Address of init_mm. */
   readonly initMm: bigint;
@@ -86,6 +95,7 @@ class Loader {
   private heap: CodeHeap | null = null;
   private nextTrap: bigint;
   private readonly push: VirtAddr;
+  private readonly extables: ProgExtables;
 
   constructor(parts: ReplacementParts) {
     const { kernel } = parts;
@@ -93,6 +103,7 @@ class Loader {
     const behind = kernel.text.next + TRAPS_BEHIND;
     const base = behind - (behind % 0x1_0000n);
     this.variables = kernelVariables(kernel, virtAddr(base));
+    this.extables = new ProgExtables(kernel, base + EXTABLES);
     this.nextTrap = base + VARIABLES;
     this.returnTrap = this.trap('kernel');
     this.push = this.loadPush();
@@ -128,10 +139,16 @@ class Loader {
 
   private load(file: ObjectFile): LoadedObject {
     const { kernel } = this.parts;
-    const structures = new Structures(kernel, readLayouts(readObject(file).elf), file.path);
+    const structures = new Structures(
+      kernel,
+      readLayouts(readObject(file).elf),
+      file.path,
+      this.extables,
+    );
+    const ksyms = new KsymPlaces(kernel, structures);
     this.heap ??= new CodeHeap(kernel);
     layMemSections(kernel, structures, this.variables.get('mem_section')!);
-    const parts: CalleeParts = { kernel, structures, heap: this.heap, calls: null };
+    const parts: CalleeParts = { kernel, structures, ksyms, heap: this.heap, calls: null };
     const known = modelledCallees(parts);
     const bound = new Map<string, bigint>();
     const modelled = (name: string): bigint | null => {
@@ -159,8 +176,10 @@ class Loader {
       if (kind !== 'text') continue;
       kernel.replacedText.push({ start: address, end: address + BigInt(bytes.length) });
     }
+    const ksymTree = KsymTree.of(kernel, structures, ksyms, linked);
     const calls = new GuestCalls({
       kernel,
+      prepare: () => ksymTree?.lay(),
       returnTrap: this.returnTrap,
       push: this.push,
       callees: this.callees,
@@ -174,7 +193,7 @@ class Loader {
     parts.calls = calls;
     const hand = kernel.cpus.map(() => allocate(kernel, 3 * kernel.pageSize));
     const initMm = this.variables.get('init_mm')!;
-    return { path: file.path, linked, structures, calls, initMm, hand };
+    return { path: file.path, linked, structures, ksyms, ksymTree, calls, initMm, hand };
   }
 
   /** What runs compiled code is told where its traps are, and what it may reach. */

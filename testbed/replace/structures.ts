@@ -11,10 +11,12 @@ import type { Layouts, StructLayout } from '../../emulator/elf/layouts.ts';
 import { WRITE } from '../../emulator/engine.ts';
 import { CallError } from '../call-error.ts';
 import type { Kernel } from '../kernel.ts';
+import { OutOfMemory } from '../kernel-memory.ts';
+import type { ProgExtables } from './prog-extables.ts';
 import type { Caught } from './watch.ts';
 
 /** A structure of the model in memory. */
-interface Laid {
+export interface Laid {
   readonly pa: number;
   readonly layout: StructLayout;
   /** Members that hold what the model has. */
@@ -47,14 +49,19 @@ const USUAL_PAGE = 64;
 /** Bytes that structures of the model are given at a time: a few pages hold all of a scenario's. */
 const POOL = 0x1_0000;
 
+/** Members of struct bpf_ksym in struct bpf_prog_aux, which the code may use as it likes. */
+const KSYM_MEMBERS = ['start', 'end', 'name', 'lnode', 'tnode', 'prog'].map((one) => `ksym.${one}`);
+
 export class Structures {
   private readonly kernel: Kernel;
   private readonly layouts: Layouts;
   private readonly path: string;
+  readonly extables: ProgExtables;
   private readonly laid: Laid[] = [];
   private readonly arenas = new Map<BpfArena, Laid>();
   private readonly progs = new Map<BpfProg, Laid>();
-  private readonly pool: number;
+  private readonly pools: number[];
+  /** Bytes of the last pool. */
   private used = 0;
   /** sizeof(struct page) */
   readonly pageSize: number;
@@ -62,9 +69,10 @@ export class Structures {
   /**
    * @param layouts null: none are known
    * @param path of the object, for what is wrong with it
+   * @param extables where programs' exception tables lie
    * @throws CallError for an object that does not tell how it lays structures out
    */
-  constructor(kernel: Kernel, layouts: Layouts | null, path: string) {
+  constructor(kernel: Kernel, layouts: Layouts | null, path: string, extables: ProgExtables) {
     if (layouts === null) {
       throw new CallError(
         `${path}: has no debugging data, which must tell how its structures are laid out`,
@@ -73,8 +81,9 @@ export class Structures {
     }
     this.kernel = kernel;
     this.layouts = layouts;
+    this.extables = extables;
     this.path = path;
-    this.pool = allocate(kernel, POOL);
+    this.pools = [allocate(kernel, POOL)];
     this.pageSize = layouts.struct('page')?.size ?? USUAL_PAGE;
   }
 
@@ -193,16 +202,34 @@ export class Structures {
     const main = prog.mainProg;
     // The two name each other: the first round makes the places.
     const at = this.put(this.progs, prog, 'bpf_prog', { aux: 0n });
-    const aux = this.put(this.auxes, prog, 'bpf_prog_aux', {
-      arena: prog.arena === null ? 0n : this.arena(prog.arena),
-      prog: at,
-      main_prog_aux: 0n,
-    });
+    const aux = this.aux(this.auxes, prog, prog, at);
     this.put(this.progs, prog, 'bpf_prog', { aux });
     if (main !== prog) this.prog(main);
     const mainAux = main === prog ? aux : this.virt(this.auxes.get(main)!.pa);
     this.write(this.auxes.get(prog)!, { main_prog_aux: mainAux });
     return at;
+  }
+
+  /** struct bpf_prog_aux. @param owner whose it is: a program's, or a further image's of it */
+  aux<T>(map: Map<T, Laid>, owner: T, prog: BpfProg, at: bigint): bigint {
+    this.auxLayout ??= this.flattened('bpf_prog_aux', 'ksym', 'bpf_ksym');
+    const table = this.extables.table(prog);
+    const values = {
+      arena: prog.arena === null ? 0n : this.arena(prog.arena),
+      prog: at,
+      main_prog_aux: 0n,
+      extable: table.at,
+      num_exentries: table.count,
+    };
+    return this.put(map, owner, 'bpf_prog_aux', values, this.auxLayout, KSYM_MEMBERS);
+  }
+
+  private auxLayout: StructLayout | null = null;
+
+  /** struct bpf_prog_aux of a program. */
+  auxOf(prog: BpfProg): bigint {
+    this.prog(prog);
+    return this.virt(this.auxes.get(prog)!.pa);
   }
 
   /** struct vm_fault of a fault, with its VMA and file. @returns addresses of it and of its `page` */
@@ -320,7 +347,7 @@ export class Structures {
   /** True if the frame holds structures of the model. */
   holds(frame: number): boolean {
     const pa = frame * FRAME_SIZE;
-    return pa >= this.pool && pa < this.pool + POOL;
+    return this.pools.some((pool) => pa >= pool && pa < pool + POOL);
   }
 
   /** What is wrong with an access to a frame that {@link holds}; null: nothing. */
@@ -340,7 +367,8 @@ export class Structures {
     return kind === WRITE ? `writes ${place}, which is the model’s own` : null;
   }
 
-  private put<T>(
+  /** Lays a structure down, or writes what it holds now. @param map where places are remembered. @returns its address */
+  put<T>(
     map: Map<T, Laid>,
     owner: T,
     name: string,
@@ -353,17 +381,26 @@ export class Structures {
     if (laid === undefined) {
       // Code that only hands the structure on needs no layout of it.
       const layout = told ?? this.layouts.struct(name) ?? { name, size: 64, members: new Map() };
-      // Apart from each other: an access past an end is one to nothing.
-      const size = Math.ceil(layout.size / 64) * 64 + 64;
-      if (this.used + size > POOL) throw new RangeError('no room for structures of the model');
       const known = new Set(Object.keys(values).filter((member) => layout.members.has(member)));
-      laid = { pa: this.pool + this.used, layout, known, shared: new Set(shared), live };
-      this.used += size;
+      laid = { pa: this.reserve(layout.size), layout, known, shared: new Set(shared), live };
       this.laid.push(laid);
       map.set(owner, laid);
     }
     this.write(laid, values);
     return this.virt(laid.pa);
+  }
+
+  /** Memory among the structures. @throws OutOfMemory */
+  reserve(bytes: number): number {
+    // Apart from each other: an access past an end is one to nothing.
+    const size = Math.ceil(bytes / 64) * 64 + 64;
+    if (size > POOL) throw new OutOfMemory(`a structure of ${bytes} bytes is too large`);
+    if (this.used + size > POOL) {
+      this.pools.push(this.quietly(() => allocate(this.kernel, POOL)));
+      this.used = 0;
+    }
+    this.used += size;
+    return this.pools.at(-1)! + this.used - size;
   }
 
   private write({ pa, layout }: Laid, values: Values): void {
@@ -384,7 +421,7 @@ export function allocate(kernel: Kernel, bytes: number): number {
   return pages.fromTop(() => {
     let pfn = -1;
     for (let i = kernel.memory.pagesFor(bytes); i > 0; i--) pfn = pages.allocPage(dataPages);
-    if (pfn < 0) throw new RangeError('no memory is left for replaced functions');
+    if (pfn < 0) throw new OutOfMemory('no memory is left for replaced functions');
     return pfn * FRAME_SIZE;
   });
 }

@@ -1,6 +1,6 @@
 // What adapters are, and what they share.
 import type { CompiledFunctions } from '../../../bpf/compiled.ts';
-import type { Activity, CompiledAccessors } from '../../../mm/context.ts';
+import { type Activity, type CompiledAccessors, KernelStuck } from '../../../mm/context.ts';
 import type { Kernel } from '../../kernel.ts';
 import type { CompiledFunction } from '../replacements.ts';
 
@@ -18,3 +18,22 @@ export const call = (
   { entry, name, object }: CompiledFunction,
   ...args: readonly (bigint | boolean | number)[]
 ): Activity<bigint> => object.calls.call(name, entry, args.map(BigInt));
+
+/**
+ * The same of a function that no other CPU sees at work, to its end.
+ * @throws KernelStuck for code that waits for another CPU
+ */
+export function callNow(
+  compiled: CompiledFunction,
+  ...args: readonly (bigint | boolean | number)[]
+): bigint {
+  const progress = call(compiled, ...args);
+  for (;;) {
+    const { done, value } = progress.next();
+    if (done) return value;
+    if (value.ready?.() !== false) continue;
+    // Lets go of the core.
+    progress.return(0n);
+    throw new KernelStuck(`${compiled.name} waits for another CPU (${value.what}), as it may not`);
+  }
+}

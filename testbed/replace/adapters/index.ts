@@ -27,5 +27,6 @@ export function installFunctions(
   const made = [...functions].map(([name, compiled]) => ADAPTERS[name](compiled, kernel));
   const all: CompiledFunctions & CompiledAccessors = Object.assign({}, ...made);
   kernel.bpf.compiled = all;
+  kernel.bpf.ksyms.compiled = all;
   kernel.context.compiled = all;
 }

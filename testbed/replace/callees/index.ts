@@ -7,9 +7,11 @@ import { flushTlbBeforeSet, flushTlbKernelRangeSteps } from '../../../mm/tlb-con
 import type { Kernel } from '../../kernel.ts';
 import type { CodeHeap } from '../code-heap.ts';
 import type { Callee, GuestCalls } from '../guest-calls.ts';
+import type { KsymPlaces } from '../ksym-places.ts';
 import type { Structures } from '../structures.ts';
 import { arenaCallees, memoryCallees } from './arena.ts';
 import { progCallees, streamCallees } from './bpf.ts';
+import { ksymCallees } from './ksym.ts';
 
 /** An integer argument by its number, 64 bits. */
 export type Argument = (index: number) => bigint;
@@ -18,6 +20,7 @@ export type Argument = (index: number) => bigint;
 export interface CalleeParts {
   readonly kernel: Kernel;
   readonly structures: Structures;
+  readonly ksyms: KsymPlaces;
   /** Memory that the code asks for. */
   readonly heap: CodeHeap;
   /** Set once the calls can be made. */
@@ -79,6 +82,7 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
     ...memoryCallees(parts),
     ...progCallees(parts),
     ...streamCallees(parts),
+    ...ksymCallees(parts),
     ['bpf_arena_get_kern_vm_start', plain((argument) => arena(argument(0))?.kernVmStart ?? 0n)],
     ['bpf_arena_get_user_vm_start', plain((argument) => arena(argument(0))?.userVmStart ?? 0n)],
     // No entry of the model's is contiguous with others: there is nothing to gather or to unfold.

@@ -1,0 +1,15 @@
+// What the model asks of compiled code that looks programs up: their symbols, and stacks. Nothing of it is a step that
+// another CPU could see, so that each answers at once. What is absent the model does itself.
+import type { ExtableEntry } from '../arch/arch.ts';
+import type { VirtAddr } from '../emulator/address.ts';
+import type { BpfKsym, BpfProg } from './prog.ts';
+
+export interface CompiledSymbols {
+  /** @returns the symbols that the tree then holds, by start */
+  bpfKsymAdd?(ksym: BpfKsym): BpfKsym[];
+  /** @returns the same */
+  bpfKsymDel?(ksym: BpfKsym): BpfKsym[];
+  bpfKsymFind?(ip: VirtAddr): BpfKsym | null;
+  bpfProgKsymFind?(ip: VirtAddr): BpfProg | null;
+  searchBpfExtables?(ip: VirtAddr): ExtableEntry | null;
+}

@@ -1,0 +1,82 @@
+// What compiled code that keeps and searches the symbols of programs may call: the search itself, red-black trees, the
+// lock around them and the search of an exception table.
+import { virtAddr } from '../../../emulator/address.ts';
+import { hex } from '../../../emulator/bits.ts';
+import { KernelStuck } from '../../../mm/context.ts';
+import type { Callee } from '../guest-calls.ts';
+import { RbTrees } from '../rb-tree.ts';
+import { type CalleeParts, plain } from './index.ts';
+
+const ENTRY_SIZE = 12;
+
+export function ksymCallees(parts: CalleeParts): [string, Callee][] {
+  const { kernel, ksyms } = parts;
+  const { bpf } = kernel;
+  const trees = new RbTrees(kernel);
+  const nothing = plain(() => null);
+  const yes = plain(() => 1n);
+  return [
+    [
+      'bpf_ksym_find',
+      plain((argument) => {
+        const found = bpf.ksyms.find(virtAddr(argument(0)));
+        if (found === null) return 0n;
+        ksyms.lay(bpf.ksyms.all());
+        return ksyms.address(found)!;
+      }),
+    ],
+    [
+      'search_bpf_extables',
+      plain((argument) => {
+        const ip = virtAddr(argument(0));
+        const entry = bpf.ksyms.searchExtables(ip);
+        const prog = bpf.ksyms.lookUp(ip)?.prog;
+        if (entry === null || !prog) return 0n;
+        const { at, count } = parts.structures.extables.table(prog);
+        return searchTable(parts, at, count, ip);
+      }),
+    ],
+    [
+      // search_extable(base, num, value)
+      'search_extable',
+      plain((argument) => searchTable(parts, argument(0), Number(argument(1)), argument(2))),
+    ],
+    // The node hangs on the tree already, where rb_link_node() put it: in its order.
+    [
+      'rb_insert_color',
+      plain((argument) => {
+        trees.lay(argument(1), trees.read(argument(1)));
+        return null;
+      }),
+    ],
+    [
+      'rb_erase',
+      plain((argument) => {
+        const [node, root] = [argument(0), argument(1)];
+        const nodes = trees.read(root);
+        if (!nodes.includes(node)) throw new KernelStuck(`${hex(node)} is not in the tree`);
+        trees.lay(
+          root,
+          nodes.filter((one) => one !== node),
+        );
+        return null;
+      }),
+    ],
+    ['_raw_spin_lock_bh', nothing],
+    ['_raw_spin_unlock_bh', nothing],
+    ['__list_add_valid_or_report', yes],
+    ['__list_del_entry_valid_or_report', yes],
+  ];
+}
+
+/** Address of the entry for the instruction at `ip` in a table in memory, or 0. */
+function searchTable({ kernel }: CalleeParts, at: bigint, count: number, ip: bigint): bigint {
+  const bytes = kernel.memory.read(virtAddr(at), count * ENTRY_SIZE);
+  if (bytes === null) throw new KernelStuck(`an exception table at ${hex(at)} is not there`);
+  const view = new DataView(bytes.buffer);
+  for (let i = 0; i < count; i++) {
+    const entry = at + BigInt(i * ENTRY_SIZE);
+    if (entry + BigInt(view.getInt32(i * ENTRY_SIZE, true)) === ip) return entry;
+  }
+  return 0n;
+}
