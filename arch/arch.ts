@@ -9,6 +9,7 @@ import type { Activity, KernelConfig, KernelContext, Progress } from '../mm/cont
 import type { Paging } from '../mm/paging.ts';
 import type { PteFormat } from '../mm/pte.ts';
 import type { TlbShape } from '../mm/tlb.ts';
+import type { CompiledPath, PathFunction } from './compiled-path.ts';
 import type { ArchitectureCosts } from './cost-models.ts';
 import type { Processor, ProcessorParts } from './processor.ts';
 import type { ConsumeEntry, UnwindContext } from './unwind.ts';
@@ -88,6 +89,8 @@ export interface FaultContext extends UnwindContext {
   /** Asked in order, for not-present (x86) or translation (arm64) faults. */
   readonly recoverers: readonly Recoverer[];
   readonly current: Task;
+  /** Compiled code in the place of functions of the path; null: there is none. */
+  compiled: CompiledPath | null;
   /** search_exception_tables(): kernel, modules, then BPF. */
   searchExceptionTables(ip: VirtAddr): ExtableEntry | null;
   /** bpf_prog_report_arena_violation(), for ex_handler_bpf. */
@@ -158,6 +161,12 @@ export interface Architecture {
   readonly tlb: TlbShape;
   /** Delivers an abort of address translation to the kernel's entry: #PF and exc_page_fault(), el1_abort(). */
   deliverFault(context: FaultContext, regs: PtRegs, fault: HardwareFault): FaultPath;
+  /** Functions of the fault path by their kernel names, for compiled code that calls them. */
+  readonly path: Readonly<Record<string, PathFunction>>;
+  /** struct pt_regs: the registers that each of its members holds, in order. */
+  readonly ptRegsMembers: Readonly<Record<string, readonly string[]>>;
+  /** What its other members hold. */
+  ptRegsRest(regs: PtRegs): Readonly<Record<string, bigint>>;
   /**
    * Another exception that the exception table may fix up.
    * @param vector x86: the vector. arm64: the exception class

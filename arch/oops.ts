@@ -14,10 +14,12 @@ const RELEASE = 'faultline #1 PREEMPT(voluntary)';
  * @returns the oops that consists of the lines; whoever takes the outcome tells it as an event
  */
 export function oops(context: FaultContext, body: () => void, halted?: string): FaultOutcome {
-  const { log } = context.kernel;
-  const start = log.length;
+  const { kernel } = context;
+  const start = kernel.log.length;
+  kernel.reportStart = start;
   body();
-  const lines = log.slice(start);
+  kernel.reportStart = null;
+  const lines = kernel.log.slice(start);
   return halted === undefined
     ? { resolution: 'oops', lines }
     : { resolution: 'oops', lines, halted };

@@ -5,7 +5,7 @@ import type { FaultContext, FaultOutcome, PtRegs, Recoverer } from './arch.ts';
 
 export const SPURIOUS: FaultOutcome = { resolution: 'spurious' };
 export const FIXED_UP: FaultOutcome = { resolution: 'extable' };
-const REPAIRED: Readonly<Record<Recoverer['resolution'], FaultOutcome>> = {
+export const REPAIRED: Readonly<Record<Recoverer['resolution'], FaultOutcome>> = {
   scratch: { resolution: 'scratch' },
   kfence: { resolution: 'kfence' },
 };

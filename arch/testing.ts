@@ -116,6 +116,7 @@ export class TestKernel {
       swapperPgDir: root,
       recoverers: change.recoverers ?? [],
       current,
+      compiled: null,
       orc: change.orc ?? null,
       searchExceptionTables: (ip) => this.extable.get(ip) ?? null,
       reportArenaViolation: (isWrite, addr, ip) => this.violation(isWrite, addr, ip),

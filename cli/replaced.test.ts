@@ -11,6 +11,7 @@ import { STANDINGS } from './standings.ts';
 import {
   difference,
   GROUPS,
+  hasAll,
   limited,
   load,
   replacing,
@@ -35,6 +36,7 @@ const PARTS: Readonly<Record<string, readonly ReplaceableName[]>> = {
   SYMBOLS: GROUPS.SYMBOLS.names,
   ACCESSORS: GROUPS.ACCESSORS.names,
   ALL,
+  FAULT_X86: GROUPS.FAULT_X86.names,
 };
 
 // When walkers see the stores of compiled code is not modelled: that is refused.
@@ -75,6 +77,7 @@ describe('the whole suite with compiled code in the place of the model', () => {
     }
     const level = index % 2 === 0 ? 'O0' : 'O2';
     for (const [part, names] of Object.entries(PARTS)) {
+      if (!hasAll(world, names)) continue;
       same(see(host, world, names), see(host, replacing(world, names, level), names), part);
     }
   });
@@ -83,7 +86,7 @@ describe('the whole suite with compiled code in the place of the model', () => {
     expect(calls.get('O0')).toBe(calls.get('O2'));
     expect(calls.get('O0')).toBeGreaterThan(8000);
     for (const part of Object.keys(PARTS))
-      expect([part, calls.get(part)! > 500]).toEqual([part, true]);
+      expect([part, calls.get(part)! > 100]).toEqual([part, true]);
     expect(calls.get('ALL')).toBeGreaterThan(calls.get('O2')!);
   });
 });

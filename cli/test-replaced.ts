@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { type Event, EventSink } from '../emulator/events.ts';
 import type { ObjectFile } from '../testbed/object-file.ts';
 import { play } from '../testbed/race-run.ts';
-import type { ReplaceableName } from '../testbed/replace/functions/index.ts';
+import { REPLACEABLE, type ReplaceableName } from '../testbed/replace/functions/index.ts';
+import type { Replaceable } from '../testbed/replace/functions/replaceable.ts';
 import { type RunHost, type StepRun, WorldRun } from '../testbed/run.ts';
 import { parseScenario, type Scenario, type World } from '../testbed/scenario.ts';
 import { chooserOf } from '../testbed/schedule.ts';
@@ -85,6 +86,11 @@ export const GROUPS = {
     object: () => 'pgtable',
     triesToSet: true,
   },
+  FAULT_X86: {
+    names: ['page_fault_oops', 'show_fault_oops', 'dump_pagetable'],
+    object: () => 'fault',
+    triesToSet: false,
+  },
 } as const satisfies Readonly<Record<string, Group>>;
 
 /** The object that a kernel of the world's configuration would have. */
@@ -115,6 +121,10 @@ export const replacing = (
   },
 });
 
+/** True if a kernel of the world's architecture has the functions. */
+export const hasAll = ({ arch }: World, names: readonly ReplaceableName[]): boolean =>
+  names.every((name) => ((REPLACEABLE[name] as Replaceable).arch ?? arch) === arch);
+
 /** What a run told, as text line by line, and how often compiled code was called. */
 export interface Seen {
   readonly events: readonly string[];
@@ -127,6 +137,8 @@ const RAN = 'compiled: ';
 /** What of an event is the same whether the model or compiled code does it; null: it is only about the code. */
 function comparable(event: Event, names: readonly string[]): unknown {
   if (event.type === 'insn') return null;
+  // Functions of one object call each other unseen.
+  if (event.type === 'call' && names.includes(event.fn)) return null;
   // The model tells why it does what it does, and compiled code only that it ran.
   if (event.type === 'decision' && (names.includes(event.fn) || event.text.startsWith(RAN))) {
     return null;

@@ -170,6 +170,10 @@ export class KernelContext {
   compiled: CompiledAccessors | null = null;
   /** The kernel log, one entry a line. */
   readonly log: string[] = [];
+  /** A line that compiled code has begun and not ended: it ends where another one begins. Null: there is none. */
+  begunLine: { text: string; readonly by: string } | null = null;
+  /** Where in the log the report begins that is being made; null: none is. */
+  reportStart: number | null = null;
   /** die_counter: how often this kernel has died. */
   dieCounter = 0;
   /** exec_summary_regs: registers of the first oops, as the architecture keeps them; null before one. */
@@ -186,9 +190,17 @@ export class KernelContext {
 
   /** printk(): one line, without the newline. @param by the kernel function that prints it */
   printk(text: string, by: string): void {
+    if (this.begunLine !== null) this.endLine();
     this.log.push(text);
     this.work.logLines++;
     if (this.events.on) this.events.emit({ type: 'printk', cpu: this.cpu, text, by });
+  }
+
+  /** Prints what there is of a begun line. */
+  endLine(): void {
+    const line = this.begunLine;
+    this.begunLine = null;
+    if (line !== null) this.printk(line.text, line.by);
   }
 
   /** A kernel function is entered; `args` only evaluated by the reader of events. */

@@ -11,8 +11,9 @@ import type { KernelImage } from './vmlinux/image.ts';
 /** Distance of the per-CPU areas from the start of the direct map, and of one CPU's from the next. */
 const AREA_OFFSET = 0x100_0000_0000n;
 const AREA_SIZE = 0x1000_0000n;
-/** Distance of the task from the start of the direct map. */
+/** Distance of the tasks from the start of the direct map, and of one CPU's from the next. */
 const TASK_OFFSET = 0xff_0000_0000n;
+const TASK_STRIDE = 0x1_0000n;
 /** Distance of what all CPUs share from the start of kernel text: code reaches it as it reaches its own data. */
 const SHARED_OFFSET = 0xa_0000n;
 /** arm64: distance of our own variables' template from the start of kernel text, below the code under test. */
@@ -80,7 +81,6 @@ export class Environment {
   inUse = false;
   private readonly kernel: Kernel;
   private nextTemplate = BigInt(PAGE);
-  private task: VirtAddr | null = null;
   private shared: VirtAddr | null = null;
   private image: KernelImage | null = null;
 
@@ -183,8 +183,8 @@ export class Environment {
     const { kernel } = this;
     const task = new Uint8Array(TASK_SIZE);
     if (this.arch === 'arm64') put(task, Number(TI_PREEMPT_COUNT), PREEMPT_ENABLED.arm64);
-    const { directMap, text } = kernel.layout;
-    this.task = this.mapData(directMap + TASK_OFFSET, task);
+    const { text } = kernel.layout;
+    for (const { id } of kernel.cpus) this.mapData(this.task(id), task);
     const shared = new Uint8Array(PAGE);
     for (const at of [0x28, 0x40]) put(shared, at, STACK_GUARD);
     for (const { id } of kernel.cpus) put(shared, 0x80 + id * 8, this.offset(id));
@@ -199,6 +199,12 @@ export class Environment {
     }
   }
 
+  /** `current` on a CPU. */
+  task(cpu: number): VirtAddr {
+    const { directMap } = this.kernel.layout;
+    return virtAddr(directMap + TASK_OFFSET + BigInt(cpu) * TASK_STRIDE);
+  }
+
   private mapData(address: bigint, bytes: Uint8Array): VirtAddr {
     const at = virtAddr(address);
     this.kernel.memory.mapBytes(at, bytes, 'PAGE_KERNEL', this.kernel.dataPages);
@@ -208,7 +214,7 @@ export class Environment {
   private variables(cpu: number): Uint8Array {
     const area = new Uint8Array(PAGE);
     put(area, 0x28, STACK_GUARD);
-    put(area, 0x40, this.task!);
+    put(area, 0x40, this.task(cpu));
     put(area, 0x48, (BigInt(cpu) << 32n) | (PREEMPT_ENABLED.x86_64 & 0xffff_ffffn));
     put(area, 0x58, this.kernel.task.stackEnd);
     put(area, 0x60, this.offset(cpu));
@@ -225,7 +231,7 @@ export class Environment {
       return;
     }
     cpu.writeRegister('tpidr_el1', this.offset(id));
-    cpu.writeRegister('sp_el0', this.task!);
+    cpu.writeRegister('sp_el0', this.task(id));
   }
 }
 

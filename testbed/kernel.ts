@@ -28,6 +28,7 @@ import type { Ram } from '../emulator/ram.ts';
 import { DerivedMap } from '../emulator/snapshot.ts';
 import { type KernelConfig, KernelContext } from '../mm/context.ts';
 import { InitMm } from '../mm/init-mm.ts';
+import type { Kfence } from '../mm/kfence.ts';
 import type { Mmu } from '../mm/mmu.ts';
 import { PageAllocator, type PageOwner } from '../mm/page-alloc.ts';
 import type { TlbPolicy } from '../mm/tlb.ts';
@@ -89,6 +90,7 @@ export class Kernel {
   readonly userMm = new UserMm();
   readonly recoverers: Recoverer[] = [];
   readonly arenas = new Map<string, BpfArena>();
+  kfence: Kfence | null = null;
   /** Objects that are loaded to stay, by path and bindings: kernels have one copy of a function, with its counters. */
   readonly residentObjects = new Map<string, Linked>();
   /** The file of the kernel image that is loaded, if it is an ELF file. */
@@ -186,6 +188,7 @@ export class Kernel {
       swapperPgDir: this.mm.swapperPgDir,
       recoverers: this.recoverers,
       current,
+      compiled: null,
       orc: this.orc && { find: (ip) => this.orcFind(ip) },
       searchExceptionTables: (ip) => this.searchExceptionTables(ip),
       reportArenaViolation: (isWrite, addr, ip) =>

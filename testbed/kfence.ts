@@ -35,6 +35,7 @@ export function setUpKfence(kernel: Kernel, pool: bigint, objects: number): Kfen
   };
   // page_fault_oops() and __do_kernel_fault() ask KFENCE before the arena.
   kernel.recoverers.unshift(recoverer);
+  kernel.kfence = kfence;
   return kfence;
 }
 

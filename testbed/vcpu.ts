@@ -1,6 +1,13 @@
 // One vCPU with its MMU, and what happens when an access faults: the fault is given to the architecture's entry, and
 // the instruction is run again, goes on elsewhere, or the kernel is dead.
-import type { FaultContext, FaultOutcome, FaultPath, PtRegs, Task } from '../arch/arch.ts';
+import type {
+  FaultContext,
+  FaultOutcome,
+  FaultPath,
+  HardwareFault,
+  PtRegs,
+  Task,
+} from '../arch/arch.ts';
 import type { Processor, TakenFault } from '../arch/processor.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
@@ -16,6 +23,7 @@ import { FaultLog } from './fault-log.ts';
 import type { Kernel } from './kernel.ts';
 import type { Machine } from './machines.ts';
 import { CompiledEnd } from './replace/compiled-end.ts';
+import type { Exception } from './replace/exception.ts';
 import { GuestWatch } from './replace/watch.ts';
 
 const KIND_NAME: readonly AccessName[] = ['read', 'write', 'fetch'];
@@ -66,6 +74,8 @@ export class Vcpu {
   returnsTo: VirtAddr | null = null;
   /** Below which address the stack of the task is free while the kernel runs; null: all of it is. */
   below: bigint | null = null;
+  /** What the kernel works on, where compiled code may run meanwhile; null: nothing. */
+  exception: Exception | null = null;
   /** Registers of the exceptions that faults of replaced functions interrupted, the outermost first. */
   readonly interrupted: BigUint64Array[] = [];
   private readonly processor: Processor;
@@ -161,44 +171,50 @@ export class Vcpu {
     this.regs.load(this.cpu);
     this.kernel.context.cpu = this.id;
     this.kernel.context.tables?.synchronized();
+    const access = KIND_NAME[fault.kind];
+    const hardware = { addr: fault.va, access, code: fault.code };
     if (!arch.isTranslationAbort(fault.vector)) {
       const fix = () => arch.fixupException(this.faultContext, this.regs, fault.vector, fault.va);
-      const fixed = this.watch === null ? fix() : this.fixWithCompiled(fix);
+      const fixed = this.watch === null ? fix() : this.fixWithCompiled(hardware, fix);
       if (fixed !== null) return fixed;
       const why = `${arch.exceptionName(fault.vector)} at ${hex(fault.va)}`;
       return { outcome: 'halted', why, ip: fault.ip };
     }
-    const access = KIND_NAME[fault.kind];
     if (events.on) {
       const { ip, va, code } = fault;
       events.emit({ type: 'fault', cpu: this.id, ip, va, access, code });
     }
-    const hardware = { addr: fault.va, access, code: fault.code };
     const deliver = () => arch.deliverFault(this.faultContext, this.regs, hardware);
-    return this.watch === null ? deliver() : this.withCompiled(deliver);
+    return this.watch === null ? deliver() : this.withCompiled(hardware, deliver);
   }
 
   // How a replaced function ended that the path called and that did not return.
   private ended: CallEnd | null = null;
 
   /** A search for a fix-up that may run compiled code, and the path that it leads to. */
-  private fixWithCompiled(fix: () => FaultPath | null): FaultPath | CallEnd | null {
-    const { below } = this;
+  private fixWithCompiled(
+    fault: HardwareFault,
+    fix: () => FaultPath | null,
+  ): FaultPath | CallEnd | null {
+    const { below, exception, regs } = this;
+    this.exception = { regs, fault, cameTo: null };
     this.below = this.regs.sp - EXCEPTION_FRAME;
     try {
       const path = fix();
-      return path === null ? null : this.withCompiled(() => path);
+      return path === null ? null : this.withCompiled(fault, () => path);
     } catch (error) {
       if (!(error instanceof CompiledEnd)) throw error;
       return error.end;
     } finally {
       this.below = below;
+      this.exception = exception;
     }
   }
 
   /** A path that may run compiled code, below the frame that the exception pushed. */
-  private *withCompiled(deliver: () => FaultPath): Activity<FaultOutcome> {
-    const { below } = this;
+  private *withCompiled(fault: HardwareFault, deliver: () => FaultPath): Activity<FaultOutcome> {
+    const { below, exception, regs } = this;
+    this.exception = { regs, fault, cameTo: null };
     this.below = this.regs.sp - EXCEPTION_FRAME;
     try {
       return yield* onward(deliver());
@@ -208,6 +224,7 @@ export class Vcpu {
       return { resolution: 'oops', lines: error.end.outcome === 'oops' ? error.end.lines : [] };
     } finally {
       this.below = below;
+      this.exception = exception;
     }
   }
 

@@ -14,7 +14,7 @@ import { arm64Layout } from './layout.ts';
 import { Arm64Paging, linuxPagingState } from './paging.ts';
 import { Arm64Processor } from './processor.ts';
 import { arm64PteFormat } from './pte.ts';
-import { Arm64PtRegs, arm64Description } from './registers.ts';
+import { ARM64_PT_REGS, Arm64PtRegs, arm64Description } from './registers.ts';
 import { NEOVERSE_N1_L2TLB } from './tlb.ts';
 import { archBpfStackWalk } from './unwind.ts';
 
@@ -57,6 +57,9 @@ export const arm64: Architecture = {
   createProcessor: (parts) => new Arm64Processor(parts),
   createRegs: () => new Arm64PtRegs(),
   deliverFault: (context, regs, fault) => el1Abort(context, own(regs), fault),
+  path: {},
+  ptRegsMembers: ARM64_PT_REGS,
+  ptRegsRest: (regs) => ({ orig_x0: regs.get('x0'), syscallno: -1n }),
   fixupException: () => null,
   isTranslationAbort: (vector) => vector !== EC_PC_ALIGN,
   exceptionName: () => 'PC alignment fault',

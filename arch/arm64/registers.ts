@@ -36,6 +36,14 @@ export const PT_REGS_STACKFRAME = 0x128;
 
 const INDEX = new Map<string, number>(GENERAL.map((name, at) => [name, at]));
 
+/** struct pt_regs: the registers that each of its members holds, in order. */
+export const ARM64_PT_REGS: Readonly<Record<string, readonly string[]>> = {
+  regs: GENERAL.slice(0, SP),
+  sp: ['sp'],
+  pc: ['pc'],
+  pstate: ['pstate'],
+};
+
 /** Number of a register by name, `x0` to `x30` or `xzr`. @throws RangeError for any other name */
 export function registerNumber(name: string): number {
   if (name === 'xzr') return XZR;

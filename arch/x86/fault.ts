@@ -7,6 +7,7 @@ import { hex, lo32 } from '../../emulator/bits.ts';
 import type { Activity } from '../../mm/context.ts';
 import { warnOnce } from '../../mm/warn.ts';
 import type { FaultContext, FaultOutcome, FaultPath, HardwareFault } from '../arch.ts';
+import { compiledPath, type PathFunction } from '../compiled-path.ts';
 import { oops } from '../oops.ts';
 import { tableEntries } from '../page-table.ts';
 import { askRecoverers, askRecoverersInSteps, SPURIOUS } from '../path.ts';
@@ -46,18 +47,19 @@ export function excPageFault(
   fault: HardwareFault,
 ): FaultPath {
   regs.resumeFlag = true;
-  if (context.kernel.events.on) {
-    announce(context, 'exc_page_fault', fault, { ip: context.formatSymbol(regs.ip) });
-  }
+  const more = context.kernel.events.on ? { ip: context.formatSymbol(regs.ip) } : undefined;
+  const compiled = entered(context, 'exc_page_fault', regs, fault, more);
+  if (compiled !== null) return compiled;
   return handlePageFault(context, regs, fault);
 }
 
 /** @kernel handle_page_fault arch/x86/mm/fault.c read */
 function handlePageFault(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultPath {
   const { kernel } = context;
+  const compiled = entered(context, 'handle_page_fault', regs, fault);
+  if (compiled !== null) return compiled;
   const kernelSpace = faultInKernelSpace(context, fault.addr);
   if (kernel.events.on) {
-    announce(context, 'handle_page_fault', fault);
     kernel.decide('fault_in_kernel_space', kernelSpace ? 'a kernel address' : 'a user address');
   }
   return kernelSpace
@@ -81,7 +83,8 @@ const TASK_SIZE_MAX_LA57 = 0x00ff_ffff_ffff_f000n;
 /** @kernel do_kern_addr_fault arch/x86/mm/fault.c read */
 function doKernAddrFault(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultPath {
   const { kernel } = context;
-  if (kernel.events.on) announce(context, 'do_kern_addr_fault', fault);
+  const compiled = entered(context, 'do_kern_addr_fault', regs, fault);
+  if (compiled !== null) return compiled;
   if (lo32(fault.code) & PF_PK) warnOnce(kernel, 'do_kern_addr_fault', 'X86_PF_PK');
   const spurious = spuriousKernelFault(context, fault);
   if (kernel.events.on) {
@@ -123,7 +126,8 @@ function spuriousKernelFaultCheck(context: FaultContext, code: number, entry: bi
 function doUserAddrFault(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultPath {
   const { kernel } = context;
   const code = lo32(fault.code);
-  if (kernel.events.on) announce(context, 'do_user_addr_fault', fault);
+  const compiled = entered(context, 'do_user_addr_fault', regs, fault);
+  if (compiled !== null) return compiled;
   const decide = (text: string) => {
     if (kernel.events.on) kernel.decide('do_user_addr_fault', text);
   };
@@ -153,9 +157,10 @@ function doUserAddrFault(context: FaultContext, regs: X86PtRegs, fault: Hardware
  * pgtable_bad(): a reserved bit is set in an entry for a user address.
  * @kernel pgtable_bad arch/x86/mm/fault.c read
  */
-function pgtableBad(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultOutcome {
+function pgtableBad(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultPath {
   const { kernel, current } = context;
-  if (kernel.events.on) announce(context, 'pgtable_bad', fault);
+  const compiled = entered(context, 'pgtable_bad', regs, fault);
+  if (compiled !== null) return compiled;
   return oops(context, () => {
     const addr = fault.addr.toString(16);
     kernel.printk(`${current.comm}: Corrupted page table at address ${addr}`, 'pgtable_bad');
@@ -165,17 +170,24 @@ function pgtableBad(context: FaultContext, regs: X86PtRegs, fault: HardwareFault
   });
 }
 
-/**
- * bad_area_nosemaphore() and __bad_area_nosemaphore() with SEGV_MAPERR.
- * @throws RangeError for a user-mode access, which ends in a signal: not modelled here
- * @kernel bad_area_nosemaphore, __bad_area_nosemaphore arch/x86/mm/fault.c read
- */
+/** @kernel bad_area_nosemaphore arch/x86/mm/fault.c read */
 function badAreaNosemaphore(
   context: FaultContext,
   regs: X86PtRegs,
   fault: HardwareFault,
 ): FaultPath {
-  if (context.kernel.events.on) announce(context, 'bad_area_nosemaphore', fault);
+  const compiled = entered(context, 'bad_area_nosemaphore', regs, fault);
+  return compiled ?? badArea(context, regs, fault);
+}
+
+/**
+ * __bad_area_nosemaphore() with SEGV_MAPERR.
+ * @throws RangeError for a user-mode access, which ends in a signal: not modelled here
+ * @kernel __bad_area_nosemaphore arch/x86/mm/fault.c read
+ */
+function badArea(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultPath {
+  const compiled = compiledPath(context, '__bad_area_nosemaphore', regs, fault);
+  if (compiled !== null) return compiled;
   if (!regs.userMode) return kernelmodeFixupOrOops(context, regs, fault);
   if (!(lo32(fault.code) & PF_U)) return pageFaultOops(context, regs, fault);
   throw new RangeError(`a user-mode fault at ${hex(fault.addr)} is not the kernel's own`);
@@ -188,7 +200,8 @@ function kernelmodeFixupOrOops(
   fault: HardwareFault,
 ): FaultPath {
   const { kernel } = context;
-  if (kernel.events.on) announce(context, 'kernelmode_fixup_or_oops', fault);
+  const compiled = entered(context, 'kernelmode_fixup_or_oops', regs, fault);
+  if (compiled !== null) return compiled;
   const fixed = fixupException(context, regs, VECTOR_PF, fault.addr);
   if (kernel.events.on) {
     kernel.decide('fixup_exception', fixed === null ? 'no handler takes it' : 'handled');
@@ -202,7 +215,8 @@ function kernelmodeFixupOrOops(
  */
 function pageFaultOops(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): FaultPath {
   const { kernel } = context;
-  if (kernel.events.on) announce(context, FN, fault);
+  const compiled = entered(context, FN, regs, fault);
+  if (compiled !== null) return compiled;
   if (kernel.stepping) return pageFaultOopsInSteps(context, regs, fault);
   const overflow = stackOverflow(context, regs, fault);
   if (overflow !== null) return overflow;
@@ -257,12 +271,39 @@ function nobodyRepairs(context: FaultContext, regs: X86PtRegs, fault: HardwareFa
   });
 }
 
-/** A function of the path is entered. Call only when `events.on`. */
-function announce(
+/**
+ * A function of the path is entered: it is told.
+ * @returns its path where compiled code does it; null: the model does it
+ */
+function entered(
   context: FaultContext,
   fn: string,
+  regs: X86PtRegs,
   fault: HardwareFault,
-  more: Readonly<Record<string, string>> = {},
-): void {
-  context.kernel.enter(fn, { error_code: hex(fault.code), address: hex(fault.addr), ...more });
+  more?: Readonly<Record<string, string>>,
+): FaultPath | null {
+  if (context.kernel.events.on) {
+    context.kernel.enter(fn, { error_code: hex(fault.code), address: hex(fault.addr), ...more });
+  }
+  return context.compiled === null ? null : compiledPath(context, fn, regs, fault);
 }
+
+type X86PathFunction = (context: FaultContext, regs: X86PtRegs, fault: HardwareFault) => FaultPath;
+
+const own =
+  (fn: X86PathFunction): PathFunction =>
+  (context, regs, fault) =>
+    fn(context, regs as X86PtRegs, fault);
+
+/** The functions of the path, for compiled code that calls them. */
+export const X86_PATH: Readonly<Record<string, PathFunction>> = {
+  exc_page_fault: own(excPageFault),
+  handle_page_fault: own(handlePageFault),
+  do_kern_addr_fault: own(doKernAddrFault),
+  do_user_addr_fault: own(doUserAddrFault),
+  pgtable_bad: own(pgtableBad),
+  bad_area_nosemaphore: own(badAreaNosemaphore),
+  __bad_area_nosemaphore: own(badArea),
+  kernelmode_fixup_or_oops: own(kernelmodeFixupOrOops),
+  page_fault_oops: own(pageFaultOops),
+};

@@ -9,13 +9,13 @@ import {
   type X86ExTypeName,
   type X86ExtableSource,
 } from './extable.ts';
-import { deliverPageFault } from './fault.ts';
+import { deliverPageFault, X86_PATH } from './fault.ts';
 import { describePfErrorCode, VECTOR_GP, VECTOR_PF } from './fault-code.ts';
 import { x86Layout } from './layout.ts';
 import { linuxPagingState, X86Paging } from './paging.ts';
 import { X86Processor } from './processor.ts';
 import { x86PteFormat } from './pte.ts';
-import { X86PtRegs, x86Description } from './registers.ts';
+import { X86_PT_REGS, X86PtRegs, x86Description } from './registers.ts';
 import { GOLDEN_COVE_STLB } from './tlb.ts';
 import { archBpfStackWalk } from './unwind.ts';
 
@@ -61,6 +61,12 @@ export const x86: Architecture = {
   createProcessor: (parts) => new X86Processor(parts),
   createRegs: () => new X86PtRegs(),
   deliverFault: (context, regs, fault) => deliverPageFault(context, own(regs), fault),
+  path: X86_PATH,
+  ptRegsMembers: X86_PT_REGS,
+  ptRegsRest(regs) {
+    const { flags, cs, ss } = own(regs);
+    return { orig_ax: -1n, flags, cs: BigInt(cs), ss: BigInt(ss) };
+  },
   fixupException: (context, regs, vector, addr) => fixupException(context, own(regs), vector, addr),
   isTranslationAbort: (vector) => vector === VECTOR_PF,
   exceptionName: (vector) => (vector === VECTOR_GP ? '#GP' : '#SS'),

@@ -4,6 +4,7 @@
 import type { VirtAddr } from '../../emulator/address.ts';
 import { bit, hex16, lo32 } from '../../emulator/bits.ts';
 import type { FaultContext, HardwareFault } from '../arch.ts';
+import { compiledNow } from '../compiled-path.ts';
 import { oopsExit, panic, printModules } from '../oops.ts';
 import { tableEntries } from '../page-table.ts';
 import { PF_I, PF_P, PF_PK, PF_RSVD, PF_U, PF_W } from './fault-code.ts';
@@ -13,6 +14,7 @@ import { controlRegisters, showAllRegs, showRegs } from './show-regs.ts';
 
 /** @kernel show_fault_oops arch/x86/mm/fault.c read */
 export function showFaultOops(context: FaultContext, regs: X86PtRegs, fault: HardwareFault): void {
+  if (compiledNow(context, 'show_fault_oops', regs, fault.code, fault.addr) !== null) return;
   const print = (text: string) => context.kernel.printk(text, 'show_fault_oops');
   const code = lo32(fault.code);
   if (code & PF_I) showFetch(context, fault.addr);
@@ -77,6 +79,7 @@ const LEVEL_NAMES = ['PTE', 'PMD', 'PUD', 'P4D', 'PGD'];
  * @kernel dump_pagetable arch/x86/mm/fault.c read
  */
 export function dumpPagetable(context: FaultContext, addr: VirtAddr): void {
+  if (compiledNow(context, 'dump_pagetable', addr) !== null) return;
   const entries = tableEntries(context, context.swapperPgDir, addr, hasTable);
   let line = '';
   let bad = false;

@@ -42,6 +42,14 @@ const PT_REGS_ORDER = [
   ...['r9', 'r8', 'rax', 'rcx', 'rdx', 'rsi', 'rdi'],
 ];
 
+/** struct pt_regs: the register that each of its members holds. */
+export const X86_PT_REGS: Readonly<Record<string, readonly string[]>> = {
+  ...Object.fromEntries(PT_REGS_ORDER.map((name) => [name.replace(/^r(?=[a-ds])/, ''), [name]])),
+  ip: ['rip'],
+  flags: ['rflags'],
+  sp: ['rsp'],
+};
+
 /** Register numbers of instruction encodings: SDM Vol. 2A, table 2-2, extended by REX. */
 const ENCODING_ORDER = [
   ...['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi'],

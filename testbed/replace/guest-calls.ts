@@ -19,8 +19,15 @@ export const bool = (value: bigint): boolean => (value & 0xffn) !== 0n;
 /** A register as C's int. */
 export const s32 = (value: bigint): number => lo32(value) | 0;
 
-/** A modelled function that compiled code calls. @param argument reads an integer argument by its number */
-export type Callee = (argument: (index: number) => bigint) => Activity<bigint | null>;
+/**
+ * A modelled function that compiled code calls.
+ * @param argument reads an integer argument by its number
+ * @param returnsTo where it returns to
+ */
+export type Callee = (
+  argument: (index: number) => bigint,
+  returnsTo: () => VirtAddr,
+) => Activity<bigint | null>;
 
 /** The entry that a callback is called for: its physical address, and what it maps. */
 export interface EntryInHand {
@@ -299,20 +306,23 @@ export class GuestCalls {
     const sp = cpu.readRegister(arch.description.stackPointer);
     vcpu.below = sp;
     const onStack = arch.linkRegister === null ? 8n : 0n;
-    const result = yield* callee((i) => {
+    const argument = (i: number): bigint => {
       const name = arch.argumentRegisters[i];
       if (name !== undefined) return cpu.readRegister(name);
       const at = sp + onStack + BigInt(8 * (i - arch.argumentRegisters.length));
       return memory.readWord(virtAddr(at)) ?? 0n;
-    });
+    };
+    const returnsTo = () =>
+      virtAddr(
+        arch.linkRegister === null
+          ? (memory.readWord(virtAddr(sp)) ?? 0n)
+          : cpu.readRegister(arch.linkRegister),
+      );
+    const result = yield* callee(argument, returnsTo);
     if (result !== null) cpu.writeRegister(arch.returnRegister, u64(result));
     const { instructionPointer, stackPointer } = arch.description;
-    if (arch.linkRegister !== null) {
-      cpu.writeRegister(instructionPointer, cpu.readRegister(arch.linkRegister));
-      return;
-    }
-    cpu.writeRegister(instructionPointer, memory.readWord(virtAddr(sp)) ?? 0n);
-    cpu.writeRegister(stackPointer, sp + 8n);
+    cpu.writeRegister(instructionPointer, returnsTo());
+    if (arch.linkRegister === null) cpu.writeRegister(stackPointer, sp + onStack);
   }
 
   /** A fault of the code itself: it goes the way of every kernel fault. */

@@ -15,12 +15,15 @@ import { installFunctions } from './adapters/index.ts';
 import { type CalleeParts, modelledCallees } from './callees/index.ts';
 import { CodeHeap } from './code-heap.ts';
 import { REPLACEABLE, type ReplaceableName } from './functions/index.ts';
+import type { Replaceable } from './functions/replaceable.ts';
 import { type Callee, GuestCalls } from './guest-calls.ts';
 import { KsymPlaces } from './ksym-places.ts';
 import { KsymTree } from './ksym-tree.ts';
 import { layMemSections } from './mem-section.ts';
 import { ProgExtables } from './prog-extables.ts';
+import { PtRegsMemory } from './pt-regs.ts';
 import { allocate, Structures } from './structures.ts';
+import { layTasks } from './task.ts';
 import { kernelVariables } from './variables.ts';
 import { Warnings } from './warnings.ts';
 
@@ -52,6 +55,8 @@ export interface LoadedObject {
   readonly ksyms: KsymPlaces;
   /** null: the object has no bpf_tree. */
   readonly ksymTree: KsymTree | null;
+  /** struct pt_regs; null for an object that does not define it. */
+  readonly ptRegs: PtRegsMemory | null;
   readonly calls: GuestCalls;
   /** Address of init_mm. */
   readonly initMm: bigint;
@@ -122,6 +127,13 @@ class Loader {
 
   /** @throws CallError for an object that does not have it, or not all that it needs */
   function(name: ReplaceableName, file: ObjectFile): CompiledFunction {
+    const { arch } = REPLACEABLE[name] as Replaceable;
+    if (arch !== undefined && arch !== this.parts.kernel.arch.name) {
+      throw new CallError(
+        `${name} is a function of ${arch} kernels, and the scenario runs on ${this.parts.kernel.arch.name}`,
+        `run it with --arch ${arch}`,
+      );
+    }
     const object = this.objects.get(file.path) ?? this.load(file);
     this.objects.set(file.path, object);
     const symbol = definition(object.linked, name, file.path);
@@ -148,7 +160,15 @@ class Loader {
     const ksyms = new KsymPlaces(kernel, structures);
     this.heap ??= new CodeHeap(kernel);
     layMemSections(kernel, structures, this.variables.get('mem_section')!);
-    const parts: CalleeParts = { kernel, structures, ksyms, heap: this.heap, calls: null };
+    const ptRegs = PtRegsMemory.of(kernel, structures, file.path);
+    const parts: CalleeParts = {
+      kernel,
+      structures,
+      ksyms,
+      heap: this.heap,
+      ptRegs,
+      calls: null,
+    };
     const known = modelledCallees(parts);
     const bound = new Map<string, bigint>();
     const modelled = (name: string): bigint | null => {
@@ -177,6 +197,8 @@ class Loader {
       kernel.replacedText.push({ start: address, end: address + BigInt(bytes.length) });
     }
     const ksymTree = KsymTree.of(kernel, structures, ksyms, linked);
+    const others = [...this.objects.values()].map((one) => one.structures);
+    layTasks(kernel, structures, file.path, others);
     const calls = new GuestCalls({
       kernel,
       prepare: () => ksymTree?.lay(),
@@ -193,7 +215,7 @@ class Loader {
     parts.calls = calls;
     const hand = kernel.cpus.map(() => allocate(kernel, 3 * kernel.pageSize));
     const initMm = this.variables.get('init_mm')!;
-    return { path: file.path, linked, structures, ksyms, ksymTree, calls, initMm, hand };
+    return { path: file.path, linked, structures, ksyms, ksymTree, ptRegs, calls, initMm, hand };
   }
 
   /** What runs compiled code is told where its traps are, and what it may reach. */

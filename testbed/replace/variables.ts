@@ -36,6 +36,11 @@ function variables({ arch, config, layout }: Kernel): Variables {
     __default_kernel_pte_mask: word(mask),
     __supported_pte_mask: word(-1n),
     sme_me_mask: word(0n),
+    __pgtable_l5_enabled: word(config.la57 ? 1n : 0n),
+    pgdir_shift: word(config.la57 ? 48n : 39n),
+    ptrs_per_p4d: word(config.la57 ? 512n : 1n),
+    physical_mask: word((1n << 52n) - 1n),
+    phys_base: word(0n),
   };
 }
 

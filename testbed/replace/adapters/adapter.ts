@@ -1,14 +1,15 @@
 // What adapters are, and what they share.
+import type { CompiledPath } from '../../../arch/compiled-path.ts';
 import type { CompiledFunctions } from '../../../bpf/compiled.ts';
 import { type Activity, type CompiledAccessors, KernelStuck } from '../../../mm/context.ts';
 import type { Kernel } from '../../kernel.ts';
 import type { CompiledFunction } from '../replacements.ts';
 
+/** What the model asks for in the place of its functions. */
+export type Adapted = CompiledFunctions & CompiledAccessors & Partial<CompiledPath>;
+
 /** Makes of a compiled function what the model asks for in its place. @throws CallError for structures it cannot fill in */
-export type Adapter = (
-  compiled: CompiledFunction,
-  kernel: Kernel,
-) => CompiledFunctions & CompiledAccessors;
+export type Adapter = (compiled: CompiledFunction, kernel: Kernel) => Adapted;
 
 /** An adapter for each function of a table. */
 export type Adapters<Table> = Readonly<Record<keyof Table, Adapter>>;

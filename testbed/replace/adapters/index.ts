@@ -1,12 +1,14 @@
 // The functions of the kernel that stand in compiled code, as the model calls them: one adapter for each, between values of
 // the model and a call's registers and memory.
-import type { CompiledFunctions } from '../../../bpf/compiled.ts';
-import type { CompiledAccessors } from '../../../mm/context.ts';
 import type { Kernel } from '../../kernel.ts';
+import { DYING_X86_FUNCTIONS } from '../functions/dying-x86.ts';
+import { FAULT_X86_FUNCTIONS } from '../functions/fault-x86.ts';
 import type { REPLACEABLE, ReplaceableName } from '../functions/index.ts';
 import type { CompiledFunction } from '../replacements.ts';
-import type { Adapters } from './adapter.ts';
+import type { Adapted, Adapters } from './adapter.ts';
 import { ARENA_ADAPTERS } from './arena.ts';
+import { callAdapters } from './call.ts';
+import { pathAdapters } from './path.ts';
 import { PGTABLE_ADAPTERS } from './pgtable.ts';
 import { PROG_ADAPTERS } from './prog.ts';
 
@@ -14,6 +16,8 @@ const ADAPTERS: Adapters<typeof REPLACEABLE> = {
   ...ARENA_ADAPTERS,
   ...PROG_ADAPTERS,
   ...PGTABLE_ADAPTERS,
+  ...pathAdapters(FAULT_X86_FUNCTIONS),
+  ...callAdapters(DYING_X86_FUNCTIONS),
 };
 
 /**
@@ -25,8 +29,13 @@ export function installFunctions(
   functions: ReadonlyMap<ReplaceableName, CompiledFunction>,
 ): void {
   const made = [...functions].map(([name, compiled]) => ADAPTERS[name](compiled, kernel));
-  const all: CompiledFunctions & CompiledAccessors = Object.assign({}, ...made);
+  const all: Adapted = Object.assign({}, ...made);
   kernel.bpf.compiled = all;
   kernel.bpf.ksyms.compiled = all;
   kernel.context.compiled = all;
+  const path = {
+    paths: Object.assign({}, ...made.map(({ paths }) => paths)),
+    calls: Object.assign({}, ...made.map(({ calls }) => calls)),
+  };
+  for (const { faultContext } of kernel.cpus) faultContext.compiled = path;
 }

@@ -8,10 +8,14 @@ import type { Kernel } from '../../kernel.ts';
 import type { CodeHeap } from '../code-heap.ts';
 import type { Callee, GuestCalls } from '../guest-calls.ts';
 import type { KsymPlaces } from '../ksym-places.ts';
+import type { PtRegsMemory } from '../pt-regs.ts';
 import type { Structures } from '../structures.ts';
 import { arenaCallees, memoryCallees } from './arena.ts';
 import { progCallees, streamCallees } from './bpf.ts';
+import { dyingX86Callees } from './dying-x86.ts';
 import { ksymCallees } from './ksym.ts';
+import { pathCallees } from './path.ts';
+import { printkCallees } from './printk.ts';
 
 /** An integer argument by its number, 64 bits. */
 export type Argument = (index: number) => bigint;
@@ -23,15 +27,19 @@ export interface CalleeParts {
   readonly ksyms: KsymPlaces;
   /** Memory that the code asks for. */
   readonly heap: CodeHeap;
+  /** struct pt_regs; null for an object that does not define it. */
+  readonly ptRegs: PtRegsMemory | null;
   /** Set once the calls can be made. */
   calls: GuestCalls | null;
 }
 
 /** A function without a step that another CPU could see. */
-export const plain = (action: (argument: Argument) => bigint | null): Callee =>
+export const plain = (
+  action: (argument: Argument, returnsTo: () => VirtAddr) => bigint | null,
+): Callee =>
   // biome-ignore lint/correctness/useYield: an Activity that has no step
-  function* (argument) {
-    return action(argument);
+  function* (argument, returnsTo) {
+    return action(argument, returnsTo);
   };
 
 /** Every function that there is. */
@@ -83,6 +91,9 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
     ...progCallees(parts),
     ...streamCallees(parts),
     ...ksymCallees(parts),
+    ...printkCallees(parts),
+    ...pathCallees(parts),
+    ...(kernel.arch.name === 'x86_64' ? dyingX86Callees(parts) : []),
     ['bpf_arena_get_kern_vm_start', plain((argument) => arena(argument(0))?.kernVmStart ?? 0n)],
     ['bpf_arena_get_user_vm_start', plain((argument) => arena(argument(0))?.userVmStart ?? 0n)],
     // No entry of the model's is contiguous with others: there is nothing to gather or to unfold.

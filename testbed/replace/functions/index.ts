@@ -1,6 +1,8 @@
 // The functions of the kernel in whose place compiled code can be put: their prototypes, and the structures through which
 // they and the model speak.
 import { ARENA_FUNCTIONS } from './arena.ts';
+import { DYING_X86_FUNCTIONS } from './dying-x86.ts';
+import { FAULT_X86_FUNCTIONS } from './fault-x86.ts';
 import { PGTABLE_FUNCTIONS } from './pgtable.ts';
 import { PROG_FUNCTIONS } from './prog.ts';
 import type { Replaceable } from './replaceable.ts';
@@ -9,6 +11,8 @@ export const REPLACEABLE = {
   ...ARENA_FUNCTIONS,
   ...PROG_FUNCTIONS,
   ...PGTABLE_FUNCTIONS,
+  ...FAULT_X86_FUNCTIONS,
+  ...DYING_X86_FUNCTIONS,
 } as const satisfies Readonly<Record<string, Replaceable>>;
 
 export type ReplaceableName = keyof typeof REPLACEABLE;

@@ -6,4 +6,6 @@ export interface Replaceable {
   readonly prototype: string;
   /** Structures that the model fills in for it and reads afterwards: the object must tell their layout. */
   readonly structs: readonly string[];
+  /** The one architecture that has it; left out: both have. */
+  readonly arch?: 'x86_64' | 'arm64';
 }

@@ -1,0 +1,47 @@
+// The fault path in compiled code: mistakes in it show, and code that misbehaves ends as kernel code does.
+import { describe, expect, it } from 'vitest';
+import type { CallSeen } from '../call.ts';
+import { loadTestHost, runYaml, type TestRun } from '../test-run.ts';
+
+const host = await loadTestHost();
+
+const run = (replace: Record<string, string>, text: string): TestRun =>
+  runYaml(host, `arch: x86_64\nkernel: {replace: ${JSON.stringify(replace)}}\n${text}`, 'x86_64');
+
+const seen = ({ steps }: TestRun) => steps[0].seen as CallSeen;
+
+const WRITE = `
+code: {x86_64: "mov qword ptr [rdi], rsi\\nret"}
+args: [{arena: 0x2000}, 7]`;
+
+describe('page_fault_oops in compiled code', () => {
+  const name = 'page_fault_oops';
+
+  it('recovers through KFENCE and the arena', () => {
+    const done = run({ [name]: 'replace/fault-x86_64-O2.o' }, WRITE);
+    expect(seen(done)).toMatchObject({ outcome: 'returned' });
+    expect(seen(done).faults.at(0)).toMatchObject({ resolution: 'scratch' });
+  });
+
+  it('that mixes up reads and writes is seen in the report', () => {
+    expect(seen(run({}, WRITE)).stderr).toContain('WRITE access');
+    const done = run({ [name]: 'replace/fault-broken-2-x86_64.o' }, WRITE);
+    expect(seen(done).stderr).toContain('READ access');
+  });
+
+  it('that asks the arena about pages which forbid the access never oopses', () => {
+    const text = `steps:
+  - pte: {page: 2, set: 0x8000000001234121}
+  - call: {code: {x86_64: "mov [rdi], rsi\\nret"}, args: [{arena: 0x2000}, 7]}`;
+    expect(run({}, text).steps[1].seen).toMatchObject({ outcome: 'oops' });
+    const done = run({ [name]: 'replace/fault-broken-1-x86_64.o' }, text);
+    expect(done.steps[1].seen).toMatchObject({ outcome: 'budget' });
+  });
+
+  it('is refused for another architecture', () => {
+    const text = `arch: arm64\nkernel: {replace: {${name}: replace/mainline-arm64-O2.o}}
+code: {arm64: "str x1, [x0]\\nret"}
+args: [{arena: 0x2000}, 7]`;
+    expect(() => runYaml(host, text, 'arm64')).toThrow(/page_fault_oops is a function of x86_64/);
+  });
+});
