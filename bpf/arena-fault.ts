@@ -4,6 +4,7 @@
 import type { PtRegs, Recoverer } from '../arch/arch.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex, u64 } from '../emulator/bits.ts';
+import { applyToPageRange, type PteEntry } from '../mm/apply-range.ts';
 import {
   type Activity,
   ADDED,
@@ -128,20 +129,23 @@ function* recoverInSteps(
   arena: BpfArena,
   violation: Violation,
 ): Activity<boolean> {
-  const { compiled, kernel, mm } = bpf;
-  const pageAddr = violation.addr as VirtAddr;
-  const ptep = mm.ptepAlloc(pageAddr);
-  if (ptep > 0 && compiled?.applyRangeSetScratchCb) {
-    const fn = compiled.applyRangeSetScratchCb(arena);
-    yield* setScratchCompiled(arena, pageAddr, ptep as Ptep, fn);
-  } else if (ptep > 0) {
-    if (kernel.stepping) yield { kind: 'pte', what: `ptep_get ${hex(pageAddr)}` };
-    if (isNone(bpf, ptep as Ptep)) {
-      yield* installInSteps(arena, pageAddr, ptep as Ptep);
-    }
-  }
+  const { kernel, mm } = bpf;
+  const set = ({ ptep, addr }: PteEntry) => setScratchInSteps(arena, addr, ptep);
+  yield* applyToPageRange(mm, violation.addr as VirtAddr, kernel.config.pageSize, set);
   yield* report(bpf, violation);
   return true;
+}
+
+/** apply_range_set_scratch_cb() */
+function* setScratchInSteps(arena: BpfArena, addr: VirtAddr, ptep: Ptep): Activity<number> {
+  const { compiled, kernel } = arena.bpf;
+  if (compiled?.applyRangeSetScratchCb) {
+    const fn = compiled.applyRangeSetScratchCb(arena);
+    return yield* setScratchCompiled(arena, addr, ptep, fn);
+  }
+  if (kernel.stepping) yield { kind: 'pte', what: `ptep_get ${hex(addr)}` };
+  if (isNone(arena.bpf, ptep)) yield* installInSteps(arena, addr, ptep);
+  return 0;
 }
 
 /** The report as a step. @param walked the stack has been walked for it, to find the program */
@@ -191,16 +195,17 @@ function* setScratchCompiled(
   pageAddr: VirtAddr,
   ptep: Ptep,
   fn: CompiledPteFn,
-): Activity<void> {
+): Activity<number> {
   const { kernel, mm } = arena.bpf;
   const wasNone = mm.pteNone(ptep);
-  yield* fn.call(ptep, pageAddr);
+  const result = yield* fn.call(ptep, pageAddr);
   fn.end();
-  if (!kernel.events.on) return;
+  if (!kernel.events.on) return result;
   // Of its other bits each kernel has its own idea.
   const installed = mm.format.ptePfn(mm.ram.read64(ptep)) === arena.scratchPage;
   const raced = installed ? 'scratch page installed' : 'lost the race to install';
   kernel.decide(FN, wasNone ? raced : 'the page is mapped by now');
+  return result;
 }
 
 /** The range test; a mutant may move its ends. Both are page boundaries, so the byte's address answers for its page. */

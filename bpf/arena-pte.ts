@@ -3,7 +3,7 @@
 // page: set (mainline) replaces it, clear and existing skip it, and the set_scratch callback installs it.
 import type { Pfn, VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
-import { PteCursor } from '../mm/apply-range.ts';
+import { applyToExistingPageRange, applyToPageRange } from '../mm/apply-range.ts';
 import { type Activity, ERRNO, KernelStuck } from '../mm/context.ts';
 import {
   emitPteBarriers,
@@ -60,29 +60,37 @@ export function* applyRangeSet(
     kernel.config.series === 'mainline' &&
     mm.format.hasPtepTrySet &&
     kernel.replaced('apply_range_set_cb/ptep_try_set') !== 'set_pte_at';
-  const cursor = new PteCursor(mm, start, size, true);
-  while (cursor.next()) {
+  const set = mainline ? setOverScratch : setIfNone;
+  const inSteps = kernel.stepping || kernel.compiled !== null || !mainline;
+  const err = yield* applyToPageRange(mm, start, size, ({ addr, ptep }) => {
     const pfn = data.pages[data.i];
     if (!pages.pfnValid(pfn)) {
       warnOnce(kernel, 'apply_range_set_cb', 'pfn is not valid');
       return ERRNO.EINVAL;
     }
     const pte = mm.format.mkPte(pfn, 'PAGE_KERNEL');
-    const { addr, ptep } = cursor;
-    const inSteps = kernel.stepping || kernel.compiled !== null || !mainline;
     if (inSteps || !ptepTrySet(kernel, mm.ram, mm.format, addr, ptep, pte)) {
-      const set = mainline ? setOverScratch : setIfNone;
-      const err = yield* set(arena, addr, ptep, pte);
-      if (err) {
-        if (data.i > 0) yield* emitPteBarriers(kernel);
-        return err;
-      }
+      return counted(arena, data, set(arena, addr, ptep, pte));
     }
     data.i++;
     arena.nrPages++;
-  }
+    return 0;
+  });
   if (data.i > 0) yield* emitPteBarriers(kernel);
-  return cursor.error;
+  return err;
+}
+
+/** Counts a page that could be set. */
+function* counted(
+  arena: BpfArena,
+  data: ApplyRangeData,
+  setting: Activity<number>,
+): Activity<number> {
+  const err = yield* setting;
+  if (err) return err;
+  data.i++;
+  arena.nrPages++;
+  return 0;
 }
 
 /** The callback as posted: the entry must be none, and a scratched one is not. */
@@ -149,24 +157,41 @@ export function* applyRangeClear(
     if (!fn.counts) arena.nrPages -= freePages.length - before;
     return;
   }
-  const cursor = new PteCursor(mm, start, size, false);
-  while (cursor.next()) {
-    const { addr, ptep } = cursor;
-    // Pairs with ptep_try_set() of the fault handler: neither may lose what the other wrote.
-    let old: bigint;
-    if (kernel.replaced('apply_range_clear_cb/ptep_get_and_clear') === 'ptep_get_then_clear') {
-      if (kernel.stepping) yield { kind: 'pte', what: `ptep_get_and_clear ${hex(addr)}` };
-      old = ptepGet(kernel, mm.ram, ptep);
-      yield { kind: 'pte', what: `pte_clear ${hex(addr)}` };
-      ptepGetAndClear(kernel, mm.ram, addr, ptep);
-    } else old = yield* ptepGetAndClearStep(mm, addr, ptep);
-    if (mm.format.pteNone(old) || !mm.format.ptePresent(old)) continue;
-    const pfn = mm.format.ptePfn(old);
-    const skips = kernel.replaced('apply_range_clear_cb/is_scratch') !== 'never';
-    if (pfn === arena.scratchPage && skips) continue;
-    freePages.push(pfn);
-    arena.nrPages--;
+  const inSteps = kernel.stepping || kernel.compiled !== null || kernel.replacements !== null;
+  yield* applyToExistingPageRange(mm, start, size, ({ addr, ptep }) => {
+    if (inSteps) return clearInSteps(arena, addr, ptep, freePages);
+    return collect(arena, ptepGetAndClear(kernel, mm.ram, addr, ptep), freePages);
+  });
+}
+
+function* clearInSteps(
+  arena: BpfArena,
+  addr: VirtAddr,
+  ptep: Ptep,
+  freePages: Pfn[],
+): Activity<number> {
+  const { kernel, mm } = arena.bpf;
+  // Pairs with ptep_try_set() of the fault handler: neither may lose what the other wrote.
+  if (kernel.replaced('apply_range_clear_cb/ptep_get_and_clear') !== 'ptep_get_then_clear') {
+    return collect(arena, yield* ptepGetAndClearStep(mm, addr, ptep), freePages);
   }
+  if (kernel.stepping) yield { kind: 'pte', what: `ptep_get_and_clear ${hex(addr)}` };
+  const old = ptepGet(kernel, mm.ram, ptep);
+  yield { kind: 'pte', what: `pte_clear ${hex(addr)}` };
+  ptepGetAndClear(kernel, mm.ram, addr, ptep);
+  return collect(arena, old, freePages);
+}
+
+/** Adds the page of an entry that was cleared. @returns 0 */
+function collect(arena: BpfArena, old: bigint, freePages: Pfn[]): number {
+  const { kernel, mm } = arena.bpf;
+  if (mm.format.pteNone(old) || !mm.format.ptePresent(old)) return 0;
+  const pfn = mm.format.ptePfn(old);
+  const skips = kernel.replaced('apply_range_clear_cb/is_scratch') !== 'never';
+  if (pfn === arena.scratchPage && skips) return 0;
+  freePages.push(pfn);
+  arena.nrPages--;
+  return 0;
 }
 
 /**
@@ -182,14 +207,20 @@ export function* existingPages(arena: BpfArena): Activity<void> {
     yield* applyCompiled(arena, arena.kernVmStart, size, false, fn);
     return;
   }
-  const cursor = new PteCursor(mm, arena.kernVmStart, size, false);
-  while (cursor.next()) {
-    const pte = ptepGet(kernel, mm.ram, cursor.ptep);
-    if (!mm.format.ptePresent(pte)) continue;
+  yield* applyToExistingPageRange(mm, arena.kernVmStart, size, (entry) => {
+    const pte = ptepGet(kernel, mm.ram, entry.ptep);
+    if (!mm.format.ptePresent(pte)) return 0;
     const pfn = mm.format.ptePfn(pte);
     const skips = kernel.replaced('existing_page_cb/is_scratch') !== 'never';
-    if (pfn === arena.scratchPage && skips) continue;
-    if (kernel.stepping) yield { kind: 'page', what: `free the page at ${hex(cursor.addr)}` };
+    if (pfn === arena.scratchPage && skips) return 0;
+    if (kernel.stepping) return freeInSteps(arena, entry.addr, pfn);
     pages.freePage(pfn);
-  }
+    return 0;
+  });
+}
+
+function* freeInSteps(arena: BpfArena, addr: VirtAddr, pfn: Pfn): Activity<number> {
+  yield { kind: 'page', what: `free the page at ${hex(addr)}` };
+  arena.bpf.pages.freePage(pfn);
+  return 0;
 }

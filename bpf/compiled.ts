@@ -1,7 +1,7 @@
 // Functions of kernel/bpf/arena.c that compiled code does in the model's place: what the model asks of whoever runs it.
 // Those that are absent the model does itself.
 import type { Pfn, VirtAddr } from '../emulator/address.ts';
-import { PteCursor } from '../mm/apply-range.ts';
+import { applyToExistingPageRange, applyToPageRange } from '../mm/apply-range.ts';
 import type { Activity } from '../mm/context.ts';
 import type { Ptep } from '../mm/pte.ts';
 import type { BpfArena } from './arena.ts';
@@ -69,9 +69,8 @@ export function* applyCompiled(
   create: boolean,
   fn: CompiledPteFn,
 ): Activity<number> {
-  const cursor = new PteCursor(arena.bpf.mm, start, size, create);
-  let result = 0;
-  while (result === 0 && cursor.next()) result = yield* fn.call(cursor.ptep, cursor.addr);
+  const apply = create ? applyToPageRange : applyToExistingPageRange;
+  const result = yield* apply(arena.bpf.mm, start, size, ({ ptep, addr }) => fn.call(ptep, addr));
   fn.end();
-  return result || cursor.error;
+  return result;
 }

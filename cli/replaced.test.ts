@@ -28,13 +28,20 @@ beforeAll(async () => {
 const CALLBACKS = GROUPS.CALLBACKS.names;
 const REPORTS = GROUPS.REPORTS.names;
 const PAGES = GROUPS.PAGES.names;
-const ALL: readonly ReplaceableName[] = [...CALLBACKS, ...REPORTS, ...GROUPS.HANDLER.names];
+const MEMORY = GROUPS.MEMORY.names;
+const ALL: readonly ReplaceableName[] = [
+  ...CALLBACKS,
+  ...REPORTS,
+  ...GROUPS.HANDLER.names,
+  ...MEMORY,
+];
 /** Each is compared at one level of optimization in every other scenario, so at both over the whole suite. */
 const PARTS: Readonly<Record<string, readonly ReplaceableName[]>> = {
   REPORTS,
   PAGES,
   SYMBOLS: GROUPS.SYMBOLS.names,
   ACCESSORS: GROUPS.ACCESSORS.names,
+  MEMORY,
   ALL,
   FAULT_X86: GROUPS.FAULT_X86.names,
 };
@@ -114,7 +121,7 @@ describe('all schedules with compiled code in the place of the model', () => {
     ({ world }) => {
       const model = explore(world);
       expect(model.complete).toBe(true);
-      for (const names of [CALLBACKS, REPORTS, PAGES]) {
+      for (const names of [CALLBACKS, REPORTS, PAGES, MEMORY]) {
         expect(explore(replacing(world, names, 'O2'))).toEqual(model);
       }
       // The handler walks in one step what the model does in two.

@@ -91,6 +91,11 @@ export const GROUPS = {
     object: () => 'fault',
     triesToSet: false,
   },
+  MEMORY: {
+    names: ['apply_to_page_range', 'apply_to_existing_page_range'],
+    object: () => 'memory',
+    triesToSet: false,
+  },
 } as const satisfies Readonly<Record<string, Group>>;
 
 /** The object that a kernel of the world's configuration would have. */

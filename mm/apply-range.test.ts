@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type Pfn, type VirtAddr, virtAddr } from '../emulator/address.ts';
 import { applyToExistingPageRange, applyToPageRange } from './apply-range.ts';
-import { ERRNO } from './context.ts';
+import { ERRNO, finish } from './context.ts';
 import { setPteAt } from './pte.ts';
 import { BAD_ENTRY, createMemory, HUGE_ENTRY, type TestMemory } from './test-kernel.ts';
 
@@ -15,10 +15,11 @@ function visited(
   size: number,
 ) {
   const addrs: bigint[] = [];
-  const result = apply(memory.mm, start, size, (_ptep, addr) => {
+  const walk = apply(memory.mm, start, size, ({ addr }) => {
     addrs.push(addr);
     return 0;
   });
+  const result = finish(walk);
   return { result, addrs };
 }
 
@@ -51,17 +52,19 @@ describe('apply_to_page_range', () => {
     const memory = createMemory();
     const seen: boolean[] = [];
     const start = virtAddr(START + BigInt(PMD) - 0xa000n);
-    applyToPageRange(memory.mm, start, 0x8000, (ptep, addr) => {
+    const walk = applyToPageRange(memory.mm, start, 0x8000, ({ ptep, addr }) => {
       seen.push(memory.mm.ptepOffset(addr) === ptep);
       return 0;
     });
+    finish(walk);
     expect(seen).toEqual(Array(8).fill(true));
   });
 
   it('stops at the first result that is not 0', () => {
     const memory = createMemory();
     let calls = 0;
-    const result = applyToPageRange(memory.mm, START, 0x8000, () => (++calls === 3 ? -16 : 0));
+    const walk = applyToPageRange(memory.mm, START, 0x8000, () => (++calls === 3 ? -16 : 0));
+    const result = finish(walk);
     expect([result, calls]).toEqual([-16, 3]);
   });
 

@@ -1,9 +1,8 @@
-// apply_to_page_range() and apply_to_existing_page_range() of mm/memory.c, for init_mm. The walk is a cursor, so that a
-// kernel path that can be stopped has its callback's body inline and yields where it must; applyToPageRange() and its
-// sibling are the kernel's form over it, for callbacks that need no stop.
+// apply_to_page_range() and apply_to_existing_page_range() of mm/memory.c, for init_mm: a cursor over the entries, and the
+// kernel's form, a callback for each. A callback gives a number where it has no step that another CPU could see.
 import type { VirtAddr } from '../emulator/address.ts';
 import { hi32, lo32, u64 } from '../emulator/bits.ts';
-import { ERRNO, LOOKED } from './context.ts';
+import { type Activity, ERRNO, LOOKED, type Progress } from './context.ts';
 import { CREATE, EXISTING, type InitMm } from './init-mm.ts';
 import type { Ptep } from './pte.ts';
 import { warnOnce } from './warn.ts';
@@ -113,15 +112,27 @@ export class PteCursor {
   }
 }
 
-/** pte_fn_t: 0 to go on; anything else ends the walk and is its result. */
-export type PteFn = (ptep: Ptep, addr: VirtAddr) => number;
+/** An entry that a walk has come to. */
+export interface PteEntry {
+  readonly ptep: Ptep;
+  readonly addr: VirtAddr;
+}
+
+/** pte_fn_t: 0 to go on; anything else ends the walk and is its result. The entry is the present one only until then. */
+export type PteFn = (entry: PteEntry) => Progress<number>;
 
 /**
  * apply_to_page_range(&init_mm, start, size, fn): calls `fn` for every PTE. @returns 0, fn's result, -EINVAL, -ENOMEM
  * @kernel apply_to_page_range mm/memory.c read
  */
-export function applyToPageRange(mm: InitMm, start: VirtAddr, size: number, fn: PteFn): number {
-  return apply(new PteCursor(mm, start, size, true), fn);
+export function applyToPageRange(
+  mm: InitMm,
+  start: VirtAddr,
+  size: number,
+  fn: PteFn,
+): Activity<number> {
+  const { applyToPageRange: compiled } = mm.kernel.compiled ?? {};
+  return compiled ? compiled(start, size, fn) : apply(new PteCursor(mm, start, size, true), fn);
 }
 
 /**
@@ -133,13 +144,15 @@ export function applyToExistingPageRange(
   start: VirtAddr,
   size: number,
   fn: PteFn,
-): number {
-  return apply(new PteCursor(mm, start, size, false), fn);
+): Activity<number> {
+  const { applyToExistingPageRange: compiled } = mm.kernel.compiled ?? {};
+  return compiled ? compiled(start, size, fn) : apply(new PteCursor(mm, start, size, false), fn);
 }
 
-function apply(cursor: PteCursor, fn: PteFn): number {
+function* apply(cursor: PteCursor, fn: PteFn): Activity<number> {
   while (cursor.next()) {
-    const result = fn(cursor.ptep, cursor.addr);
+    const progress = fn(cursor);
+    const result = typeof progress === 'number' ? progress : yield* progress;
     if (result !== 0) return result;
   }
   return cursor.error;

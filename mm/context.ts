@@ -2,6 +2,7 @@
 // inject, and whether somebody steps it.
 import type { VirtAddr } from '../emulator/address.ts';
 import type { EventSink } from '../emulator/events.ts';
+import type { CompiledMemory } from './compiled-memory.ts';
 
 /** Configuration of the modelled kernel; the scenario key `kernel:` sets it. */
 export interface KernelConfig {
@@ -144,8 +145,8 @@ export interface KernelWork {
   logLines: number;
 }
 
-/** Accessors of page-table entries, and a flush, that compiled code does in the model's place. */
-export interface CompiledAccessors {
+/** What of memory management compiled code does in the model's place: accessors of entries, and {@link CompiledMemory}. */
+export interface CompiledAccessors extends CompiledMemory {
   ptepTrySet?(addr: VirtAddr, ptep: number, pte: bigint): Activity<boolean>;
   ptepGetAndClear?(addr: VirtAddr, ptep: number): Activity<bigint>;
   setPteAt?(addr: VirtAddr, ptep: number, pte: bigint): Activity<void>;
@@ -166,7 +167,7 @@ export class KernelContext {
   tables: TableOrder | null = null;
   /** What a mutant puts in the place of named steps (bpf/named-steps.ts); null: the kernel as it is. */
   replacements: ReadonlyMap<string, string> | null = null;
-  /** Compiled code in the place of accessors; null: there is none. */
+  /** Compiled code in the place of memory management; null: there is none. */
   compiled: CompiledAccessors | null = null;
   /** The kernel log, one entry a line. */
   readonly log: string[] = [];

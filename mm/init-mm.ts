@@ -268,6 +268,14 @@ export class InitMm implements Saveable {
     return to;
   }
 
+  /**
+   * __pud_alloc() and its kin: a table for the upper entry at `at`, unless it names one by now. @returns 0 or -ENOMEM
+   */
+  makeTable(at: number): number {
+    if (!this.format.tableNone(this.ram.read64(at))) return 0;
+    return Math.min(0, this.allocTable(at));
+  }
+
   private allocTable(at: number): number {
     const pfn = this.pages.allocPage(this.tables);
     if (pfn < 0) return ERRNO.ENOMEM;

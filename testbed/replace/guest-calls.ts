@@ -35,6 +35,13 @@ export interface EntryInHand {
   readonly addr: VirtAddr;
 }
 
+export interface HowToCall {
+  /** False: entries of page tables are read without a step, and whoever calls tells of them. */
+  readonly readsAreSteps?: boolean;
+  /** Instructions that it may retire beyond the limit. */
+  readonly extra?: number;
+}
+
 /** One call that is under way. */
 interface Frame {
   readonly vcpu: Vcpu;
@@ -89,6 +96,7 @@ export class GuestCalls {
     function_: VirtAddr,
     args: readonly bigint[],
     entry: EntryInHand | null = null,
+    { readsAreSteps = true, extra = 0 }: HowToCall = {},
   ): Activity<bigint> {
     const { kernel, limit, prepare } = this.parts;
     prepare();
@@ -100,21 +108,24 @@ export class GuestCalls {
     const progress = vcpu.saveProgress();
     const { below } = vcpu;
     const depth = vcpu.interrupted.length;
-    const wasOn = watch.on;
+    const { on: wasOn, seesReads: saw } = watch;
+    const told = kernel.context.stepping || kernel.context.access !== null;
     watch.on = true;
-    watch.seesReads = kernel.context.stepping || kernel.context.access !== null;
-    // What the core remembers of page tables was granted to code that is not watched.
-    if (!wasOn && watch.seesReads) cpu.flushTlb();
+    watch.seesReads = told && readsAreSteps;
+    // What the core remembers of page tables was granted to code that is not watched, or less.
+    if (watch.seesReads && !(wasOn && saw)) cpu.flushTlb();
     try {
       this.enter(vcpu, function_, args);
       const before = cpu.retired;
-      const result = yield* this.run({ vcpu, name, entry }, limit);
+      const result = yield* this.run({ vcpu, name, entry }, limit + extra);
       if (kernel.events.on) {
         kernel.context.decide(name, `compiled: ${cpu.retired - before} instructions`);
       }
       return result;
     } finally {
+      if (wasOn && saw && !watch.seesReads) cpu.flushTlb();
       watch.on = wasOn;
+      watch.seesReads = saw;
       cpu.restore(state);
       regs.words.set(interrupted);
       vcpu.below = below;

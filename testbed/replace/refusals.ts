@@ -13,7 +13,7 @@ const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
     'locks and queues of the model are no code: schedules wait for them',
   ],
   [
-    /^(?:apply_to_|flush_tlb_kernel_range)/,
+    /^flush_tlb_kernel_range/,
     'the model does it for the whole kernel, also before the object is loaded; callbacks and flush_tlb_before_set can be replaced',
   ],
   [

@@ -13,6 +13,7 @@ import { checkReachable } from '../reach.ts';
 import type { CpuFeatures } from '../scenario-model.ts';
 import { installFunctions } from './adapters/index.ts';
 import { type CalleeParts, modelledCallees } from './callees/index.ts';
+import { TABLE_CALLEES } from './callees/tables.ts';
 import { CodeHeap } from './code-heap.ts';
 import { REPLACEABLE, type ReplaceableName } from './functions/index.ts';
 import type { Replaceable } from './functions/replaceable.ts';
@@ -36,8 +37,8 @@ const VARIABLES = 0x10_0000n;
 /** Distance of programs' exception tables from the variables. */
 const EXTABLES = 0x8_0000n;
 
-/** Functions that the model does even where the object has them: they go through lists of the memory management's. */
-const ALWAYS_MODELLED: ReadonlySet<string> = new Set(['zap_pages']);
+/** Functions that the model does even where the object has them: they go by lists and accounts of memory management's. */
+const ALWAYS_MODELLED: ReadonlySet<string> = new Set(['zap_pages', ...TABLE_CALLEES]);
 
 export interface ReplacementParts {
   readonly kernel: Kernel;
@@ -62,6 +63,8 @@ export interface LoadedObject {
   readonly initMm: bigint;
   /** Physical memory for what a function is handed, by CPU: three pages each. */
   readonly hand: readonly number[];
+  /** Makes an address that stands for a function of the model, where code is handed a pointer to one. */
+  standIn(name: string, callee: Callee): VirtAddr;
 }
 
 /** A function in compiled code. */
@@ -160,6 +163,7 @@ class Loader {
     const ksyms = new KsymPlaces(kernel, structures);
     this.heap ??= new CodeHeap(kernel);
     layMemSections(kernel, structures, this.variables.get('mem_section')!);
+    const swapper = this.variables.get('swapper_pg_dir')!;
     const ptRegs = PtRegsMemory.of(kernel, structures, file.path);
     const parts: CalleeParts = {
       kernel,
@@ -167,18 +171,20 @@ class Loader {
       ksyms,
       heap: this.heap,
       ptRegs,
+      swapper,
       calls: null,
     };
     const known = modelledCallees(parts);
     const bound = new Map<string, bigint>();
+    const initMm = structures.initMm(swapper);
+    if (initMm !== null) bound.set('init_mm', initMm);
     const modelled = (name: string): bigint | null => {
-      const at = this.variables.get(name) ?? bound.get(name);
+      const at = bound.get(name) ?? this.variables.get(name);
       if (at !== undefined) return at;
       const callee = known.get(name);
       if (callee === undefined) return null;
-      const trap = this.trap(name);
+      const trap = this.standIn(name, callee);
       bound.set(name, trap);
-      this.callees.set(trap, callee);
       return trap;
     };
     const linkParts = { ...this.parts, places: [], partial: true, modelled };
@@ -199,6 +205,7 @@ class Loader {
     const ksymTree = KsymTree.of(kernel, structures, ksyms, linked);
     const others = [...this.objects.values()].map((one) => one.structures);
     layTasks(kernel, structures, file.path, others);
+    const tables = new Map<number, bigint>();
     const calls = new GuestCalls({
       kernel,
       prepare: () => ksymTree?.lay(),
@@ -209,13 +216,29 @@ class Loader {
       liveAt: (pa) => structures.liveAt(pa),
       lockAt: (pa) => structures.lockAt(pa),
       checkStructure: (caught) => structures.judge(caught),
-      mappedBy: (pa) => mappedBy(kernel, pa),
+      mappedBy: (pa) => mappedBy(kernel, pa, tables),
       warn: new Warnings(kernel, linked).warn,
     });
     parts.calls = calls;
     const hand = kernel.cpus.map(() => allocate(kernel, 3 * kernel.pageSize));
-    const initMm = this.variables.get('init_mm')!;
-    return { path: file.path, linked, structures, ksyms, ksymTree, ptRegs, calls, initMm, hand };
+    return {
+      path: file.path,
+      linked,
+      structures,
+      ksyms,
+      ksymTree,
+      ptRegs,
+      calls,
+      initMm: initMm ?? this.variables.get('init_mm')!,
+      hand,
+      standIn: (name, callee) => this.standIn(name, callee),
+    };
+  }
+
+  private standIn(name: string, callee: Callee): VirtAddr {
+    const at = this.trap(name);
+    this.callees.set(at, callee);
+    return at;
   }
 
   /** What runs compiled code is told where its traps are, and what it may reach. */
@@ -259,14 +282,20 @@ function checkPages(objects: ReadonlyMap<string, LoadedObject>): void {
   }
 }
 
-/** The address in an arena whose entry lies at `pa`. */
-function mappedBy({ arenas, mm }: Kernel, pa: number): VirtAddr | null {
+/** The address in an arena whose entry lies at `pa`. @param known what was found, by the table's physical address */
+function mappedBy({ arenas, mm }: Kernel, pa: number, known: Map<number, bigint>): VirtAddr | null {
   const table = pa - (pa % mm.pageSize);
+  const entry = BigInt(((pa - table) / 8) * mm.pageSize);
+  const before = known.get(table);
+  if (before !== undefined && mm.ptepOffset(virtAddr(before)) === table) {
+    return virtAddr(before + entry);
+  }
   for (const { kernVmStart, recoveryEnd } of arenas.values()) {
     const first = kernVmStart - (kernVmStart % BigInt(mm.pmdSize));
     for (let va = first; va < recoveryEnd; va += BigInt(mm.pmdSize)) {
       if (mm.ptepOffset(virtAddr(va)) !== table) continue;
-      return virtAddr(va + BigInt(((pa - table) / 8) * mm.pageSize));
+      known.set(table, va);
+      return virtAddr(va + entry);
     }
   }
   return null;

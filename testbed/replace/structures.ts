@@ -9,6 +9,7 @@ import { FRAME_SIZE, type Pfn, type VirtAddr, virtAddr } from '../../emulator/ad
 import { hex } from '../../emulator/bits.ts';
 import type { Layouts, StructLayout } from '../../emulator/elf/layouts.ts';
 import { WRITE } from '../../emulator/engine.ts';
+import type { InitMm } from '../../mm/init-mm.ts';
 import { CallError } from '../call-error.ts';
 import type { Kernel } from '../kernel.ts';
 import { OutOfMemory } from '../kernel-memory.ts';
@@ -119,6 +120,20 @@ export class Structures {
   virt(pa: number): VirtAddr {
     return virtAddr(this.kernel.layout.directMap + BigInt(pa));
   }
+
+  /** The physical address behind one of the direct map; null for any other. */
+  physical(va: bigint): number | null {
+    const { layout, ram } = this.kernel;
+    return within(va, layout.directMap, BigInt(ram.size)) ? Number(va - layout.directMap) : null;
+  }
+
+  /** init_mm, with its top-level table. @returns its address; null for an object that does not look into one */
+  initMm(pgd: bigint): bigint | null {
+    if (this.layouts.struct('mm_struct') === null) return null;
+    return this.put(this.mms, this.kernel.mm, 'mm_struct', { pgd });
+  }
+
+  private readonly mms = new Map<InitMm, Laid>();
 
   /** pfn_to_page(). @param pfn in frames */
   page(pfn: Pfn): bigint {

@@ -1,5 +1,5 @@
 // Variables of the kernel that inline functions of its headers read, and objects of which only the address counts.
-import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
+import { FRAME_SIZE, type Pfn, type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import type { Kernel } from '../kernel.ts';
 
 /** Variables by name, with what they hold: words, or one number of fewer bytes. */
@@ -44,8 +44,11 @@ function variables({ arch, config, layout }: Kernel): Variables {
   };
 }
 
-/** Nothing is mapped there: code that looks into them faults at an address with their name. */
-const OPAQUE = ['init_mm', 'swapper_pg_dir'];
+/** Nothing is mapped there: code that looks into it faults at an address with its name. */
+const OPAQUE = ['init_mm'];
+
+/** The top-level table, by both architectures' names. */
+const TOP_TABLE = ['swapper_pg_dir', 'init_top_pgt'];
 
 /** Maps the variables from `at` on, a page boundary. @returns addresses by name */
 export function kernelVariables(kernel: Kernel, at: VirtAddr): Map<string, bigint> {
@@ -69,5 +72,11 @@ export function kernelVariables(kernel: Kernel, at: VirtAddr): Map<string, bigin
     addresses.set(name, place);
     kernel.symbols.add(name, place, kernel.pageSize);
   });
+  const top = virtAddr(at + BigInt(kernel.pageSize * (OPAQUE.length + 2)));
+  kernel.mm.mapRange(top, (kernel.mm.swapperPgDir / FRAME_SIZE) as Pfn, 1, 'PAGE_KERNEL');
+  for (const name of TOP_TABLE) {
+    addresses.set(name, top);
+    kernel.symbols.add(name, top, kernel.pageSize);
+  }
   return addresses;
 }

@@ -8,6 +8,7 @@ import type { CompiledFunction } from '../replacements.ts';
 import type { Adapted, Adapters } from './adapter.ts';
 import { ARENA_ADAPTERS } from './arena.ts';
 import { callAdapters } from './call.ts';
+import { MEMORY_ADAPTERS } from './memory.ts';
 import { pathAdapters } from './path.ts';
 import { PGTABLE_ADAPTERS } from './pgtable.ts';
 import { PROG_ADAPTERS } from './prog.ts';
@@ -15,6 +16,7 @@ import { PROG_ADAPTERS } from './prog.ts';
 const ADAPTERS: Adapters<typeof REPLACEABLE> = {
   ...ARENA_ADAPTERS,
   ...PROG_ADAPTERS,
+  ...MEMORY_ADAPTERS,
   ...PGTABLE_ADAPTERS,
   ...pathAdapters(FAULT_X86_FUNCTIONS),
   ...callAdapters(DYING_X86_FUNCTIONS),

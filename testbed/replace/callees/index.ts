@@ -1,12 +1,12 @@
 // The functions of the model that compiled code in its place may call, by their kernel names.
 import type { BpfArena } from '../../../bpf/arena.ts';
 import { type VirtAddr, virtAddr } from '../../../emulator/address.ts';
-import { PteCursor } from '../../../mm/apply-range.ts';
+import { applyToExistingPageRange, applyToPageRange } from '../../../mm/apply-range.ts';
 import { type Activity, KernelStuck } from '../../../mm/context.ts';
 import { flushTlbBeforeSet, flushTlbKernelRangeSteps } from '../../../mm/tlb-control.ts';
 import type { Kernel } from '../../kernel.ts';
 import type { CodeHeap } from '../code-heap.ts';
-import type { Callee, GuestCalls } from '../guest-calls.ts';
+import { type Callee, type GuestCalls, s32 } from '../guest-calls.ts';
 import type { KsymPlaces } from '../ksym-places.ts';
 import type { PtRegsMemory } from '../pt-regs.ts';
 import type { Structures } from '../structures.ts';
@@ -16,6 +16,7 @@ import { dyingX86Callees } from './dying-x86.ts';
 import { ksymCallees } from './ksym.ts';
 import { pathCallees } from './path.ts';
 import { printkCallees } from './printk.ts';
+import { tableCallees } from './tables.ts';
 
 /** An integer argument by its number, 64 bits. */
 export type Argument = (index: number) => bigint;
@@ -29,6 +30,8 @@ export interface CalleeParts {
   readonly heap: CodeHeap;
   /** struct pt_regs; null for an object that does not define it. */
   readonly ptRegs: PtRegsMemory | null;
+  /** Address of the top-level table (swapper_pg_dir). */
+  readonly swapper: bigint;
   /** Set once the calls can be made. */
   calls: GuestCalls | null;
 }
@@ -94,6 +97,7 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
     ...printkCallees(parts),
     ...pathCallees(parts),
     ...(kernel.arch.name === 'x86_64' ? dyingX86Callees(parts) : []),
+    ...tableCallees(parts),
     ['bpf_arena_get_kern_vm_start', plain((argument) => arena(argument(0))?.kernVmStart ?? 0n)],
     ['bpf_arena_get_user_vm_start', plain((argument) => arena(argument(0))?.userVmStart ?? 0n)],
     // No entry of the model's is contiguous with others: there is nothing to gather or to unfold.
@@ -114,16 +118,18 @@ function* applyRange(
   create: boolean,
 ): Activity<bigint> {
   const [start, size, fn, data] = [1, 2, 3, 4].map(argument);
-  const cursor = new PteCursor(kernel.mm, virtAddr(start), Number(size), create);
   const name = kernel.symbols.find(virtAddr(fn))?.name ?? 'pte_fn_t';
   let entries = 0;
-  while (cursor.next()) {
-    const { addr, ptep } = cursor;
+  const apply = create ? applyToPageRange : applyToExistingPageRange;
+  const result = yield* apply(kernel.mm, virtAddr(start), Number(size), function* (entry) {
+    const { addr, ptep } = entry;
     const args = [structures.virt(ptep), addr, data];
-    const result = yield* calls!.call(name, fn as VirtAddr, args, { ptep, addr });
-    if (BigInt.asIntN(32, result) !== 0n) return BigInt.asIntN(32, result);
-    entries++;
+    const stop = s32(yield* calls!.call(name, virtAddr(fn), args, { ptep, addr }));
+    if (stop === 0) entries++;
+    return stop;
+  });
+  if (kernel.events.on && result === 0) {
+    kernel.context.decide(WALK, `compiled: walked ${entries} entries`);
   }
-  if (kernel.events.on) kernel.context.decide(WALK, `compiled: walked ${entries} entries`);
-  return BigInt(cursor.error);
+  return BigInt(result);
 }

@@ -3,6 +3,7 @@
 import { ARENA_FUNCTIONS } from './arena.ts';
 import { DYING_X86_FUNCTIONS } from './dying-x86.ts';
 import { FAULT_X86_FUNCTIONS } from './fault-x86.ts';
+import { MEMORY_FUNCTIONS } from './memory.ts';
 import { PGTABLE_FUNCTIONS } from './pgtable.ts';
 import { PROG_FUNCTIONS } from './prog.ts';
 import type { Replaceable } from './replaceable.ts';
@@ -10,6 +11,7 @@ import type { Replaceable } from './replaceable.ts';
 export const REPLACEABLE = {
   ...ARENA_FUNCTIONS,
   ...PROG_FUNCTIONS,
+  ...MEMORY_FUNCTIONS,
   ...PGTABLE_FUNCTIONS,
   ...FAULT_X86_FUNCTIONS,
   ...DYING_X86_FUNCTIONS,
