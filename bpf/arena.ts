@@ -129,7 +129,7 @@ export class BpfArena {
     this.kernVm = kernVm;
     this.kernVmStart = u64(kernVm.addr + BigInt(guardSize(pageSize) / 2)) as VirtAddr;
     this.recoveryEnd = u64(this.kernVmStart + BigInt(recoverySize(pageSize))) as VirtAddr;
-    this.rt = new RangeTree(bpf.kernel);
+    this.rt = new RangeTree(bpf.kernel, bpf);
     this.dataPages = bpf.pages.owner('arena page');
     this.scratchPages = bpf.pages.owner('scratch page');
   }
@@ -204,6 +204,7 @@ export function arenaMapAlloc(
   arena.scratchPage = scratch as Pfn;
   arena.scratchPte = bpf.mm.format.mkPte(arena.scratchPage, 'PAGE_KERNEL');
 
+  arena.rt.init();
   if (arena.rt.set(0, attr.maxEntries)) return unwind(arena, ERRNO.ENOMEM);
   const populated = kernel.failure('populate') || populatePgtableExceptPte(arena);
   return populated ? unwind(arena, populated) : arena;

@@ -11,6 +11,7 @@ import type { arenaVmFault } from './arena-mmap.ts';
 import type { ApplyRangeData } from './arena-pte.ts';
 import type { CompiledSymbols } from './compiled-symbols.ts';
 import type { BpfProg } from './prog.ts';
+import type { RangeTree } from './range-tree.ts';
 
 /** A pte_fn_t with its data, for one walk. */
 export interface CompiledPteFn {
@@ -31,7 +32,19 @@ type CompiledAlloc = (
 ) => Activity<bigint>;
 type CompiledFree = (arena: BpfArena, ptr: bigint, pageCnt: number) => Activity<void>;
 
-export interface CompiledFunctions extends CompiledSymbols {
+/** kernel/bpf/range_tree.c. None of it has a step that another CPU could see. */
+export interface CompiledRangeTree {
+  rangeTreeInit?(rt: RangeTree): void;
+  rangeTreeDestroy?(rt: RangeTree): void;
+  rangeTreeFind?(rt: RangeTree, len: number): number;
+  rangeTreeSet?(rt: RangeTree, start: number, len: number): number;
+  rangeTreeClear?(rt: RangeTree, start: number, len: number): number;
+  isRangeTreeSet?(rt: RangeTree, start: number, len: number): number;
+  /** @returns the first slot of a node that overlaps [start, last], or null */
+  rangeItIterFirst?(rt: RangeTree, start: number, last: number): number | null;
+}
+
+export interface CompiledFunctions extends CompiledSymbols, CompiledRangeTree {
   applyRangeSetCb?(arena: BpfArena, data: ApplyRangeData): CompiledPteFn;
   /** @param freePages collected pages are added, the first at the end */
   applyRangeClearCb?(arena: BpfArena, freePages: Pfn[]): CompiledPteFn;

@@ -2,7 +2,16 @@
 // kernel keeps an interval tree by address and an rbtree by size; here they are two sorted lists with the same order,
 // ties included. Left out: the trees' balance, and locking, which is the caller's as in the kernel.
 import { type Restore, SAVE, type Saveable, SavedCopy } from '../emulator/snapshot.ts';
-import { CHANGED, ERRNO, type KernelContext, LOOKED, type Shared } from '../mm/context.ts';
+import {
+  CHANGED,
+  ERRNO,
+  type KernelContext,
+  KernelStuck,
+  LOOKED,
+  type Shared,
+} from '../mm/context.ts';
+import type { CompiledRangeTree } from './compiled.ts';
+import { Lent, type Recallable } from './lent.ts';
 import { SortedList } from './sorted-list.ts';
 
 /** struct range_node: slots [start, last], both u32 and inclusive. */
@@ -13,11 +22,21 @@ export interface RangeNode {
   stamp: number;
 }
 
+/** Slots [start, last] as compiled code leaves them. */
+export type Range = Readonly<Pick<RangeNode, 'start' | 'last'>>;
+
+/** Whoever knows what compiled code does in the model's place; {@link BpfContext} does. */
+export interface CompiledOwner {
+  readonly compiled: CompiledRangeTree | null;
+}
+
 const rnSize = (rn: RangeNode): number => rn.last - rn.start + 1;
 
 /** struct range_tree. Slots are below 2^32 - 1, lengths at least 1; an arena has no slot near that bound. */
-export class RangeTree implements Saveable, Shared {
+export class RangeTree implements Saveable, Shared, Recallable {
   private readonly kernel: KernelContext;
+  private readonly owner: CompiledOwner | null;
+  private readonly lent = new Lent<readonly Range[]>();
   /** it_root: by start, which is by last too, since the nodes are disjoint. */
   private readonly byStart = new SortedList<RangeNode>((a, b) => a.start < b.start);
   /**
@@ -31,17 +50,52 @@ export class RangeTree implements Saveable, Shared {
   readonly label = 'arena->rt';
   private readonly saved = new SavedCopy();
 
-  constructor(kernel: KernelContext) {
+  constructor(kernel: KernelContext, owner: CompiledOwner | null = null) {
     this.kernel = kernel;
+    this.owner = owner;
+  }
+
+  /** range_tree_init(): for the model a new tree is empty as it is. */
+  init(): void {
+    this.owner?.compiled?.rangeTreeInit?.(this);
+    this.recall();
   }
 
   /** Nodes in use, by address. */
   nodes(): readonly Readonly<RangeNode>[] {
+    this.recall();
     return this.byStart.items();
+  }
+
+  /** The same by size; equal ones in order of insertion. */
+  nodesBySize(): readonly Readonly<RangeNode>[] {
+    this.recall();
+    return this.bySize.items();
+  }
+
+  /** From here on the nodes are elsewhere. @param fetch brings them back, disjoint, in the order of their sizes */
+  lend(fetch: () => readonly Range[] | null): void {
+    this.saved.changed();
+    this.lent.lend(fetch);
+  }
+
+  recall(): void {
+    if (!this.lent.isOut) return;
+    const ranges = this.lent.fetchBack();
+    if (ranges !== null) this.replace(ranges);
+  }
+
+  private replace(ranges: readonly Range[]): void {
+    this.saved.changed();
+    this.byStart.clear();
+    this.bySize.clear();
+    this.stamp = 0;
+    for (const { start, last } of ranges) this.insert({ start, last, stamp: 0 });
   }
 
   /** The nodes, and in which order equal ones stand. */
   fingerprint(): string {
+    this.recall();
     return this.bySize
       .items()
       .map((rn) => `${rn.start}-${rn.last}`)
@@ -55,6 +109,9 @@ export class RangeTree implements Saveable, Shared {
    */
   find(len: number): number {
     this.kernel.access?.object(this, LOOKED);
+    const compiled = this.owner?.compiled;
+    if (compiled?.rangeTreeFind) return compiled.rangeTreeFind(this, len);
+    this.recall();
     const fit = this.bySize.first((rn) => rnSize(rn) < len);
     if (!fit) return ERRNO.ENOENT;
     const size = rnSize(fit);
@@ -68,6 +125,9 @@ export class RangeTree implements Saveable, Shared {
    */
   clear(start: number, len: number): number {
     this.kernel.access?.object(this, LOOKED | CHANGED);
+    const compiled = this.owner?.compiled;
+    if (compiled?.rangeTreeClear) return compiled.rangeTreeClear(this, start, len);
+    this.recall();
     const last = start + len - 1;
     for (;;) {
       const rn = this.iterFirst(start, last);
@@ -95,6 +155,9 @@ export class RangeTree implements Saveable, Shared {
    */
   isSet(start: number, len: number): number {
     this.kernel.access?.object(this, LOOKED);
+    const compiled = this.owner?.compiled;
+    if (compiled?.isRangeTreeSet) return compiled.isRangeTreeSet(this, start, len);
+    this.recall();
     return this.covers(start, start + len - 1) ? 0 : ERRNO.ESRCH;
   }
 
@@ -105,10 +168,14 @@ export class RangeTree implements Saveable, Shared {
    */
   set(start: number, len: number): number {
     this.kernel.access?.object(this, LOOKED | CHANGED);
+    const compiled = this.owner?.compiled;
+    if (compiled?.rangeTreeSet) return compiled.rangeTreeSet(this, start, len);
+    this.recall();
     const last = start + len - 1;
     if (this.covers(start, last)) return 0;
     const err = this.clear(start, len);
     if (err) return err;
+    if (compiled) this.checkCleared(start, last);
     const left = this.iterFirst(start - 1, start - 1);
     if (left && left.last + 1 !== start) return ERRNO.EFAULT;
     const right = this.iterFirst(last + 1, last + 1);
@@ -121,17 +188,19 @@ export class RangeTree implements Saveable, Shared {
    * @kernel range_tree_destroy kernel/bpf/range_tree.c read
    */
   destroy(): void {
-    this.saved.changed();
-    this.byStart.clear();
-    this.bySize.clear();
+    this.owner?.compiled?.rangeTreeDestroy?.(this);
+    this.recall();
+    this.replace([]);
   }
 
   [SAVE](): Restore {
+    this.recall();
     return this.saved.save(() => {
       const { stamp } = this;
       const nodes = this.nodes().map((rn) => ({ ...rn }));
       return () => {
-        this.destroy();
+        this.lent.forget();
+        this.replace([]);
         for (const rn of nodes) this.add({ ...rn });
         this.stamp = stamp;
       };
@@ -174,8 +243,27 @@ export class RangeTree implements Saveable, Shared {
    * @kernel range_it_iter_first kernel/bpf/range_tree.c derived - generated by a macro in the kernel
    */
   private iterFirst(start: number, last: number): RangeNode | null {
+    const compiled = this.owner?.compiled;
+    if (compiled?.rangeItIterFirst) {
+      const at = compiled.rangeItIterFirst(this, start, last);
+      this.recall();
+      return at === null ? null : (this.byStart.first((node) => node.start < at) ?? null);
+    }
+    return this.firstIn(start, last);
+  }
+
+  private firstIn(start: number, last: number): RangeNode | null {
     const rn = this.byStart.first((node) => node.last < start);
     return rn && rn.start <= last ? rn : null;
+  }
+
+  /** Compiled code may have left what it was to take out, and two nodes must not overlap. */
+  private checkCleared(start: number, last: number): void {
+    this.recall();
+    const rn = this.firstIn(start, last);
+    if (rn === null) return;
+    const slots = `slots ${rn.start} to ${rn.last} in ${this.label}`;
+    throw new KernelStuck(`range_tree_set: range_tree_clear has left ${slots}`);
   }
 
   private insert(rn: RangeNode): void {

@@ -42,6 +42,7 @@ const PARTS: Readonly<Record<string, readonly ReplaceableName[]>> = {
   SYMBOLS: GROUPS.SYMBOLS.names,
   ACCESSORS: GROUPS.ACCESSORS.names,
   MEMORY,
+  RANGE_TREE: GROUPS.RANGE_TREE.names,
   ALL,
   FAULT_X86: GROUPS.FAULT_X86.names,
 };

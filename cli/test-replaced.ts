@@ -96,6 +96,15 @@ export const GROUPS = {
     object: () => 'memory',
     triesToSet: false,
   },
+  RANGE_TREE: {
+    names: [
+      ...(['range_tree_init', 'range_tree_destroy', 'range_tree_find'] as const),
+      ...(['range_tree_set', 'range_tree_clear', 'is_range_tree_set'] as const),
+      'range_it_iter_first',
+    ],
+    object: () => 'range-tree',
+    triesToSet: false,
+  },
 } as const satisfies Readonly<Record<string, Group>>;
 
 /** The object that a kernel of the world's configuration would have. */

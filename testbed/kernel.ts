@@ -39,6 +39,7 @@ import { KernelMemory, OutOfMemory } from './kernel-memory.ts';
 import { CODE_OFFSET, KernelText } from './kernel-text.ts';
 import { tlbControl } from './kernel-tlbs.ts';
 import type { Machine } from './machines.ts';
+import type { CodeHeap } from './replace/code-heap.ts';
 import { StackWalker } from './stack-walk.ts';
 import { SymbolTable } from './symbols.ts';
 import { Vcpu } from './vcpu.ts';
@@ -106,6 +107,8 @@ export class Kernel {
   traps: readonly VirtAddr[] = [];
   /** Where code in the place of functions of the model lies. */
   readonly replacedText: { readonly start: bigint; readonly end: bigint }[] = [];
+  /** Memory that such code asks for; null before there is any. */
+  codeHeap: CodeHeap | null = null;
   readonly machine: Machine;
   private readonly disassembler: Disassembler;
   /** Where code lies, and how it comes there. */

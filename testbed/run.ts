@@ -26,6 +26,19 @@ export interface StepRun {
   readonly failures: readonly Failure[];
 }
 
+/** Compiled code in the model's place may go wrong before the first step. @throws CallError */
+function settingUp<T>(action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    if (!(error instanceof KernelStuck)) throw error;
+    throw new CallError(
+      `before the first step: ${error.message}`,
+      'mend the code that stands in the model’s place, or do without it',
+    );
+  }
+}
+
 /** One world being run. */
 export class WorldRun {
   readonly world: World;
@@ -46,13 +59,15 @@ export class WorldRun {
     this.host = host;
     this.world = world;
     this.steps = world.cpus[0];
-    this.boot = takeBoot(host, world, options);
+    this.boot = settingUp(() => takeBoot(host, world, options));
     this.kernel = this.boot.kernel;
     this.images = this.boot.images;
     this.places = this.boot.places;
     this.plain = new Steps(this.kernel, (name) => this.program(name));
     try {
-      for (const [i, arena] of world.arenas.entries()) this.fill(arena, this.places[i]);
+      settingUp(() => {
+        for (const [i, arena] of world.arenas.entries()) this.fill(arena, this.places[i]);
+      });
     } catch (error) {
       this.close();
       throw error;

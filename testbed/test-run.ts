@@ -29,7 +29,7 @@ const FIXTURES = new URL('../fixtures/', import.meta.url);
 /** Large files are read once: what is derived from their bytes is kept with them. */
 const files = new Map<string, Uint8Array>();
 
-function fixture(name: string): Uint8Array {
+export function fixture(name: string): Uint8Array {
   const bytes = files.get(name) ?? new Uint8Array(readFileSync(new URL(name, FIXTURES)));
   files.set(name, bytes);
   return bytes;

@@ -13,7 +13,7 @@ import type { VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
 import type { AccessKind, Cpu, Stop, Translator } from '../emulator/engine.ts';
 import type { AccessName } from '../emulator/events.ts';
-import { type Activity, finish, onward } from '../mm/context.ts';
+import { type Activity, finish, KernelStuck, onward } from '../mm/context.ts';
 import { Mmu } from '../mm/mmu.ts';
 import type { Paging } from '../mm/paging.ts';
 import type { Costing } from './costing.ts';
@@ -219,9 +219,10 @@ export class Vcpu {
     try {
       return yield* onward(deliver());
     } catch (error) {
-      if (!(error instanceof CompiledEnd)) throw error;
-      this.ended = error.end;
-      return { resolution: 'oops', lines: error.end.outcome === 'oops' ? error.end.lines : [] };
+      if (!(error instanceof KernelStuck)) throw error;
+      const end = endOfPath(error, this.regs.ip);
+      this.ended = end;
+      return { resolution: 'oops', lines: end.outcome === 'oops' ? end.lines : [] };
     } finally {
       this.below = below;
       this.exception = exception;
@@ -348,6 +349,10 @@ export class Vcpu {
 
 /** A stop that is no fault of an access. */
 export type OtherStop = Exclude<Stop, { reason: 'fault' }>;
+
+/** How a call ends in whose fault path compiled code went wrong. */
+const endOfPath = (error: KernelStuck, ip: VirtAddr): CallEnd =>
+  error instanceof CompiledEnd ? error.end : { outcome: 'halted', why: error.message, ip };
 
 /** What a stop other than a fault means for the call. */
 export function endOf(stop: OtherStop): CallEnd {

@@ -1,38 +1,67 @@
-// Memory that compiled code asks for: kmalloc_nolock(). It lies in the direct map, apart from the pages that the model
-// gives out, so that a scenario finds those where they always are.
+// Memory that compiled code asks for, kmalloc_nolock() and its kin, and what the model lays out for it there. It lies in the
+// direct map, apart from the pages that the model gives out, so that a scenario finds those where they always are.
 import type { Kernel } from '../kernel.ts';
-import { allocate } from './structures.ts';
+import { tryAllocate } from './structures.ts';
 
-/** An array of pointers to the pages of one batch has two pages; and there may be a few at once. */
-const PAGES = 16;
+/** Pages that the heap grows by. An array of pointers to the pages of one batch has two. */
+const CHUNK = 16;
 const ALIGN = 64;
 
 export class CodeHeap {
   private readonly kernel: Kernel;
-  private readonly start: number;
-  /** Bytes by offset, in order. */
-  private readonly blocks = new Map<number, number>();
+  /** Bytes of what is given out, by address. */
+  private readonly blocks = new Map<bigint, number>();
+  /** Free blocks by their size. */
+  private readonly spare = new Map<number, bigint[]>();
+  private next = 0n;
+  private end = 0n;
 
   constructor(kernel: Kernel) {
     this.kernel = kernel;
-    this.start = allocate(kernel, PAGES * kernel.pageSize);
+    this.grow();
   }
 
-  /** @returns a kernel address, or 0 without room */
+  /** @returns a kernel address, or 0 without room. What lies there is what was left there */
   alloc(bytes: number): bigint {
     const size = Math.max(ALIGN, Math.ceil(bytes / ALIGN) * ALIGN);
-    let at = 0;
-    for (const [start, length] of [...this.blocks].sort(([a], [b]) => a - b)) {
-      if (start - at >= size) break;
-      at = start + length;
-    }
-    if (at + size > PAGES * this.kernel.pageSize) return 0n;
-    this.blocks.set(at, size);
-    return this.kernel.layout.directMap + BigInt(this.start + at);
+    const at = this.spare.get(size)?.pop() ?? this.fresh(size);
+    if (at !== 0n) this.blocks.set(at, size);
+    return at;
   }
 
   /** @returns false for what is no block */
   free(address: bigint): boolean {
-    return this.blocks.delete(Number(address - this.kernel.layout.directMap) - this.start);
+    const size = this.blocks.get(address);
+    if (size === undefined) return false;
+    this.blocks.delete(address);
+    const spare = this.spare.get(size);
+    if (spare === undefined) this.spare.set(size, [address]);
+    else spare.push(address);
+    return true;
+  }
+
+  /** Bytes of the block that begins at an address; 0: none does. */
+  sizeOf(address: bigint): number {
+    return this.blocks.get(address) ?? 0;
+  }
+
+  private fresh(size: number): bigint {
+    if (this.next + BigInt(size) > this.end && (size > this.chunkSize || !this.grow())) return 0n;
+    const at = this.next;
+    this.next += BigInt(size);
+    return at;
+  }
+
+  private get chunkSize(): number {
+    return CHUNK * this.kernel.pageSize;
+  }
+
+  /** @returns false where no memory is left for it */
+  private grow(): boolean {
+    const pa = tryAllocate(this.kernel, this.chunkSize);
+    if (pa === null) return false;
+    this.next = this.kernel.layout.directMap + BigInt(pa);
+    this.end = this.next + BigInt(this.chunkSize);
+    return true;
   }
 }

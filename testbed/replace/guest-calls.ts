@@ -10,6 +10,7 @@ import { type Activity, CHANGED, type InjectionPoint, LOOKED, onward } from '../
 import type { Kernel } from '../kernel.ts';
 import { endOf, type OtherStop, type Vcpu } from '../vcpu.ts';
 import { CompiledEnd } from './compiled-end.ts';
+import type { Loans } from './loans.ts';
 import { type LivePlace, writeUint } from './structures.ts';
 import type { Caught } from './watch.ts';
 
@@ -67,8 +68,10 @@ export interface GuestCallsParts {
   readonly callees: ReadonlyMap<bigint, Callee>;
   /** Instructions that one call may retire. */
   readonly limit: number;
+  /** What of the model lies in memory for the code. */
+  readonly loans: Loans;
   /** Judges an access to a structure of the model. @returns what is wrong with it, or null */
-  checkStructure(caught: Caught): string | null;
+  checkStructure(caught: Caught, by: string): string | null;
   /** The live member of a structure that has a byte at `pa`; null: none. */
   liveAt(pa: number): LivePlace | null;
   /** The lock whose word lies at `pa`, with the word's physical address; null: none. */
@@ -98,7 +101,7 @@ export class GuestCalls {
     entry: EntryInHand | null = null,
     { readsAreSteps = true, extra = 0 }: HowToCall = {},
   ): Activity<bigint> {
-    const { kernel, limit, prepare } = this.parts;
+    const { kernel, limit, loans, prepare } = this.parts;
     prepare();
     const vcpu = kernel.cpus[kernel.context.cpu];
     const { cpu, regs } = vcpu;
@@ -118,11 +121,13 @@ export class GuestCalls {
       this.enter(vcpu, function_, args);
       const before = cpu.retired;
       const result = yield* this.run({ vcpu, name, entry }, limit + extra);
+      if (!wasOn) loans.settle();
       if (kernel.events.on) {
         kernel.context.decide(name, `compiled: ${cpu.retired - before} instructions`);
       }
       return result;
     } finally {
+      if (!wasOn) loans.drop();
       if (wasOn && saw && !watch.seesReads) cpu.flushTlb();
       watch.on = wasOn;
       watch.seesReads = saw;
@@ -283,7 +288,7 @@ export class GuestCalls {
 
   private check(name: string, caught: Caught, ip: bigint): void {
     if (caught.watched !== 'structure') return;
-    const problem = this.parts.checkStructure(caught);
+    const problem = this.parts.checkStructure(caught, name);
     if (problem === null) return;
     throw new CompiledEnd(name, { outcome: 'halted', why: problem, ip: virtAddr(ip) });
   }

@@ -2,7 +2,6 @@
 // no functions of their own in a compiled kernel.
 
 const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
-  [/^(?:range_|is_range_tree_set)/, 'the model keeps the range tree outside of emulated memory'],
   [
     /^(?:bpf_stream_|bpf_prog_stream_|dump_stack_cb)/,
     'the model keeps streams outside of emulated memory; what writes reports can be replaced',

@@ -20,6 +20,8 @@ import type { Replaceable } from './functions/replaceable.ts';
 import { type Callee, GuestCalls } from './guest-calls.ts';
 import { KsymPlaces } from './ksym-places.ts';
 import { KsymTree } from './ksym-tree.ts';
+import { LaidState } from './laid-state.ts';
+import { Loans } from './loans.ts';
 import { layMemSections } from './mem-section.ts';
 import { ProgExtables } from './prog-extables.ts';
 import { PtRegsMemory } from './pt-regs.ts';
@@ -58,6 +60,7 @@ export interface LoadedObject {
   readonly ksymTree: KsymTree | null;
   /** struct pt_regs; null for an object that does not define it. */
   readonly ptRegs: PtRegsMemory | null;
+  readonly state: LaidState;
   readonly calls: GuestCalls;
   /** Address of init_mm. */
   readonly initMm: bigint;
@@ -100,7 +103,7 @@ class Loader {
   private readonly callees = new Map<bigint, Callee>();
   private readonly returnTrap: VirtAddr;
   private readonly traps: VirtAddr[] = [];
-  private heap: CodeHeap | null = null;
+  private readonly loans = new Loans();
   private nextTrap: bigint;
   private readonly push: VirtAddr;
   private readonly extables: ProgExtables;
@@ -161,7 +164,10 @@ class Loader {
       this.extables,
     );
     const ksyms = new KsymPlaces(kernel, structures);
-    this.heap ??= new CodeHeap(kernel);
+    kernel.codeHeap ??= new CodeHeap(kernel);
+    const heap = kernel.codeHeap;
+    const state = new LaidState(structures, heap, this.loans);
+    structures.lender = state;
     layMemSections(kernel, structures, this.variables.get('mem_section')!);
     const swapper = this.variables.get('swapper_pg_dir')!;
     const ptRegs = PtRegsMemory.of(kernel, structures, file.path);
@@ -169,7 +175,8 @@ class Loader {
       kernel,
       structures,
       ksyms,
-      heap: this.heap,
+      state,
+      heap,
       ptRegs,
       swapper,
       calls: null,
@@ -215,7 +222,8 @@ class Loader {
       limit: this.parts.limit,
       liveAt: (pa) => structures.liveAt(pa),
       lockAt: (pa) => structures.lockAt(pa),
-      checkStructure: (caught) => structures.judge(caught),
+      loans: this.loans,
+      checkStructure: (caught, by) => structures.judge(caught, by),
       mappedBy: (pa) => mappedBy(kernel, pa, tables),
       warn: new Warnings(kernel, linked).warn,
     });
@@ -225,6 +233,7 @@ class Loader {
       path: file.path,
       linked,
       structures,
+      state,
       ksyms,
       ksymTree,
       ptRegs,

@@ -25,6 +25,8 @@ export interface Laid {
   /** Members that the code may use as it likes: the model looks at them when it is told to. */
   readonly shared: ReadonlySet<string>;
   readonly live: Live;
+  /** What has members made in memory that the code reaches. @returns false if it cannot */
+  lend(member: string, by: string, base: bigint): boolean;
 }
 
 /** A member whose value the model and the code both change: it is brought up to date around each access. */
@@ -41,6 +43,14 @@ export interface LivePlace extends LiveMember {
   readonly size: number;
 }
 
+/** Makes what the model keeps in lists of its own in memory, for code that reaches it there. */
+export interface Lender {
+  /** @returns false where the object does not tell how it is laid out */
+  lendTree(arena: BpfArena, at: bigint, by: string): boolean;
+}
+
+const LENDS_NOTHING = (): boolean => false;
+
 /** Members with what they hold. */
 type Values = Readonly<Record<string, bigint | number>>;
 
@@ -54,9 +64,11 @@ const POOL = 0x1_0000;
 const KSYM_MEMBERS = ['start', 'end', 'name', 'lnode', 'tnode', 'prog'].map((one) => `ksym.${one}`);
 
 export class Structures {
-  private readonly kernel: Kernel;
+  readonly kernel: Kernel;
+  readonly path: string;
+  /** Set once the object is loaded. */
+  lender: Lender | null = null;
   private readonly layouts: Layouts;
-  private readonly path: string;
   readonly extables: ProgExtables;
   private readonly laid: Laid[] = [];
   private readonly arenas = new Map<BpfArena, Laid>();
@@ -173,15 +185,21 @@ export class Structures {
         },
       },
     };
-    return this.put(
-      this.arenas,
-      arena,
-      'bpf_arena',
-      values,
-      this.arenaLayout,
-      ['free_spans'],
-      live,
-    );
+    const lend = (member: string, by: string, base: bigint): boolean =>
+      member === 'rt' &&
+      (this.lender?.lendTree(arena, base + this.offsetOf('bpf_arena', 'rt'), by) ?? false);
+    const { arenas, arenaLayout } = this;
+    return this.put(arenas, arena, 'bpf_arena', values, arenaLayout, ['free_spans'], live, lend);
+  }
+
+  private offsetOf(struct: string, member: string): bigint {
+    return BigInt(this.layouts.struct(struct)?.members.get(member)?.offset ?? 0);
+  }
+
+  /** A structure all of whose members are made when the code reaches them. @returns its address */
+  lentWhole(name: string, lend: (by: string) => boolean): bigint {
+    const owner = {};
+    return this.put(new Map(), owner, name, {}, this.layout(name), [], {}, (_, by) => lend(by));
   }
 
   /** True if the object's struct bpf_arena has a member: its code then keeps it. */
@@ -366,20 +384,27 @@ export class Structures {
   }
 
   /** What is wrong with an access to a frame that {@link holds}; null: nothing. */
-  judge({ pa, kind }: Caught): string | null {
+  judge({ pa, kind }: Caught, by: string): string | null {
     const at = this.laidAt(pa);
     if (at === undefined) return `an access behind the structures of the model`;
     const { layout, known, shared, live } = at;
     const offset = pa - at.pa;
-    const [member] = [...layout.members].find(
-      ([, one]) => offset >= one.offset && offset < one.offset + one.size,
-    ) ?? [null];
+    const member = memberAt(layout, offset);
     const place = `${layout.name}.${member ?? hex(offset)}`;
     if (member !== null && (shared.has(member) || Object.hasOwn(live, member))) return null;
+    if (member !== null && at.lend(member, by, this.virt(at.pa))) return null;
     if (member === null || !known.has(member)) {
       return `${kind === WRITE ? 'writes' : 'reads'} ${place}, which the model does not keep`;
     }
     return kind === WRITE ? `writes ${place}, which is the model’s own` : null;
+  }
+
+  /** The code has a function of the model work on what lies at an address: it is made there if it is to be. */
+  reach(address: bigint, by: string): void {
+    const pa = Number(address - this.kernel.layout.directMap);
+    const at = this.laid.find((one) => pa >= one.pa && pa < one.pa + one.layout.size);
+    const member = at === undefined ? null : memberAt(at.layout, pa - at.pa);
+    if (member !== null) at!.lend(member, by, this.virt(at!.pa));
   }
 
   /** Lays a structure down, or writes what it holds now. @param map where places are remembered. @returns its address */
@@ -391,13 +416,14 @@ export class Structures {
     told: StructLayout | null = null,
     shared: readonly string[] = [],
     live: Live = {},
+    lend: Laid['lend'] = LENDS_NOTHING,
   ): bigint {
     let laid = map.get(owner);
     if (laid === undefined) {
       // Code that only hands the structure on needs no layout of it.
       const layout = told ?? this.layouts.struct(name) ?? { name, size: 64, members: new Map() };
       const known = new Set(Object.keys(values).filter((member) => layout.members.has(member)));
-      laid = { pa: this.reserve(layout.size), layout, known, shared: new Set(shared), live };
+      laid = { pa: this.reserve(layout.size), layout, known, shared: new Set(shared), live, lend };
       this.laid.push(laid);
       map.set(owner, laid);
     }
@@ -430,15 +456,38 @@ export class Structures {
 const within = (va: bigint, start: bigint, size: bigint): boolean =>
   va >= start && va < start + size;
 
+const memberAt = ({ members }: StructLayout, at: number): string | null =>
+  [...members].find(([, { offset, size }]) => at >= offset && at < offset + size)?.[0] ?? null;
+
 /** Physically contiguous memory from the end of RAM. @returns its physical address */
 export function allocate(kernel: Kernel, bytes: number): number {
-  const { pages, dataPages } = kernel;
-  return pages.fromTop(() => {
-    let pfn = -1;
-    for (let i = kernel.memory.pagesFor(bytes); i > 0; i--) pfn = pages.allocPage(dataPages);
-    if (pfn < 0) throw new OutOfMemory('no memory is left for replaced functions');
-    return pfn * FRAME_SIZE;
-  });
+  const at = tryAllocate(kernel, bytes);
+  if (at === null) throw new OutOfMemory('no memory is left for replaced functions');
+  return at;
+}
+
+/** The same; null without room. Pages that do not lie side by side are passed over. */
+export function tryAllocate(kernel: Kernel, bytes: number): number | null {
+  const { context, events, pages, dataPages } = kernel;
+  const { access } = context;
+  // It is no memory of the modelled kernel's: no step of another CPU can tell.
+  context.access = null;
+  const take = (): number | null => {
+    const wanted = kernel.memory.pagesFor(bytes);
+    let lowest = -1;
+    for (let count = 0; count < wanted; count++) {
+      const pfn = pages.allocPage(dataPages);
+      if (pfn < 0) return null;
+      if (count > 0 && pfn !== lowest - pages.framesPerPage) count = 0;
+      lowest = pfn;
+    }
+    return lowest * FRAME_SIZE;
+  };
+  try {
+    return events.silently(() => pages.fromTop(take));
+  } finally {
+    context.access = access;
+  }
 }
 
 export function writeUint(kernel: Kernel, pa: number, size: number, value: bigint): void {

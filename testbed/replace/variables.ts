@@ -44,8 +44,8 @@ function variables({ arch, config, layout }: Kernel): Variables {
   };
 }
 
-/** Nothing is mapped there: code that looks into it faults at an address with its name. */
-const OPAQUE = ['init_mm'];
+/** Nothing is mapped there: code that looks into them faults at an address with their name. */
+const OPAQUE = ['init_mm', 'bpf_global_ma'];
 
 /** The top-level table, by both architectures' names. */
 const TOP_TABLE = ['swapper_pg_dir', 'init_top_pgt'];

@@ -12,6 +12,7 @@ import { MEMORY_ADAPTERS } from './memory.ts';
 import { pathAdapters } from './path.ts';
 import { PGTABLE_ADAPTERS } from './pgtable.ts';
 import { PROG_ADAPTERS } from './prog.ts';
+import { RANGE_TREE_ADAPTERS } from './range-tree.ts';
 
 const ADAPTERS: Adapters<typeof REPLACEABLE> = {
   ...ARENA_ADAPTERS,
@@ -20,6 +21,7 @@ const ADAPTERS: Adapters<typeof REPLACEABLE> = {
   ...PGTABLE_ADAPTERS,
   ...pathAdapters(FAULT_X86_FUNCTIONS),
   ...callAdapters(DYING_X86_FUNCTIONS),
+  ...RANGE_TREE_ADAPTERS,
 };
 
 /**

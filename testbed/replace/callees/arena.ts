@@ -4,6 +4,7 @@
 import type { BpfArena } from '../../../bpf/arena.ts';
 import { arenaAllocPages, arenaReservePages, bpfMapAllocPages } from '../../../bpf/arena-alloc.ts';
 import { arenaFreePages, queueSpan, zapPages } from '../../../bpf/arena-free.ts';
+import type { RangeTree } from '../../../bpf/range-tree.ts';
 import { endRawResSpinLock } from '../../../bpf/rqspinlock.ts';
 import { type Pfn, virtAddr } from '../../../emulator/address.ts';
 import { hex, lo32 } from '../../../emulator/bits.ts';
@@ -21,16 +22,19 @@ export function arenaCallees(parts: CalleeParts): [string, Callee][] {
   };
   const tree = (
     name: string,
-    action: (arena: BpfArena, start: number, len: number) => number,
+    action: (rt: RangeTree, start: number, len: number) => number,
   ): [string, Callee] => [
     name,
-    plain((argument) => BigInt(action(arenaOf(argument), lo32(argument(1)), lo32(argument(2))))),
+    plain((argument) => {
+      const rt = parts.state.treeAt(argument(0)) ?? arenaOf(argument).rt;
+      return BigInt(action(rt, lo32(argument(1)), lo32(argument(2))));
+    }),
   ];
   return [
-    tree('range_tree_find', ({ rt }, len) => rt.find(len)),
-    tree('range_tree_set', ({ rt }, start, len) => rt.set(start, len)),
-    tree('range_tree_clear', ({ rt }, start, len) => rt.clear(start, len)),
-    tree('is_range_tree_set', ({ rt }, start, len) => rt.isSet(start, len)),
+    tree('range_tree_find', (rt, len) => rt.find(len)),
+    tree('range_tree_set', (rt, start, len) => rt.set(start, len)),
+    tree('range_tree_clear', (rt, start, len) => rt.clear(start, len)),
+    tree('is_range_tree_set', (rt, start, len) => rt.isSet(start, len)),
     [
       'resilient_queued_spin_lock_slowpath',
       function* (argument) {
@@ -118,17 +122,31 @@ export function arenaCallees(parts: CalleeParts): [string, Callee][] {
   ];
 }
 
+/** __GFP_ZERO */
+const GFP_ZERO = 0x100n;
+
 /** kmalloc_nolock() and its kin. The scenario's failures are told apart by who asks. */
 export function memoryCallees(parts: CalleeParts): [string, Callee][] {
   const { kernel } = parts;
   const alloc = plain((argument) => {
     const { allocates } = parts.calls!;
     const { cpu } = kernel.context;
-    const point = allocates[cpu] ?? null;
-    if (point !== null) allocates[cpu] = 'span';
+    const [size, flags] = [Number(argument(0)), argument(1)];
+    const asked = allocates[cpu] ?? null;
+    // The first request of an allocation is for its array; a node of the range tree is told by its size.
+    const isNode = asked !== 'pages_array' && size === parts.state.rangeNodeSize;
+    if (asked !== null && !isNode) allocates[cpu] = 'span';
+    const point = isNode ? 'range_node' : asked;
     if (point !== null && kernel.context.failure(point)) return 0n;
-    return parts.heap.alloc(Number(argument(0)));
+    const at = parts.heap.alloc(size);
+    if (at !== 0n && (flags & GFP_ZERO) !== 0n)
+      parts.state.memory.writeBytes(at, new Uint8Array(size));
+    return at;
   });
+  // void *bpf_mem_alloc(struct bpf_mem_alloc *ma, size_t size)
+  const memAlloc: Callee = (argument, returnsTo) =>
+    alloc((i) => (i === 0 ? argument(1) : 0n), returnsTo);
+  const memFree: Callee = (argument, returnsTo) => free(() => argument(1), returnsTo);
   const free = plain((argument) => {
     const at = argument(0);
     if (at !== 0n && !parts.heap.free(at))
@@ -141,6 +159,8 @@ export function memoryCallees(parts: CalleeParts): [string, Callee][] {
     ['_kmalloc_nolock_noprof', alloc],
     ['kfree_nolock', free],
     ['kfree', free],
+    ['bpf_mem_alloc', memAlloc],
+    ['bpf_mem_free', memFree],
   ];
 }
 

@@ -8,6 +8,7 @@ import type { Kernel } from '../../kernel.ts';
 import type { CodeHeap } from '../code-heap.ts';
 import { type Callee, type GuestCalls, s32 } from '../guest-calls.ts';
 import type { KsymPlaces } from '../ksym-places.ts';
+import type { LaidState } from '../laid-state.ts';
 import type { PtRegsMemory } from '../pt-regs.ts';
 import type { Structures } from '../structures.ts';
 import { arenaCallees, memoryCallees } from './arena.ts';
@@ -16,6 +17,7 @@ import { dyingX86Callees } from './dying-x86.ts';
 import { ksymCallees } from './ksym.ts';
 import { pathCallees } from './path.ts';
 import { printkCallees } from './printk.ts';
+import { rbCallees } from './rbtree.ts';
 import { tableCallees } from './tables.ts';
 
 /** An integer argument by its number, 64 bits. */
@@ -26,6 +28,7 @@ export interface CalleeParts {
   readonly kernel: Kernel;
   readonly structures: Structures;
   readonly ksyms: KsymPlaces;
+  readonly state: LaidState;
   /** Memory that the code asks for. */
   readonly heap: CodeHeap;
   /** struct pt_regs; null for an object that does not define it. */
@@ -91,6 +94,7 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
     ['free_pages_nolock', freePage],
     ...arenaCallees(parts),
     ...memoryCallees(parts),
+    ...rbCallees(parts),
     ...progCallees(parts),
     ...streamCallees(parts),
     ...ksymCallees(parts),
@@ -103,9 +107,10 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
     // No entry of the model's is contiguous with others: there is nothing to gather or to unfold.
     ['contpte_ptep_get', plain((argument) => argument(1))],
     ['__contpte_try_unfold', plain(() => null)],
-    ...['__rcu_read_lock', '__rcu_read_unlock', 'rcu_read_unlock_strict'].map(
-      (name): [string, Callee] => [name, plain(() => null)],
-    ),
+    ...[
+      ...['__rcu_read_lock', '__rcu_read_unlock', 'rcu_read_unlock_strict'],
+      ...['migrate_disable', 'migrate_enable'],
+    ].map((name): [string, Callee] => [name, plain(() => null)]),
   ]);
 }
 

@@ -4,7 +4,6 @@ import { virtAddr } from '../../../emulator/address.ts';
 import { hex } from '../../../emulator/bits.ts';
 import { KernelStuck } from '../../../mm/context.ts';
 import type { Callee } from '../guest-calls.ts';
-import { RbTrees } from '../rb-tree.ts';
 import { type CalleeParts, plain } from './index.ts';
 
 const ENTRY_SIZE = 12;
@@ -12,7 +11,6 @@ const ENTRY_SIZE = 12;
 export function ksymCallees(parts: CalleeParts): [string, Callee][] {
   const { kernel, ksyms } = parts;
   const { bpf } = kernel;
-  const trees = new RbTrees(kernel);
   const nothing = plain(() => null);
   const yes = plain(() => 1n);
   return [
@@ -40,27 +38,6 @@ export function ksymCallees(parts: CalleeParts): [string, Callee][] {
       // search_extable(base, num, value)
       'search_extable',
       plain((argument) => searchTable(parts, argument(0), Number(argument(1)), argument(2))),
-    ],
-    // The node hangs on the tree already, where rb_link_node() put it: in its order.
-    [
-      'rb_insert_color',
-      plain((argument) => {
-        trees.lay(argument(1), trees.read(argument(1)));
-        return null;
-      }),
-    ],
-    [
-      'rb_erase',
-      plain((argument) => {
-        const [node, root] = [argument(0), argument(1)];
-        const nodes = trees.read(root);
-        if (!nodes.includes(node)) throw new KernelStuck(`${hex(node)} is not in the tree`);
-        trees.lay(
-          root,
-          nodes.filter((one) => one !== node),
-        );
-        return null;
-      }),
     ],
     ['_raw_spin_lock_bh', nothing],
     ['_raw_spin_unlock_bh', nothing],

@@ -6,6 +6,7 @@ import { FAULT_X86_FUNCTIONS } from './fault-x86.ts';
 import { MEMORY_FUNCTIONS } from './memory.ts';
 import { PGTABLE_FUNCTIONS } from './pgtable.ts';
 import { PROG_FUNCTIONS } from './prog.ts';
+import { RANGE_TREE_FUNCTIONS } from './range-tree.ts';
 import type { Replaceable } from './replaceable.ts';
 
 export const REPLACEABLE = {
@@ -15,6 +16,7 @@ export const REPLACEABLE = {
   ...PGTABLE_FUNCTIONS,
   ...FAULT_X86_FUNCTIONS,
   ...DYING_X86_FUNCTIONS,
+  ...RANGE_TREE_FUNCTIONS,
 } as const satisfies Readonly<Record<string, Replaceable>>;
 
 export type ReplaceableName = keyof typeof REPLACEABLE;
