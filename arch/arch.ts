@@ -188,6 +188,8 @@ export interface Architecture {
   archBpfStackWalk(context: UnwindContext, regs: PtRegs, consume: ConsumeEntry): void;
   /** Register that holds the faulting address: CR2, FAR_EL1. */
   readonly faultAddressRegister: string;
+  /** True for the code of a fault that found no page: one that KFENCE or the arena may repair. */
+  isAbsence(code: bigint): boolean;
   /** A fault code in one phrase. */
   describeCode(code: bigint): string;
 }

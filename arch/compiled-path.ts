@@ -6,8 +6,8 @@ import type { FaultContext, FaultOutcome, FaultPath, HardwareFault, PtRegs } fro
 /** A function that is handed registers and a fault and returns nothing: what became of the fault is found out. */
 export type CompiledPathFunction = (regs: PtRegs, fault: HardwareFault) => Activity<FaultOutcome>;
 
-/** An argument of any other function: registers stand for their struct pt_regs. */
-export type CompiledArgument = bigint | PtRegs;
+/** An argument of any other function: registers stand for their struct pt_regs, a physical address for what lies there. */
+export type CompiledArgument = bigint | PtRegs | { readonly pa: number };
 
 /** @returns the 64 bits of the return register */
 export type CompiledCall = (...args: readonly CompiledArgument[]) => Activity<bigint>;
@@ -44,8 +44,10 @@ function atOnce<T>(fn: string, path: Activity<T>): T {
   for (;;) {
     const step = path.next();
     if (step.done) return step.value;
-    // Whoever it waits for does not run.
-    if (step.value.ready?.() === false) throw new KernelStuck(`${fn} waits: ${step.value.what}`);
+    if (step.value.ready?.() !== false) continue;
+    // Whoever it waits for does not run. Lets go of the core.
+    path.return(undefined as never);
+    throw new KernelStuck(`${fn} waits for another CPU (${step.value.what}), as it may not`);
   }
 }
 

@@ -10,6 +10,8 @@ import type { FaultContext } from './arch.ts';
 export interface TableEntry {
   /** Levels above the PTE: 0 is the PTE itself, 1 the PMD, and so on. */
   readonly height: number;
+  /** Where it lies. */
+  readonly at: PhysAddr;
   /** The entry, or null if its table lies outside RAM. */
   readonly value: bigint | null;
 }
@@ -36,7 +38,7 @@ export function tableEntries(
     const at = table + indexAt(hi, lo, pte.shifts[level], bits) * 8;
     const height = pte.shifts.length - 1 - level;
     const value = ram.contains(at, 8) ? ram.read64(at) : null;
-    entries.push({ height, value });
+    entries.push({ height, at: at as PhysAddr, value });
     if (value === null || height === 0 || !descend(value)) return entries;
     table = pte.tableAddr(value);
   }

@@ -87,7 +87,13 @@ export const GROUPS = {
     triesToSet: true,
   },
   FAULT_X86: {
-    names: ['page_fault_oops', 'show_fault_oops', 'dump_pagetable'],
+    names: [
+      ...(['exc_page_fault', 'handle_page_fault', 'do_kern_addr_fault'] as const),
+      ...(['do_user_addr_fault', 'pgtable_bad', 'bad_area_nosemaphore'] as const),
+      ...(['__bad_area_nosemaphore', 'kernelmode_fixup_or_oops', 'page_fault_oops'] as const),
+      ...(['fault_in_kernel_space', 'spurious_kernel_fault'] as const),
+      ...(['spurious_kernel_fault_check', 'show_fault_oops', 'dump_pagetable'] as const),
+    ],
     object: () => 'fault',
     triesToSet: false,
   },

@@ -216,6 +216,7 @@ export class Vcpu {
     const { below, exception, regs } = this;
     this.exception = { regs, fault, cameTo: null };
     this.below = this.regs.sp - EXCEPTION_FRAME;
+    if (this.kernel.arch.linkRegister === null) this.cpu.writeRegister('cr2', fault.addr);
     try {
       return yield* onward(deliver());
     } catch (error) {

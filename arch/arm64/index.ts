@@ -1,7 +1,8 @@
 // The face of AArch64: what the testbed puts together with a machine.
-import { hex } from '../../emulator/bits.ts';
+import { hex, lo32 } from '../../emulator/bits.ts';
 import type { Architecture, ExtableLine, PtRegs } from '../arch.ts';
 import { arm64Costs } from '../cost-models.ts';
+import { esrFsc, isTranslationFault } from './esr.ts';
 import {
   type Arm64ExTypeName,
   type Arm64ExtableSource,
@@ -66,5 +67,6 @@ export const arm64: Architecture = {
   buildExtable: (lines, at) => buildArm64Extable(lines.map(sourceOf), at),
   searchExtable: searchArm64Extable,
   archBpfStackWalk: (context, regs, consume) => archBpfStackWalk(context, own(regs), consume),
+  isAbsence: (code) => isTranslationFault(esrFsc(lo32(code))),
   describeCode: (code) => `ESR_EL1 ${hex(code)}: ${describeEsr(code)}`,
 };

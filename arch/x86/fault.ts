@@ -7,9 +7,9 @@ import { hex, lo32 } from '../../emulator/bits.ts';
 import type { Activity } from '../../mm/context.ts';
 import { warnOnce } from '../../mm/warn.ts';
 import type { FaultContext, FaultOutcome, FaultPath, HardwareFault } from '../arch.ts';
-import { compiledPath, type PathFunction } from '../compiled-path.ts';
+import { compiledNow, compiledPath, type PathFunction } from '../compiled-path.ts';
 import { oops } from '../oops.ts';
-import { tableEntries } from '../page-table.ts';
+import { type TableEntry, tableEntries } from '../page-table.ts';
 import { askRecoverers, askRecoverersInSteps, SPURIOUS } from '../path.ts';
 import { fixupException } from './extable.ts';
 import { PF_I, PF_P, PF_PK, PF_RSVD, PF_U, PF_W, VECTOR_PF } from './fault-code.ts';
@@ -72,6 +72,8 @@ function handlePageFault(context: FaultContext, regs: X86PtRegs, fault: Hardware
  * @kernel fault_in_kernel_space arch/x86/mm/fault.c read
  */
 export function faultInKernelSpace(context: FaultContext, addr: VirtAddr): boolean {
+  const compiled = compiledNow(context, 'fault_in_kernel_space', addr);
+  if (compiled !== null) return lo32(compiled) !== 0;
   if (addr >= VSYSCALL_ADDR && addr < VSYSCALL_ADDR + 4096n) return false;
   return addr >= (context.kernel.config.la57 ? TASK_SIZE_MAX_LA57 : TASK_SIZE_MAX);
 }
@@ -99,22 +101,33 @@ function doKernAddrFault(context: FaultContext, regs: X86PtRegs, fault: Hardware
  * fetch from, a page that was present can be one; accessed, dirty and user bits do not count.
  * @kernel spurious_kernel_fault arch/x86/mm/fault.c read
  */
-function spuriousKernelFault(context: FaultContext, fault: HardwareFault): boolean {
+export function spuriousKernelFault(
+  context: FaultContext,
+  fault: Pick<HardwareFault, 'addr' | 'code'>,
+): boolean {
+  const compiled = compiledNow(context, 'spurious_kernel_fault', fault.code, fault.addr);
+  if (compiled !== null) return lo32(compiled) !== 0;
   const code = lo32(fault.code);
   if (code !== (PF_W | PF_P) && code !== (PF_I | PF_P)) return false;
   const entries = tableEntries(context, context.swapperPgDir, fault.addr, hasTable);
   const leaf = entries[entries.length - 1];
   if (leaf.value === null || !context.pte.ptePresent(leaf.value)) return false;
-  if (!spuriousKernelFaultCheck(context, code, leaf.value)) return false;
+  if (!spuriousKernelFaultCheck(context, code, leaf)) return false;
   if (leaf.height !== 0) return true;
-  const pmd = entries[entries.length - 2].value;
-  if (pmd !== null && spuriousKernelFaultCheck(context, code, pmd)) return true;
+  if (spuriousKernelFaultCheck(context, code, entries[entries.length - 2])) return true;
   warnOnce(context.kernel, 'spurious_kernel_fault', 'PMD has incorrect permission bits');
   return false;
 }
 
 /** @kernel spurious_kernel_fault_check arch/x86/mm/fault.c read */
-function spuriousKernelFaultCheck(context: FaultContext, code: number, entry: bigint): boolean {
+function spuriousKernelFaultCheck(
+  context: FaultContext,
+  code: number,
+  { at, value }: TableEntry,
+): boolean {
+  const compiled = compiledNow(context, 'spurious_kernel_fault_check', BigInt(code), { pa: at });
+  if (compiled !== null) return lo32(compiled) !== 0;
+  const entry = value ?? 0n;
   if (code & PF_W && !context.pte.pteWrite(entry)) return false;
   return !(code & PF_I) || context.pte.pteExec(entry);
 }

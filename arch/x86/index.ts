@@ -1,5 +1,5 @@
 // The face of x86-64: what the testbed puts together with a machine.
-import { hex } from '../../emulator/bits.ts';
+import { hex, lo32 } from '../../emulator/bits.ts';
 import type { Architecture, ExtableLine, PtRegs } from '../arch.ts';
 import { x86Costs } from '../cost-models.ts';
 import {
@@ -10,7 +10,7 @@ import {
   type X86ExtableSource,
 } from './extable.ts';
 import { deliverPageFault, X86_PATH } from './fault.ts';
-import { describePfErrorCode, VECTOR_GP, VECTOR_PF } from './fault-code.ts';
+import { describePfErrorCode, PF_P, VECTOR_GP, VECTOR_PF } from './fault-code.ts';
 import { x86Layout } from './layout.ts';
 import { linuxPagingState, X86Paging } from './paging.ts';
 import { X86Processor } from './processor.ts';
@@ -73,5 +73,6 @@ export const x86: Architecture = {
   buildExtable: (lines, at) => buildX86Extable(lines.map(sourceOf), at),
   searchExtable: searchX86Extable,
   archBpfStackWalk: (context, regs, consume) => archBpfStackWalk(context, own(regs), consume),
+  isAbsence: (code) => (lo32(code) & PF_P) === 0,
   describeCode: (code) => `error code ${hex(code)}: ${describePfErrorCode(code)}`,
 };

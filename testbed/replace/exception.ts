@@ -31,7 +31,8 @@ export function cameTo(
 ): FaultOutcome {
   if (cameTo !== null) return cameTo;
   if (regs.ip !== before) return FIXED_UP;
-  const { arenas, kfence, mm } = kernel;
+  const { arch, arenas, kfence, mm } = kernel;
+  if (!arch.isAbsence(fault.code)) return SPURIOUS;
   const ptep = mm.ptepOffset(fault.addr);
   const entry = ptep === null ? 0n : kernel.ram.read64(ptep);
   for (const { scratchPte } of arenas.values()) if (entry === scratchPte) return REPAIRED.scratch;

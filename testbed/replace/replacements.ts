@@ -1,6 +1,6 @@
 // Compiled code in the place of functions of the kernel model: loads the objects as parts of the kernel, binds what they
 // call to the model, and hands their functions to it. Left out: objects' initialisers, and what a module's loader runs.
-import { FRAME_SIZE, type VirtAddr, virtAddr } from '../../emulator/address.ts';
+import { FRAME_SIZE, type Pfn, type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import type { Assembler } from '../../emulator/assembler.ts';
 import { readLayouts } from '../../emulator/elf/layouts.ts';
 import type { Linked } from '../../emulator/elf/link.ts';
@@ -38,6 +38,9 @@ const VARIABLES = 0x10_0000n;
 
 /** Distance of programs' exception tables from the variables. */
 const EXTABLES = 0x8_0000n;
+/** Distance of an object's init_mm from our own, behind the traps, and of one from the next. */
+const NEAR_TEXT = 0x100_0000n;
+const NEAR_SIZE = 0x4_0000n;
 
 /** Functions that the model does even where the object has them: they go by lists and accounts of memory management's. */
 const ALWAYS_MODELLED: ReadonlySet<string> = new Set(['zap_pages', ...TABLE_CALLEES]);
@@ -183,7 +186,8 @@ class Loader {
     };
     const known = modelledCallees(parts);
     const bound = new Map<string, bigint>();
-    const initMm = structures.initMm(swapper);
+    const laid = structures.initMm(swapper);
+    const initMm = laid === null ? null : this.nearText(Number(laid - kernel.layout.directMap));
     if (initMm !== null) bound.set('init_mm', initMm);
     const modelled = (name: string): bigint | null => {
       const at = bound.get(name) ?? this.variables.get(name);
@@ -248,6 +252,18 @@ class Loader {
     const at = this.trap(name);
     this.callees.set(at, callee);
     return at;
+  }
+
+  /** Maps a structure of the model once more, where code reaches it as it reaches its own data. */
+  private nearText(pa: number): bigint {
+    const { kernel } = this.parts;
+    const inPage = pa % kernel.pageSize;
+    const pfn = ((pa - inPage) / FRAME_SIZE) as Pfn;
+    const at = virtAddr(
+      this.variables.get('init_mm')! + NEAR_TEXT + BigInt(this.objects.size) * NEAR_SIZE,
+    );
+    kernel.mm.mapRange(at, pfn, 2, 'PAGE_KERNEL');
+    return at + BigInt(inPage);
   }
 
   /** What runs compiled code is told where its traps are, and what it may reach. */

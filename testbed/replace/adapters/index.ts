@@ -2,7 +2,7 @@
 // the model and a call's registers and memory.
 import type { Kernel } from '../../kernel.ts';
 import { DYING_X86_FUNCTIONS } from '../functions/dying-x86.ts';
-import { FAULT_X86_FUNCTIONS } from '../functions/fault-x86.ts';
+import { FAULT_X86_FUNCTIONS, FAULT_X86_QUESTIONS } from '../functions/fault-x86.ts';
 import type { REPLACEABLE, ReplaceableName } from '../functions/index.ts';
 import type { CompiledFunction } from '../replacements.ts';
 import type { Adapted, Adapters } from './adapter.ts';
@@ -20,6 +20,7 @@ const ADAPTERS: Adapters<typeof REPLACEABLE> = {
   ...MEMORY_ADAPTERS,
   ...PGTABLE_ADAPTERS,
   ...pathAdapters(FAULT_X86_FUNCTIONS),
+  ...callAdapters(FAULT_X86_QUESTIONS),
   ...callAdapters(DYING_X86_FUNCTIONS),
   ...RANGE_TREE_ADAPTERS,
 };

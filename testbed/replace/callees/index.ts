@@ -14,6 +14,7 @@ import type { Structures } from '../structures.ts';
 import { arenaCallees, memoryCallees } from './arena.ts';
 import { progCallees, streamCallees } from './bpf.ts';
 import { dyingX86Callees } from './dying-x86.ts';
+import { faultX86Callees } from './fault-x86.ts';
 import { ksymCallees } from './ksym.ts';
 import { pathCallees } from './path.ts';
 import { printkCallees } from './printk.ts';
@@ -100,8 +101,10 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
     ...ksymCallees(parts),
     ...printkCallees(parts),
     ...pathCallees(parts),
-    ...(kernel.arch.name === 'x86_64' ? dyingX86Callees(parts) : []),
     ...tableCallees(parts),
+    ...(kernel.arch.name === 'x86_64'
+      ? [...dyingX86Callees(parts), ...faultX86Callees(parts)]
+      : []),
     ['bpf_arena_get_kern_vm_start', plain((argument) => arena(argument(0))?.kernVmStart ?? 0n)],
     ['bpf_arena_get_user_vm_start', plain((argument) => arena(argument(0))?.userVmStart ?? 0n)],
     // No entry of the model's is contiguous with others: there is nothing to gather or to unfold.

@@ -2,7 +2,7 @@
 // they and the model speak.
 import { ARENA_FUNCTIONS } from './arena.ts';
 import { DYING_X86_FUNCTIONS } from './dying-x86.ts';
-import { FAULT_X86_FUNCTIONS } from './fault-x86.ts';
+import { FAULT_X86_FUNCTIONS, FAULT_X86_QUESTIONS } from './fault-x86.ts';
 import { MEMORY_FUNCTIONS } from './memory.ts';
 import { PGTABLE_FUNCTIONS } from './pgtable.ts';
 import { PROG_FUNCTIONS } from './prog.ts';
@@ -15,6 +15,7 @@ export const REPLACEABLE = {
   ...MEMORY_FUNCTIONS,
   ...PGTABLE_FUNCTIONS,
   ...FAULT_X86_FUNCTIONS,
+  ...FAULT_X86_QUESTIONS,
   ...DYING_X86_FUNCTIONS,
   ...RANGE_TREE_FUNCTIONS,
 } as const satisfies Readonly<Record<string, Replaceable>>;
