@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { virtAddr } from '../emulator/address.ts';
 import { finish, onward } from '../mm/context.ts';
-import { Kfence, kfenceProtectedPteArm64, kfenceProtectedPteX86 } from '../mm/kfence.ts';
+import { KFENCE_ARM64, KFENCE_X86, Kfence } from '../mm/kfence.ts';
+import { NO_TLB } from '../mm/tlb-control.ts';
 import type { BpfArena } from './arena.ts';
 import { arenaAllocPages } from './arena-alloc.ts';
 import {
@@ -294,10 +295,10 @@ describe.each(BOTH)('bpf_arena_handle_page_fault on $arch, $series', ({ arch, se
 
   it('T38: KFENCE, asked first, keeps a faked pool from the arena', () => {
     const { world, prog } = setUp();
-    const protectedPte = arch === 'arm64' ? kfenceProtectedPteArm64 : kfenceProtectedPteX86;
+    const kfenceArch = arch === 'arm64' ? KFENCE_ARM64 : KFENCE_X86;
     const { kernel, ram, mm } = world;
-    const tlb = { flushKernelRange() {}, flushBeforeSet() {} };
-    const host = { kernel, ram, mm, tlb, protectedPte, formatSymbol: () => 'kfunc+0x0/0x8' };
+    const formatSymbol = () => 'kfunc+0x0/0x8';
+    const host = { kernel, ram, mm, tlb: NO_TLB, arch: kfenceArch, formatSymbol };
     const kfence = new Kfence(host, virtAddr(K + 0x10000n), 3);
     const guard = virtAddr(K + 0x13000n);
     const regs = { ip: KERNEL_IP };

@@ -97,6 +97,7 @@ export function createWorld(
     flushKernelRange: (start: VirtAddr, end: VirtAddr) =>
       void flushes.push(`range ${start.toString(16)} ${end.toString(16)}`),
     flushBeforeSet: (addr: VirtAddr) => void flushes.push(`before ${addr.toString(16)}`),
+    flushOneKernel: (addr: VirtAddr) => void flushes.push(`one ${addr.toString(16)}`),
   };
   const [start, end] = FACTS[arch].vmalloc;
   const vmalloc = new Vmalloc(mm, tlb, virtAddr(start), virtAddr(end));

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { virtAddr } from '../emulator/address.ts';
 import { hex16 } from '../emulator/bits.ts';
 import { finish } from './context.ts';
-import { Kfence, kfenceProtectedPteArm64, kfenceProtectedPteX86 } from './kfence.ts';
+import { KFENCE_ARM64, KFENCE_X86, Kfence } from './kfence.ts';
 import { createMemory } from './test-kernel.ts';
 import { NO_TLB } from './tlb-control.ts';
 
@@ -11,22 +11,28 @@ const IP = virtAddr(0xffff_ffff_8100_0010n);
 const regs = { ip: IP };
 const page = (n: number) => POOL + BigInt(n * 4096);
 
-function create(objects = 3) {
+function create(objects = 3, local = false) {
   const memory = createMemory();
   const { kernel, ram, mm } = memory;
+  const flushes: string[] = [];
   const host = {
     kernel,
     ram,
     mm,
-    tlb: NO_TLB,
-    protectedPte: (entry: bigint) => entry & ~1n,
+    tlb: {
+      ...NO_TLB,
+      flushKernelRange: (start: bigint, end: bigint) => void flushes.push(`all ${end - start}`),
+      flushOneKernel: (addr: bigint) => void flushes.push(`this CPU ${hex16(addr)}`),
+    },
+    arch: { protectedPte: (entry: bigint) => entry & ~1n, local },
     formatSymbol: (ip: bigint) => `touch+0x${(ip & 0xffn).toString(16)}/0x40`,
   };
   const kfence = new Kfence(host, POOL, objects);
   const present = (n: number) => mm.vmallocToPage(virtAddr(page(n))) >= 0;
   const fault = (addr: bigint, isWrite = false) =>
     finish(kfence.handlePageFault(virtAddr(addr), isWrite, regs));
-  return { ...memory, kfence, present, fault };
+  flushes.length = 0;
+  return { ...memory, kfence, present, fault, flushes };
 }
 
 describe('KFENCE', () => {
@@ -180,8 +186,40 @@ describe('KFENCE', () => {
     expect(steps.map((step) => step.kind)).toEqual(['report', 'pte']);
   });
 
+  it('forgets the guard that an object lost once the object itself is used after its free', () => {
+    const { kfence, fault, present } = create();
+    const object = kfence.alloc(16, 'kmalloc-16', true)!;
+    kfence.free(object, IP);
+    kfence.metadata[0].unprotectedPage = page(3);
+    fault(object);
+    expect(kfence.metadata[0].unprotectedPage).toBe(0n);
+    expect(present(2)).toBe(true);
+  });
+
+  it('arm64: flushes the page that goes from every TLB, each time it is asked', () => {
+    const { kfence, fault, flushes } = create();
+    const object = kfence.alloc(16, 'kmalloc-16')!;
+    kfence.free(object, IP);
+    fault(object);
+    expect(flushes).toEqual(['all 4096']);
+  });
+
+  it('x86: flushes this CPU alone, and leaves an entry that is as it should be', () => {
+    const { kfence, fault, flushes, kernel, ram, mm } = create(3, true);
+    const object = kfence.alloc(16, 'kmalloc-16')!;
+    kfence.free(object, IP);
+    expect(flushes).toEqual([`this CPU ${hex16(page(2))}`]);
+    // A fault that another CPU has mended already.
+    fault(object);
+    const written = ram.read64(mm.ptepOffset(virtAddr(page(2)))!);
+    ram.write64(mm.ptepOffset(virtAddr(page(2)))!, written | 0x200n);
+    fault(object);
+    expect(ram.read64(mm.ptepOffset(virtAddr(page(2)))!)).toBe(written | 0x200n);
+    expect(kernel.log.filter((line) => line.startsWith('Use-after-free'))).toHaveLength(2);
+  });
+
   it('knows the absent entries of both architectures', () => {
-    expect(kfenceProtectedPteX86(0x8000000001234163n)).toBe(0x7ffffffffedcbe9cn);
-    expect(kfenceProtectedPteArm64(0x0068000001234703n)).toBe(0x0068000001234f02n);
+    expect(KFENCE_X86.protectedPte(0x8000000001234163n)).toBe(0x800ffffffedcb162n);
+    expect(KFENCE_ARM64.protectedPte(0x0068000001234703n)).toBe(0x0068000001234f02n);
   });
 });

@@ -8,7 +8,7 @@ import type { Activity, KernelContext } from './context.ts';
 import type { InitMm } from './init-mm.ts';
 import { kfenceReportError } from './kfence-report.ts';
 import { type Ptep, setPteAt } from './pte.ts';
-import { flushTlbKernelRange, type TlbControl } from './tlb-control.ts';
+import { flushTlbKernelRange, flushTlbOneKernel, type TlbControl } from './tlb-control.ts';
 
 /** CONFIG_KFENCE_NUM_OBJECTS' default. */
 const KFENCE_NUM_OBJECTS = 255;
@@ -38,22 +38,40 @@ export interface KfenceHost {
   readonly ram: Ram;
   readonly mm: InitMm;
   readonly tlb: TlbControl;
-  /** kfence_protect_page(): the entry of a protected page, from that of a present one. */
-  protectedPte(entry: bigint): bigint;
+  /** asm/kfence.h */
+  readonly arch: KfenceArch;
   /** %pS */
   formatSymbol(ip: VirtAddr): string;
 }
 
+/** kfence_protect_page() of an architecture. */
+export interface KfenceArch {
+  /** The entry of a protected page, from that of a present one. */
+  protectedPte(entry: bigint): bigint;
+  /** Nothing is done for an entry in the right state, and a page that goes is flushed from this CPU's TLB alone. */
+  readonly local: boolean;
+}
+
+/** PTE_PFN_MASK: bits 51:12. */
+const X86_PFN_MASK = 0x000f_ffff_ffff_f000n;
+
 /**
- * x86 (asm/kfence.h): every bit is inverted, so that no frame stands in an absent entry for L1TF to read.
- * @kernel kfence_protect_page arch/x86/include/asm/kfence.h unverified
+ * x86: PRESENT flips, and with it the bits of the frame, so that no frame stands in an absent entry for L1TF to read.
+ * Other CPUs keep what they hold: no IPI may be sent from where KFENCE allocates and frees.
+ * @kernel kfence_protect_page arch/x86/include/asm/kfence.h read
  */
-export const kfenceProtectedPteX86 = (entry: bigint): bigint => u64(~entry);
+export const KFENCE_X86: KfenceArch = {
+  protectedPte: (entry) => entry ^ 1n ^ X86_PFN_MASK,
+  local: true,
+};
 /**
- * arm64 (asm/kfence.h, set_memory_valid()): PTE_VALID goes and PTE_PRESENT_INVALID, bit 11, comes.
- * @kernel kfence_protect_page arch/arm64/include/asm/kfence.h unverified
+ * arm64: set_memory_valid() takes PTE_VALID away and sets PTE_PRESENT_INVALID, bit 11.
+ * @kernel kfence_protect_page arch/arm64/include/asm/kfence.h read
  */
-export const kfenceProtectedPteArm64 = (entry: bigint): bigint => (entry & ~1n) | (1n << 11n);
+export const KFENCE_ARM64: KfenceArch = {
+  protectedPte: (entry) => (entry & ~1n) | (1n << 11n),
+  local: false,
+};
 
 export class Kfence {
   /** kfence_enabled; once false, faults only make pages present. */
@@ -97,7 +115,7 @@ export class Kfence {
     }
   }
 
-  /** @kernel is_kfence_address include/linux/kfence.h unverified */
+  /** @kernel is_kfence_address include/linux/kfence.h read */
   isKfenceAddress(addr: bigint): boolean {
     return u64(addr - this.pool) < BigInt(this.poolSize);
   }
@@ -165,7 +183,7 @@ export class Kfence {
       this.bugs++;
       if (kernel.stepping) yield { kind: 'report', what: `KFENCE error at ${hex(addr)}` };
       const victim = this.findVictim(addr);
-      if (victim.meta && victim.error === 'oob') victim.meta.unprotectedPage = addr;
+      if (victim.meta) victim.meta.unprotectedPage = victim.error === 'oob' ? addr : 0n;
       this.report(victim.error, addr, isWrite, regs.ip, victim.meta);
     }
     if (kernel.stepping) yield { kind: 'pte', what: `kfence_unprotect ${hex(addr)}` };
@@ -232,9 +250,14 @@ export class Kfence {
     const { mm, kernel, ram, tlb } = this.host;
     const page = Math.floor(Number(u64(addr - this.pool)) / mm.pageSize);
     const va = this.pageAddr(page);
-    const entry = away ? this.host.protectedPte(this.present[page]) : this.present[page];
-    setPteAt(kernel, ram, va, mm.ptepAlloc(va) as Ptep, entry);
-    if (away) flushTlbKernelRange(kernel, tlb, va, this.pageAddr(page + 1));
+    const ptep = mm.ptepAlloc(va) as Ptep;
+    const { local, protectedPte } = this.host.arch;
+    if (local && ((ram.read64(ptep) & 1n) !== 0n) !== away) return;
+    const entry = away ? protectedPte(this.present[page]) : this.present[page];
+    setPteAt(kernel, ram, va, ptep, entry);
+    if (!away) return;
+    if (local) flushTlbOneKernel(kernel, tlb, va);
+    else flushTlbKernelRange(kernel, tlb, va, this.pageAddr(page + 1));
   }
 }
 

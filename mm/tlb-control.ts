@@ -13,10 +13,16 @@ export interface TlbControl {
    * invalidates the page on every CPU; x86 needs nothing and does nothing.
    */
   flushBeforeSet(addr: VirtAddr): void;
+  /** flush_tlb_one_kernel() of x86: the CPU that runs drops its translation of one kernel page; the others keep theirs. */
+  flushOneKernel(addr: VirtAddr): void;
 }
 
 /** For models without TLBs. */
-export const NO_TLB: TlbControl = { flushKernelRange() {}, flushBeforeSet() {} };
+export const NO_TLB: TlbControl = {
+  flushKernelRange() {},
+  flushBeforeSet() {},
+  flushOneKernel() {},
+};
 
 /** A flush in its two halves: until the second, CPUs may or may not have dropped what the first names. */
 interface Flush {
@@ -28,7 +34,8 @@ interface Flush {
 
 /**
  * flush_tlb_kernel_range(start, end)
- * @kernel flush_tlb_kernel_range arch/x86/mm/tlb.c unverified
+ * @kernel flush_tlb_kernel_range arch/x86/mm/tlb.c read
+ * @kernel flush_tlb_kernel_range arch/arm64/include/asm/tlbflush.h read - of a CPU without FEAT_TLBIRANGE
  */
 export function flushTlbKernelRange(
   context: KernelContext,
@@ -60,9 +67,9 @@ const kernelRange = (tlb: TlbControl, start: VirtAddr, end: VirtAddr): Flush => 
 });
 
 /**
- * flush_tlb_before_set(addr)
- * @kernel flush_tlb_before_set include/linux/pgtable.h unverified - mainline; the body of arm64's was not seen, x86
- *   has none
+ * flush_tlb_before_set(addr): nothing on x86; on arm64 flush_tlb_kernel_range() of the page.
+ * @kernel flush_tlb_before_set include/linux/pgtable.h read - mainline
+ * @kernel flush_tlb_before_set arch/arm64/include/asm/pgtable.h read - mainline
  */
 export function* flushTlbBeforeSet(
   context: KernelContext,
@@ -80,6 +87,17 @@ export function* flushTlbBeforeSet(
     { op: 'flush_tlb_before_set', ...flush },
     `flush_tlb_before_set ${hex(addr)}`,
   );
+}
+
+/**
+ * flush_tlb_one_kernel(addr), which only x86 has.
+ * @kernel flush_tlb_one_kernel arch/x86/mm/tlb.c read
+ */
+export function flushTlbOneKernel(context: KernelContext, tlb: TlbControl, addr: VirtAddr): void {
+  tlb.flushOneKernel(addr);
+  if (!context.events.on) return;
+  const { cpu } = context;
+  context.events.emit({ type: 'tlb', cpu, op: 'flush_tlb_one_kernel', start: addr, end: addr });
 }
 
 function* inSteps(context: KernelContext, flush: Flush, what: string): Activity<void> {

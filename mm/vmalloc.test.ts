@@ -14,6 +14,7 @@ function area() {
   const tlb = {
     flushKernelRange: (start: bigint, end: bigint) => void flushes.push([start, end]),
     flushBeforeSet() {},
+    flushOneKernel() {},
   };
   return { ...memory, flushes, vmalloc: new Vmalloc(memory.mm, tlb, START, END) };
 }

@@ -3,7 +3,7 @@
 import type { Recoverer } from '../arch/arch.ts';
 import { virtAddr } from '../emulator/address.ts';
 import { hex, u64 } from '../emulator/bits.ts';
-import { Kfence, kfenceProtectedPteArm64, kfenceProtectedPteX86 } from '../mm/kfence.ts';
+import { KFENCE_ARM64, KFENCE_X86, Kfence } from '../mm/kfence.ts';
 import { VM_NO_GUARD } from '../mm/vmalloc.ts';
 import { CallError } from './call.ts';
 import type { Kernel } from './kernel.ts';
@@ -21,7 +21,7 @@ export function setUpKfence(kernel: Kernel, pool: bigint, objects: number): Kfen
     ram,
     mm,
     tlb: bpf.tlb,
-    protectedPte: arch.name === 'x86_64' ? kfenceProtectedPteX86 : kfenceProtectedPteArm64,
+    arch: arch.name === 'x86_64' ? KFENCE_X86 : KFENCE_ARM64,
     formatSymbol: symbols.format.bind(symbols),
   };
   // Buffers and later arenas keep out of it. A pool that lies in an arena on purpose finds its addresses taken.

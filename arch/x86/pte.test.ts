@@ -25,6 +25,12 @@ describe('mk_pte', () => {
     expect(format.pteNone(entry)).toBe(false);
   });
 
+  it('pte_pfn() undoes the inversion of an absent entry, but not of one that is 0', () => {
+    expect(format.ptePfn(0x800ffffffedcb162n)).toBe(0x1234);
+    expect(format.ptePfn(0x1234000n)).toBe(0xff_ffff_edcb);
+    expect(format.ptePfn(0n)).toBe(0);
+  });
+
   it('loses the global bit under PTI', () => {
     const pti = x86PteFormat({ la57: false, pti: true });
     expect(pti.mkPte(pfn(1), 'PAGE_KERNEL')).toBe(NX | 0x1063n);

@@ -1,5 +1,5 @@
 // Linux's view of x86-64 page-table entries: asm/pgtable.h and asm/pgtable_types.h. Left out: shadow-stack pages
-// (SAVED_DIRTY), soft-dirty, memory encryption, and the inversion of absent entries against L1TF.
+// (SAVED_DIRTY), soft-dirty and memory encryption.
 import type { Pfn, PhysAddr } from '../../emulator/address.ts';
 import { FRAME_SIZE } from '../../emulator/address.ts';
 import type { KernelConfig } from '../../mm/context.ts';
@@ -30,6 +30,15 @@ const PROTECTION: Readonly<Record<Pgprot, bigint>> = {
   PAGE_KERNEL_ROX: PAGE_PRESENT | PAGE_ACCESSED | PAGE_GLOBAL,
 };
 
+/**
+ * pte_pfn(): absent entries hold their frame inverted, against L1TF; one of 0 does not.
+ * @kernel pte_pfn arch/x86/include/asm/pgtable.h read
+ */
+function ptePfn(entry: bigint): Pfn {
+  const inverted = (entry & PAGE_PRESENT) === 0n && entry !== 0n;
+  return Number(((inverted ? ~entry : entry) & PFN_MASK) / BigInt(FRAME_SIZE)) as Pfn;
+}
+
 const has = (entry: bigint, bits: bigint): boolean => (entry & bits) !== 0n;
 /**
  * pte_none(), pmd_none(), pud_none(), ...
@@ -51,7 +60,7 @@ export function x86PteFormat(config: Pick<KernelConfig, 'la57' | 'pti'>): PteFor
     ptePresent: (entry) => has(entry, PAGE_PRESENT | PAGE_PROTNONE),
     pteWrite: (entry) => has(entry, PAGE_RW),
     pteExec: (entry) => !has(entry, PAGE_NX),
-    ptePfn: (entry) => Number((entry & PFN_MASK) / BigInt(FRAME_SIZE)) as Pfn,
+    ptePfn,
     mkPte: (pfn, prot) => (BigInt(pfn) * BigInt(FRAME_SIZE)) | (PROTECTION[prot] & supported),
     mkTable: (table) => BigInt(table) | KERNPG_TABLE,
     tableNone: none,

@@ -4,6 +4,8 @@
 const SERIES = 'the patch as posted (v2) and mainline with its follow-ups';
 const MERGED = 'mainline with the patch merged';
 const RC = '6.17-rc3, which the patch does not touch here';
+/** What was compared with the text of this release, whatever it was written from. */
+const V7_3 = '7.3';
 const KNOWN = 'no text at hand: mainline as generally known';
 
 /** Version by path. A path that ends in a slash stands for all below it; the longest match counts. */
@@ -33,24 +35,26 @@ export const KERNEL_SOURCES: Readonly<Record<string, string>> = {
   'mm/vmalloc.c': KNOWN,
   'include/asm-generic/bug.h': KNOWN,
   'include/linux/': KNOWN,
-  'include/linux/pgtable.h':
-    'mainline; ptep_try_set() and flush_tlb_before_set() from the series and the notes of their trees',
+  'include/linux/kfence.h': V7_3,
+  'include/linux/pgtable.h': V7_3,
   'tools/objtool/check.c': KNOWN,
   'arch/x86/mm/fault.c': MERGED,
   'arch/x86/mm/extable.c': RC,
   'arch/x86/kernel/cpu/mce/core.c': 'mainline, the function alone',
   'arch/x86/mm/pat/set_memory.c': KNOWN,
-  'arch/x86/include/asm/kfence.h': KNOWN,
-  'arch/x86/mm/tlb.c': KNOWN,
+  'arch/x86/include/asm/kfence.h': V7_3,
+  'arch/x86/mm/tlb.c': V7_3,
   'arch/x86/kernel/': RC,
-  'arch/x86/include/asm/pgtable.h': RC,
+  'arch/x86/include/asm/pgtable.h': V7_3,
   'arch/x86/include/asm/stacktrace.h': KNOWN,
   'arch/x86/net/bpf_jit_comp.c': 'mainline with the arena fault report, in pieces',
   'arch/arm64/mm/fault.c': MERGED,
   'arch/arm64/mm/extable.c': RC,
   'arch/arm64/kernel/': RC,
   'arch/arm64/include/asm/esr.h': RC,
-  'arch/arm64/include/asm/pgtable.h': RC,
+  'arch/arm64/include/asm/kfence.h': V7_3,
+  'arch/arm64/include/asm/pgtable.h': V7_3,
+  'arch/arm64/include/asm/tlbflush.h': V7_3,
   'arch/arm64/include/asm/': KNOWN,
   'arch/arm64/net/bpf_jit_comp.c': 'mainline with the arena fault report, in pieces',
 };
