@@ -90,8 +90,17 @@ export function* queueSpan(arena: BpfArena, span: ArenaFreeSpan): Activity<void>
   if (kernel.stepping) yield { kind: 'call', what: 'queue the span and free_irq' };
   kernel.access?.object(arena.deferred, LOOKED | CHANGED);
   arena.freeSpans.unshift(span);
-  // irq_work_queue(&arena->free_irq), whose handler schedules free_work.
-  arena.freeWorkQueued = true;
+  yield* runFreeIrq(arena);
+}
+
+/**
+ * irq_work_queue(&arena->free_irq): its handler runs at once, and schedules free_work.
+ * @kernel arena_free_irq kernel/bpf/arena.c read
+ */
+export function* runFreeIrq(arena: BpfArena): Activity<void> {
+  const { compiled } = arena.bpf;
+  if (compiled?.arenaFreeIrq) yield* compiled.arenaFreeIrq(arena);
+  else arena.freeWorkQueued = true;
 }
 
 function* flushSpan(arena: BpfArena, span: ArenaFreeSpan): Activity<void> {
@@ -116,9 +125,13 @@ function maybeUserMapped(arena: BpfArena, pfn: Pfn): boolean {
  * @kernel arena_free_worker kernel/bpf/arena.c read
  */
 export function* arenaFreeWorker(arena: BpfArena): Activity<void> {
-  const { kernel, pages } = arena.bpf;
+  const { compiled, kernel, pages } = arena.bpf;
   kernel.access?.object(arena.deferred, LOOKED | CHANGED);
   arena.freeWorkQueued = false;
+  if (compiled?.arenaFreeWorker) {
+    yield* compiled.arenaFreeWorker(arena);
+    return;
+  }
   const locks = kernel.replaced('arena_free_worker/lock') !== 'skip';
   if (locks && (yield* rawResSpinLock(kernel, arena.spinlock))) {
     kernel.access?.object(arena.deferred, LOOKED | CHANGED);
@@ -170,7 +183,9 @@ export function* flushFreeWork(arena: BpfArena): Activity<void> {
  * @kernel zap_pages kernel/bpf/arena.c read - v2: all mappings under arena->lock; mainline: by generation
  */
 export function zapPages(arena: BpfArena, uaddr: bigint, pageCnt: number): Activity<void> {
-  const zap = arena.bpf.kernel.config.series === 'v2' ? zapUnderLock : zapByGeneration;
+  const { compiled, kernel } = arena.bpf;
+  if (compiled?.zapPages) return compiled.zapPages(arena, uaddr, pageCnt);
+  const zap = kernel.config.series === 'v2' ? zapUnderLock : zapByGeneration;
   return zap(arena, uaddr, pageCnt);
 }
 

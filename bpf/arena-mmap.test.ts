@@ -46,19 +46,22 @@ describe('arena_get_unmapped_area', () => {
   const at = (addr: bigint) => () => addr;
 
   it('T33: moves a mapping that would cross 4 GiB up to the border, and no other', () => {
-    expect(arenaGetUnmappedArea(open, 0n, SZ_4G, 0, at(U))).toBe(0x7f7e00000000n);
-    expect(arenaGetUnmappedArea(open, 0n, LEN, 0, at(U))).toBe(U);
-    expect(arenaGetUnmappedArea(open, 0n, SZ_4G, 0, at(0x7f7e00000000n))).toBe(0x7f7e00000000n);
+    expect(finish(arenaGetUnmappedArea(open, 0n, SZ_4G, 0, at(U)))).toBe(0x7f7e00000000n);
+    expect(finish(arenaGetUnmappedArea(open, 0n, LEN, 0, at(U)))).toBe(U);
+    expect(finish(arenaGetUnmappedArea(open, 0n, SZ_4G, 0, at(0x7f7e00000000n)))).toBe(
+      0x7f7e00000000n,
+    );
   });
 
   it('asks for twice the length, and passes errors on', () => {
     const asked: bigint[][] = [];
-    arenaGetUnmappedArea(open, 7n, LEN, 0, (addr, len) => {
+    const find = (addr: bigint, len: bigint) => {
       asked.push([addr, len]);
       return U;
-    });
+    };
+    finish(arenaGetUnmappedArea(open, 7n, LEN, 0, find));
     expect(asked).toEqual([[7n, 2n * LEN]]);
-    expect(arenaGetUnmappedArea(open, 0n, LEN, 0, at(-12n))).toBe(-12n);
+    expect(finish(arenaGetUnmappedArea(open, 0n, LEN, 0, at(-12n)))).toBe(-12n);
   });
 
   it.each([
@@ -75,11 +78,13 @@ describe('arena_get_unmapped_area', () => {
     { why: 'too short', arena: fixed, addr: U, len: LEN - 4096n, pgoff: 0, errno: ERRNO.EINVAL },
     { why: 'elsewhere', arena: fixed, addr: U + 4096n, len: LEN, pgoff: 0, errno: ERRNO.EINVAL },
   ])('refuses $why', ({ arena, addr, len, pgoff, errno }) => {
-    expect(arenaGetUnmappedArea(arena, addr, len, pgoff, at(U))).toBe(BigInt(errno));
+    expect(finish(arenaGetUnmappedArea(arena, addr, len, pgoff, at(U)))).toBe(BigInt(errno));
   });
 
   it('warns when an arena with a fixed address would cross 4 GiB', () => {
-    expect(arenaGetUnmappedArea(fixed, U, LEN, 0, at(0x7f7dfffff000n))).toBe(BigInt(ERRNO.EFAULT));
+    expect(finish(arenaGetUnmappedArea(fixed, U, LEN, 0, at(0x7f7dfffff000n)))).toBe(
+      BigInt(ERRNO.EFAULT),
+    );
     expect(world.kernel.log).toHaveLength(1);
   });
 });
@@ -126,12 +131,12 @@ describe.each(BOTH)('mmap on $arch, $series', ({ arch, series }) => {
 
   it('arena_map_mmap refuses another place or size, and a lack of memory', () => {
     const { world, arena, mm } = setUp();
-    const vma = (start: bigint, end: bigint): Vma => {
-      return { mm, start, end, write: true, arena, vml: null, ptes: new UserPtes() };
+    const vma = (start: bigint, end: bigint, pgoff = 0): Vma => {
+      return { mm, start, end, write: true, arena, vml: null, ptes: new UserPtes(), pgoff };
     };
     expect(finish(arenaMapMmap(arena, vma(U + 4096n, U + LEN)))).toBe(ERRNO.EBUSY);
     expect(finish(arenaMapMmap(arena, vma(U, U + LEN + 4096n)))).toBe(ERRNO.EBUSY);
-    expect(finish(arenaMapMmap(arena, vma(U, U + LEN), 1))).toBe(ERRNO.EFAULT);
+    expect(finish(arenaMapMmap(arena, vma(U, U + LEN, 1)))).toBe(ERRNO.EFAULT);
     world.kernel.inject('vma', 1, ERRNO.ENOMEM);
     expect(finish(arenaMapMmap(arena, vma(U, U + LEN)))).toBe(ERRNO.ENOMEM);
     expect(arena.vmaList).toEqual([]);
@@ -147,7 +152,7 @@ describe.each(BOTH)('mmap on $arch, $series', ({ arch, series }) => {
   it('keeps its entry until the last VMA that shares it is closed', () => {
     const { arena, mmap } = setUp();
     const vma = mmap({}) as Vma;
-    arenaVmOpen(vma);
+    finish(arenaVmOpen(vma));
     finish(arenaVmClose(vma));
     expect(arena.vmaList).toHaveLength(1);
     finish(arenaVmClose(vma));

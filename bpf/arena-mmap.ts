@@ -6,8 +6,14 @@ import { type Activity, CHANGED, ERRNO, LOOKED } from '../mm/context.ts';
 import { warnOnce } from '../mm/warn.ts';
 import { BPF_F_SEGV_ON_FAULT, type BpfArena, bpfMapAllocPage, SZ_4G } from './arena.ts';
 import { applyRangeSet } from './arena-pte.ts';
+import type { FindUnmapped } from './compiled-maps.ts';
 import { mutexLock, rawResSpinLock, unlock } from './rqspinlock.ts';
 import { type UserMm, UserPtes, userPhys, type Vma, zapVmaRange } from './user-mm.ts';
+
+/** include/linux/mm.h */
+const VM_WRITE = 0x2;
+/** VM_READ, VM_SHARED, VM_MAYREAD, VM_MAYWRITE, VM_MAYSHARE. */
+const VM_OF_EVERY_MAPPING = 0x1 | 0x8 | 0x10 | 0x20 | 0x80;
 
 /** What mmap() of an arena's descriptor asks for. */
 export interface MmapRequest {
@@ -32,13 +38,16 @@ export interface MmapRequest {
  * @returns the address, or a negative errno
  * @kernel arena_get_unmapped_area kernel/bpf/arena.c read
  */
-export function arenaGetUnmappedArea(
+export function* arenaGetUnmappedArea(
   arena: BpfArena,
   addr: bigint,
   len: bigint,
   pgoff: number,
-  find: (addr: bigint, len: bigint) => bigint,
-): bigint {
+  find: FindUnmapped,
+): Activity<bigint> {
+  const { compiled } = arena.bpf;
+  if (compiled?.arenaGetUnmappedArea)
+    return yield* compiled.arenaGetUnmappedArea(arena, addr, len, pgoff, find);
   if (pgoff) return BigInt(ERRNO.EINVAL);
   if (len > BigInt(SZ_4G)) return BigInt(ERRNO.E2BIG);
   if (arena.userVmStart) {
@@ -69,7 +78,7 @@ export function* arenaMmap(
   const { kernel } = arena.bpf;
   const { addr, len, pgoff = 0, write = true, shared = true, fixed = false } = request;
   yield* mutexLock(kernel, mm.mmapLock);
-  const start = arenaGetUnmappedArea(arena, addr, len, pgoff, (hint, size) =>
+  const start = yield* arenaGetUnmappedArea(arena, addr, len, pgoff, (hint, size) =>
     mm.getUnmappedArea(hint, size, fixed),
   );
   let result: Vma | number = Number(start);
@@ -77,11 +86,13 @@ export function* arenaMmap(
     result = -17; // EEXIST of MAP_FIXED_NOREPLACE
   else if (start >= 0n) result = bpfMapMmap(shared, write && (request.frozen ?? false));
   if (result === 0) {
-    const vma: Vma = { mm, start, end: start + len, write, arena, vml: null, ptes: new UserPtes() };
-    const err = yield* arenaMapMmap(arena, vma, pgoff);
+    const vmFlags = VM_OF_EVERY_MAPPING | (write ? VM_WRITE : 0);
+    const vma = { mm, start, end: start + len, write, arena, vml: null, ptes: new UserPtes() };
+    const mapped: Vma = { ...vma, pgoff, vmFlags };
+    const err = yield* arenaMapMmap(arena, mapped);
     kernel.access?.object(mm, LOOKED | CHANGED);
-    if (!err) mm.vmas.push(vma);
-    result = err || vma;
+    if (!err) mm.vmas.push(mapped);
+    result = err || mapped;
   }
   unlock(kernel, mm.mmapLock);
   return result;
@@ -96,22 +107,20 @@ function bpfMapMmap(shared: boolean, writesFrozen: boolean): number {
   return writesFrozen ? ERRNO.EPERM : 0;
 }
 
-/** @kernel arena_map_mmap, remember_vma kernel/bpf/arena.c read */
-export function* arenaMapMmap(arena: BpfArena, vma: Vma, pgoff = 0): Activity<number> {
-  const { kernel } = arena.bpf;
+/** @kernel arena_map_mmap kernel/bpf/arena.c read */
+export function* arenaMapMmap(arena: BpfArena, vma: Vma): Activity<number> {
+  const { compiled, kernel } = arena.bpf;
+  if (compiled?.arenaMapMmap) return yield* compiled.arenaMapMmap(arena, vma);
   yield* mutexLock(kernel, arena.lock);
   let err = 0;
   // All user processes see an arena at the same addresses.
   if (arena.userVmStart && arena.userVmStart !== vma.start) err = ERRNO.EBUSY;
   else if (arena.userVmEnd && arena.userVmEnd !== vma.end) err = ERRNO.EBUSY;
-  else if (vma.end - vma.start > BigInt(SZ_4G) || pgoff) {
+  else if (vma.end - vma.start > BigInt(SZ_4G) || vma.pgoff) {
     warnOnce(kernel, 'arena_map_mmap', 'size or offset');
     err = ERRNO.EFAULT;
-  } else if (kernel.failure('vma')) err = ERRNO.ENOMEM;
-  kernel.access?.object(arena.mappings, LOOKED | CHANGED);
+  } else err = yield* rememberVma(arena, vma);
   if (!err) {
-    vma.vml = { vma, mmapCount: 1, zapGen: 0 };
-    arena.vmaList.unshift(vma.vml);
     arena.userVmStart = vma.start;
     arena.userVmEnd = vma.end;
   }
@@ -119,12 +128,25 @@ export function* arenaMapMmap(arena: BpfArena, vma: Vma, pgoff = 0): Activity<nu
   return err;
 }
 
+/** @kernel remember_vma kernel/bpf/arena.c read */
+export function* rememberVma(arena: BpfArena, vma: Vma): Activity<number> {
+  const { compiled, kernel } = arena.bpf;
+  if (compiled?.rememberVma) return yield* compiled.rememberVma(arena, vma);
+  if (kernel.failure('vma')) return ERRNO.ENOMEM;
+  kernel.access?.object(arena.mappings, LOOKED | CHANGED);
+  vma.vml = { vma, mmapCount: 1, zapGen: 0 };
+  arena.vmaList.unshift(vma.vml);
+  return 0;
+}
+
 /**
  * arena_vm_open(): another VMA shares the entry.
  * @kernel arena_vm_open kernel/bpf/arena.c read
  */
-export function arenaVmOpen(vma: Vma): void {
-  if (vma.vml) vma.vml.mmapCount++;
+export function* arenaVmOpen(vma: Vma): Activity<void> {
+  const { compiled } = vma.arena.bpf;
+  if (compiled?.arenaVmOpen) yield* compiled.arenaVmOpen(vma);
+  else if (vma.vml) vma.vml.mmapCount++;
 }
 
 /**
@@ -137,7 +159,11 @@ export const arenaVmMremap = (): number => ERRNO.EINVAL;
 /** @kernel arena_vm_close kernel/bpf/arena.c read */
 export function* arenaVmClose(vma: Vma): Activity<void> {
   const { arena, vml } = vma;
-  const { kernel } = arena.bpf;
+  const { compiled, kernel } = arena.bpf;
+  if (compiled?.arenaVmClose) {
+    yield* compiled.arenaVmClose(vma);
+    return;
+  }
   if (!vml || --vml.mmapCount > 0) return;
   yield* mutexLock(kernel, arena.lock);
   kernel.access?.object(arena.mappings, LOOKED | CHANGED);
@@ -243,6 +269,8 @@ export function* userAccess(
     if (value !== null && !vma.write) return failed('SIGSEGV');
     const missing = firstMissing(vma, addr, length);
     if (missing === null) return { result: 'ok', value: touch(vma, addr, length, value) };
+    // Without vm_ops->fault.
+    if (vma.vmOps === 0n) return failed('SIGBUS');
     const page = yield* arenaVmFault(vma, missing);
     if (typeof page === 'string') return failed(page);
     const { kernel } = vma.arena.bpf;

@@ -4,7 +4,7 @@
 import type { Pfn, VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
 import { applyToExistingPageRange, applyToPageRange } from '../mm/apply-range.ts';
-import { type Activity, ERRNO, KernelStuck } from '../mm/context.ts';
+import { type Activity, ERRNO, finish, KernelStuck } from '../mm/context.ts';
 import {
   emitPteBarriers,
   type Ptep,
@@ -33,8 +33,12 @@ const ENDLESS = 64;
  * @kernel populate_pgtable_except_pte kernel/bpf/arena.c read
  */
 export function populatePgtableExceptPte(arena: BpfArena): number {
-  const { mm, kernel } = arena.bpf;
-  return mm.populate(arena.kernVmStart, recoverySize(kernel.config.pageSize));
+  const { compiled, mm, kernel } = arena.bpf;
+  if (compiled?.populatePgtableExceptPte) return finish(compiled.populatePgtableExceptPte(arena));
+  return (
+    kernel.failure('populate') ||
+    mm.populate(arena.kernVmStart, recoverySize(kernel.config.pageSize))
+  );
 }
 
 /**

@@ -53,7 +53,7 @@ export interface ArenaWishes {
 
 /** struct vma_list: a user mapping that the arena knows. */
 export interface VmaListEntry {
-  readonly vma: Vma;
+  vma: Vma;
   mmapCount: number;
   zapGen: number;
 }
@@ -184,7 +184,8 @@ export function arenaMapAlloc(
   attr: ArenaAttr,
   wishes: ArenaWishes = {},
 ): BpfArena | number {
-  const { kernel, vmalloc } = bpf;
+  const { compiled, kernel, vmalloc } = bpf;
+  if (compiled?.arenaMapAlloc) return finish(compiled.arenaMapAlloc(attr, wishes));
   const { pageSize } = kernel.config;
   const err = checkAttr(attr, pageSize, wishes.jitSupportsArena ?? true);
   if (err) return err;
@@ -206,7 +207,7 @@ export function arenaMapAlloc(
 
   arena.rt.init();
   if (arena.rt.set(0, attr.maxEntries)) return unwind(arena, ERRNO.ENOMEM);
-  const populated = kernel.failure('populate') || populatePgtableExceptPte(arena);
+  const populated = populatePgtableExceptPte(arena);
   return populated ? unwind(arena, populated) : arena;
 }
 
@@ -265,12 +266,19 @@ export interface FreedArena {
  * @kernel arena_map_free kernel/bpf/arena.c read
  */
 export function* arenaMapFree(arena: BpfArena): Activity<FreedArena> {
-  const { kernel, pages, vmalloc } = arena.bpf;
+  const { compiled, kernel } = arena.bpf;
   const held = arena.dataPages.outstanding;
   if (kernel.events.on) kernel.enter('arena_map_free', { arena: arena.name });
+  yield* compiled?.arenaMapFree ? compiled.arenaMapFree(arena) : giveEverythingBack(arena);
+  const leaked = arena.dataPages.outstanding + arena.scratchPages.outstanding;
+  return { freed: held - arena.dataPages.outstanding, leaked };
+}
+
+function* giveEverythingBack(arena: BpfArena): Activity<void> {
+  const { kernel, pages, vmalloc } = arena.bpf;
   if (arena.vmaList.length > 0) {
     warnOnce(kernel, 'arena_map_free', 'user mappings are still around');
-    return { freed: 0, leaked: held + arena.scratchPages.outstanding };
+    return;
   }
   yield* flushFreeWork(arena);
   // A worker that did not get the lock has queued itself again, and will find the arena gone.
@@ -285,8 +293,6 @@ export function* arenaMapFree(arena: BpfArena): Activity<FreedArena> {
     if (kernel.stepping) yield { kind: 'page', what: 'free the scratch page' };
     pages.freePage(arena.scratchPage);
   }
-  const leaked = arena.dataPages.outstanding + arena.scratchPages.outstanding;
-  return { freed: held - arena.dataPages.outstanding, leaked };
 }
 
 /**

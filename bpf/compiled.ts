@@ -9,6 +9,7 @@ import type { arenaAllocPages, arenaReservePages } from './arena-alloc.ts';
 import type { arenaFreePages } from './arena-free.ts';
 import type { arenaVmFault } from './arena-mmap.ts';
 import type { ApplyRangeData } from './arena-pte.ts';
+import type { CompiledMaps } from './compiled-maps.ts';
 import type { CompiledSymbols } from './compiled-symbols.ts';
 import type { BpfProg } from './prog.ts';
 import type { RangeTree } from './range-tree.ts';
@@ -44,7 +45,7 @@ export interface CompiledRangeTree {
   rangeItIterFirst?(rt: RangeTree, start: number, last: number): number | null;
 }
 
-export interface CompiledFunctions extends CompiledSymbols, CompiledRangeTree {
+export interface CompiledFunctions extends CompiledSymbols, CompiledMaps, CompiledRangeTree {
   applyRangeSetCb?(arena: BpfArena, data: ApplyRangeData): CompiledPteFn;
   /** @param freePages collected pages are added, the first at the end */
   applyRangeClearCb?(arena: BpfArena, freePages: Pfn[]): CompiledPteFn;

@@ -69,13 +69,13 @@ export function lockTaken(kernel: KernelContext, lock: Lock): void {
 }
 
 /**
- * mutex_lock(). @throws Error where it would sleep for ever: held by this CPU, or by one that cannot run
+ * mutex_lock(). @throws KernelStuck where it would sleep for ever: held by this CPU, or by one that cannot run
  * @kernel mutex_lock kernel/locking/mutex.c unverified
  */
 export function* mutexLock(kernel: KernelContext, lock: Lock): Activity<void> {
   if (kernel.stepping) yield acquiring(kernel, lock);
   const err = yield* acquire(kernel, lock);
-  if (err) throw new Error(`mutex ${lock.name} is held and cannot be had`);
+  if (err) throw new KernelStuck(`mutex ${lock.name} is held and cannot be had`);
 }
 
 /**

@@ -18,6 +18,12 @@ export interface Vma {
   readonly arena: BpfArena;
   /** vm_private_data */
   vml: VmaListEntry | null;
+  /** vm_pgoff; 0 by default. */
+  readonly pgoff?: number;
+  /** vm_flags, for code that looks at them. */
+  vmFlags?: number;
+  /** What compiled code has made vm_ops; 0: it never did, and nobody brings pages in. */
+  vmOps?: bigint;
   /** User PTEs: page number within the VMA to frame. */
   readonly ptes: UserPtes;
 }

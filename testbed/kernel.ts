@@ -109,6 +109,8 @@ export class Kernel {
   readonly replacedText: { readonly start: bigint; readonly end: bigint }[] = [];
   /** Memory that such code asks for; null before there is any. */
   codeHeap: CodeHeap | null = null;
+  /** What stands in memory for compiled code, so that snapshots know it. */
+  readonly replacedState: object[] = [];
   readonly machine: Machine;
   private readonly disassembler: Disassembler;
   /** Where code lies, and how it comes there. */

@@ -1,6 +1,7 @@
 // How an object lays its structures out: members by name, with offset and size, out of its DWARF or, without any, its BTF.
 // Members of structures and unions without a name count as their owner's, as in C. Left out: bit fields, which have no
 // address, and everything but structures and unions.
+import { type Restore, SAVE, type Saveable } from '../snapshot.ts';
 import { readBtfTypes } from './btf.ts';
 import { ElfError } from './bytes.ts';
 import { readDwarfTypes } from './dwarf-types.ts';
@@ -45,7 +46,8 @@ export interface DebugTypes {
 const DEEPEST = 64;
 const MOST_MEMBERS = 1e5;
 
-export class Layouts {
+/** Never changes once it is made, but for what has been worked out of it. */
+export class Layouts implements Saveable {
   private readonly types: ReadonlyMap<number, DebugType>;
   private readonly byName = new Map<string, DebugType>();
   private readonly known = new Map<string, StructLayout | null>();
@@ -68,6 +70,10 @@ export class Layouts {
     const layout = type === undefined ? null : this.layOut(type);
     this.known.set(name, layout);
     return layout;
+  }
+
+  [SAVE](): Restore {
+    return () => {};
   }
 
   private layOut(type: DebugType): StructLayout {

@@ -2,16 +2,25 @@
 // interrupted, with the TLB, the page tables and the faults that kernel code has there. Calls that the code makes of
 // modelled functions come back here. What the code does to page tables is told as what the model does is.
 
+import type { FindUnmapped } from '../../bpf/compiled-maps.ts';
 import { beginRawResSpinLock, type Lock, lockTaken, unlock } from '../../bpf/rqspinlock.ts';
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import { lo32, u64 } from '../../emulator/bits.ts';
 import { type Stop, WRITE } from '../../emulator/engine.ts';
-import { type Activity, CHANGED, type InjectionPoint, LOOKED, onward } from '../../mm/context.ts';
+import {
+  type Activity,
+  CHANGED,
+  type InjectionPoint,
+  LOOKED,
+  onward,
+  type Step,
+} from '../../mm/context.ts';
 import type { Kernel } from '../kernel.ts';
 import { endOf, type OtherStop, type Vcpu } from '../vcpu.ts';
 import { CompiledEnd } from './compiled-end.ts';
+import { accessOf, accessorOf } from './instruction-access.ts';
+import type { Access, LaidMemory } from './laid.ts';
 import type { Loans } from './loans.ts';
-import { type LivePlace, writeUint } from './structures.ts';
 import type { Caught } from './watch.ts';
 
 /** A register as C's _Bool, of which only the low byte counts. */
@@ -70,10 +79,8 @@ export interface GuestCallsParts {
   readonly limit: number;
   /** What of the model lies in memory for the code. */
   readonly loans: Loans;
-  /** Judges an access to a structure of the model. @returns what is wrong with it, or null */
-  checkStructure(caught: Caught, by: string): string | null;
-  /** The live member of a structure that has a byte at `pa`; null: none. */
-  liveAt(pa: number): LivePlace | null;
+  /** Structures of the model. */
+  readonly structures: LaidMemory;
   /** The lock whose word lies at `pa`, with the word's physical address; null: none. */
   lockAt(pa: number): LockWord | null;
   /** The address whose entry lies at `pa`; null where it is not known. */
@@ -215,24 +222,23 @@ export class GuestCalls {
     const { cpu } = vcpu;
     const watch = vcpu.watch!;
     const ip = cpu.readRegister(this.parts.kernel.arch.description.instructionPointer);
-    const accessor = this.accessor(virtAddr(ip), first);
+    const mnemonic = this.parts.kernel.instructionAt(virtAddr(ip))?.mnemonic ?? '';
+    const accessor = accessorOf(mnemonic, first.kind);
     const held = first.watched === 'structure' ? this.parts.lockAt(first.pa) : null;
     if (held !== null) return yield* this.touchLock(vcpu, first, held);
-    if (context.stepping && first.watched === 'table') {
-      yield { kind: 'pte', what: `${name}: ${accessor}` };
+    const access = accessOf(mnemonic, first.kind);
+    if (context.stepping) {
+      const table = first.watched === 'table';
+      const pte: Step = { kind: 'pte', what: `${name}: ${accessor}` };
+      const step = table ? pte : this.parts.structures.step(first, access);
+      if (step !== null) yield step;
     }
     const how = accessor === 'ptep_get' ? LOOKED : LOOKED | CHANGED;
     const words = new Map<number, bigint>();
     const pages: bigint[] = [];
-    const live: LivePlace[] = [];
     let stop: Stop;
     for (let caught: Caught | null = first; ; ) {
-      this.check(name, caught, ip);
-      const member = caught.watched === 'structure' ? this.parts.liveAt(caught.pa) : null;
-      if (member !== null) {
-        writeUint(this.parts.kernel, member.pa, member.size, member.get());
-        live.push(member);
-      }
+      this.check(name, caught, access, ip);
       watch.granted.add(Math.floor(caught.pa / 0x1000));
       pages.push(caught.va);
       if (caught.watched === 'table') {
@@ -245,8 +251,8 @@ export class GuestCalls {
       if (caught === null) break;
     }
     watch.granted.clear();
-    for (const { pa, size, set } of live) set(ram.readUint(pa, size));
     for (const va of pages) cpu.flushTlbPage(virtAddr(va));
+    this.end(name, this.parts.structures.settle(), ip);
     for (const [word, before] of words) this.tellChange(frame, word, before, accessor);
     return stop.reason === 'limit' || stop.reason === 'exit' ? null : stop;
   }
@@ -286,9 +292,15 @@ export class GuestCalls {
   /** By CPU: errno that its last attempt to take a lock must fail with, or 0. */
   readonly lockErrors: number[] = [];
 
-  private check(name: string, caught: Caught, ip: bigint): void {
+  /** By CPU: how the mmap() that is under way looks for addresses. */
+  readonly finds: (FindUnmapped | null)[] = [];
+
+  private check(name: string, caught: Caught, access: Access, ip: bigint): void {
     if (caught.watched !== 'structure') return;
-    const problem = this.parts.checkStructure(caught, name);
+    this.end(name, this.parts.structures.admit(caught, access !== 'read', name), ip);
+  }
+
+  private end(name: string, problem: string | null, ip: bigint): void {
     if (problem === null) return;
     throw new CompiledEnd(name, { outcome: 'halted', why: problem, ip: virtAddr(ip) });
   }
@@ -304,15 +316,6 @@ export class GuestCalls {
     const va = word === frame.entry?.ptep ? frame.entry.addr : mappedBy(word);
     if (va === null) return;
     events.emit({ type: 'pteChange', cpu: context.cpu, va, before, after, by });
-  }
-
-  /** The accessor that compilers make such an instruction of. */
-  private accessor(ip: VirtAddr, { kind }: Caught): string {
-    const mnemonic = this.parts.kernel.instructionAt(ip)?.mnemonic ?? '';
-    if (/cmpxchg|^cas/.test(mnemonic)) return 'ptep_try_set';
-    if (/xchg|^swp/.test(mnemonic)) return 'ptep_get_and_clear';
-    if (/^stl?xr/.test(mnemonic)) return 'ptep_try_set';
-    return kind === WRITE ? 'set_pte_at' : 'ptep_get';
   }
 
   /** A call of a modelled function: done, and returned from. */

@@ -8,9 +8,9 @@ import type { StructLayout } from '../../emulator/elf/layouts.ts';
 import { KernelStuck } from '../../mm/context.ts';
 import { CallError } from '../call-error.ts';
 import type { Kernel } from '../kernel.ts';
+import { writeUint } from './laid.ts';
 import { pteFn } from './pte-fn.ts';
 import type { CompiledFunction } from './replacements.ts';
-import { writeUint } from './structures.ts';
 
 /** Where the structure lies, behind the pages of pointers; and a list's head behind it. */
 const DATA_PAGES = 2;

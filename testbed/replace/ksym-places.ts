@@ -2,7 +2,8 @@
 // image of the same program, which kernels do not have, in an aux of its own.
 import type { BpfKsym, BpfProg } from '../../bpf/prog.ts';
 import type { Kernel } from '../kernel.ts';
-import { type Laid, type Structures, writeUint } from './structures.ts';
+import { type Laid, writeUint } from './laid.ts';
+import type { Structures } from './structures.ts';
 
 const MEMBERS = ['start', 'end', 'name', 'lnode', 'tnode', 'prog'];
 

@@ -217,6 +217,7 @@ describe.each(ARCHS)('trees that compiled code walks with the model’s function
         readLayouts(readElf(fixture(path))),
         path,
         {} as never,
+        {} as never,
       );
       const nodes = new RbNodes(structures);
       const place = structures.virt(allocate(kernel, 0x4000));

@@ -228,7 +228,7 @@ for (const arch of ARCHS) {
       const done = run(arch, { existing_page_cb: odd(8) }, steps);
       expect(done.steps[1].seen).toMatchObject({
         kind: 'stuck',
-        why: expect.stringContaining('writes bpf_arena.user_vm_end, which is the model’s own'),
+        why: expect.stringContaining('writes bpf_arena.scratch_page, which is the model’s own'),
       });
     });
 

@@ -15,7 +15,7 @@ import { installFunctions } from './adapters/index.ts';
 import { type CalleeParts, modelledCallees } from './callees/index.ts';
 import { TABLE_CALLEES } from './callees/tables.ts';
 import { CodeHeap } from './code-heap.ts';
-import { REPLACEABLE, type ReplaceableName } from './functions/index.ts';
+import { isReplaceable, REPLACEABLE, type ReplaceableName } from './functions/index.ts';
 import type { Replaceable } from './functions/replaceable.ts';
 import { type Callee, GuestCalls } from './guest-calls.ts';
 import { KsymPlaces } from './ksym-places.ts';
@@ -42,8 +42,11 @@ const EXTABLES = 0x8_0000n;
 const NEAR_TEXT = 0x100_0000n;
 const NEAR_SIZE = 0x4_0000n;
 
-/** Functions that the model does even where the object has them: they go by lists and accounts of memory management's. */
-const ALWAYS_MODELLED: ReadonlySet<string> = new Set(['zap_pages', ...TABLE_CALLEES]);
+/**
+ * Functions that the model does even where the object has them, unless they are replaced: they go by lists and accounts of
+ * memory management's, which kernels of other configurations have in other ways.
+ */
+const LEFT_TO_MODEL: readonly string[] = ['zap_pages', ...TABLE_CALLEES];
 
 export interface ReplacementParts {
   readonly kernel: Kernel;
@@ -92,7 +95,8 @@ export function replaceFunctions(
   const { kernel } = parts;
   const functions = new Map<ReplaceableName, CompiledFunction>();
   kernel.text.asKernel(() => {
-    const loader = new Loader(parts);
+    const left = LEFT_TO_MODEL.filter((name) => !isReplaceable(name) || !replace.has(name));
+    const loader = new Loader(parts, left);
     for (const [name, file] of replace) functions.set(name, loader.function(name, file));
     loader.finish();
   });
@@ -101,6 +105,7 @@ export function replaceFunctions(
 
 class Loader {
   private readonly parts: ReplacementParts;
+  private readonly modelled: ReadonlySet<string>;
   private readonly objects = new Map<string, LoadedObject>();
   private readonly variables: ReadonlyMap<string, bigint>;
   private readonly callees = new Map<bigint, Callee>();
@@ -111,8 +116,10 @@ class Loader {
   private readonly push: VirtAddr;
   private readonly extables: ProgExtables;
 
-  constructor(parts: ReplacementParts) {
+  /** @param modelled functions that the model does even where objects have them */
+  constructor(parts: ReplacementParts, modelled: readonly string[]) {
     const { kernel } = parts;
+    this.modelled = new Set(modelled);
     this.parts = parts;
     const behind = kernel.text.next + TRAPS_BEHIND;
     const base = behind - (behind % 0x1_0000n);
@@ -147,7 +154,7 @@ class Loader {
     this.objects.set(file.path, object);
     const symbol = definition(object.linked, name, file.path);
     try {
-      checkReachable(this.parts.kernel, object.linked, symbol, ALWAYS_MODELLED);
+      checkReachable(this.parts.kernel, object.linked, symbol, this.modelled);
     } catch (error) {
       if (!(error instanceof CallError)) throw error;
       const remedy =
@@ -160,15 +167,11 @@ class Loader {
 
   private load(file: ObjectFile): LoadedObject {
     const { kernel } = this.parts;
-    const structures = new Structures(
-      kernel,
-      readLayouts(readObject(file).elf),
-      file.path,
-      this.extables,
-    );
-    const ksyms = new KsymPlaces(kernel, structures);
     kernel.codeHeap ??= new CodeHeap(kernel);
     const heap = kernel.codeHeap;
+    const layouts = readLayouts(readObject(file).elf);
+    const structures = new Structures(kernel, layouts, file.path, this.extables, heap);
+    const ksyms = new KsymPlaces(kernel, structures);
     const state = new LaidState(structures, heap, this.loans);
     structures.lender = state;
     layMemSections(kernel, structures, this.variables.get('mem_section')!);
@@ -204,7 +207,7 @@ class Loader {
     const linked = loadObjects(linkParts, [file], bind(linkParts, own, []), []);
     kernel.residentObjects.set(JSON.stringify(['replaced', file.path]), Object.freeze(linked));
     for (const { name, address } of linked.symbols) {
-      const callee = ALWAYS_MODELLED.has(name) ? known.get(name) : undefined;
+      const callee = this.modelled.has(name) ? known.get(name) : undefined;
       if (callee === undefined) continue;
       this.callees.set(address, callee);
       this.traps.push(virtAddr(address));
@@ -224,10 +227,9 @@ class Loader {
       push: this.push,
       callees: this.callees,
       limit: this.parts.limit,
-      liveAt: (pa) => structures.liveAt(pa),
       lockAt: (pa) => structures.lockAt(pa),
       loans: this.loans,
-      checkStructure: (caught, by) => structures.judge(caught, by),
+      structures: structures.memory,
       mappedBy: (pa) => mappedBy(kernel, pa, tables),
       warn: new Warnings(kernel, linked).warn,
     });
@@ -272,15 +274,16 @@ class Loader {
     const all = [...this.objects.values()].map(({ structures }) => structures);
     checkPages(this.objects);
     kernel.traps = this.traps;
-    kernel.pages.counted = (pfn) => all[0].countPage(pfn);
+    kernel.replacedState.push(...all);
+    kernel.pages.counted = (pfn) => all[0].pages.countPage(pfn);
     for (const { watch } of kernel.cpus) {
       watch!.host = {
         watched: (frame) => {
-          if (all.some((structures) => structures.holds(frame))) return 'structure';
+          if (all.some(({ memory }) => memory.holds(frame))) return 'structure';
           const first = frame - (frame % kernel.pages.framesPerPage);
           return kernel.mm.isTable(first * FRAME_SIZE) ? 'table' : null;
         },
-        provide: (va) => all[0].provide(va),
+        provide: (va) => all[0].pages.provide(va),
         silently: (action) => kernel.events.silently(action),
       };
     }
@@ -299,9 +302,9 @@ class Loader {
 function checkPages(objects: ReadonlyMap<string, LoadedObject>): void {
   const [first, ...others] = objects.values();
   for (const { path, structures } of others) {
-    if (structures.pageSize === first.structures.pageSize) continue;
+    if (structures.pages.size === first.structures.pages.size) continue;
     throw new CallError(
-      `${path}: its struct page has ${structures.pageSize} bytes, that of ${first.path} ${first.structures.pageSize}`,
+      `${path}: its struct page has ${structures.pages.size} bytes, that of ${first.path} ${first.structures.pages.size}`,
       'compile them for the same kernel',
     );
   }

@@ -33,7 +33,7 @@ export function layTasks(
   kernel.tasks.forEach((task, cpu) => {
     const cred = structures.virt(allocate(kernel, BEHIND));
     const mm = task.hasMm ? virtAddr(cred + BigInt(BEHIND / 2)) : 0n;
-    for (const at of [cred, virtAddr(cred + BigInt(BEHIND - 1))]) structures.provide(at);
+    for (const at of [cred, virtAddr(cred + BigInt(BEHIND - 1))]) structures.pages.provide(at);
     const values = {
       stack: task.stack,
       pid: task.pid,

@@ -1,7 +1,6 @@
 // kernel/bpf/arena.c in compiled code.
 import type { BpfArena } from '../../../bpf/arena.ts';
 import type { VmFault } from '../../../bpf/arena-mmap.ts';
-import { virtAddr } from '../../../emulator/address.ts';
 import { hex } from '../../../emulator/bits.ts';
 import type { Activity, InjectionPoint } from '../../../mm/context.ts';
 import { KernelStuck } from '../../../mm/context.ts';
@@ -78,9 +77,14 @@ export const ARENA_ADAPTERS: Adapters<typeof ARENA_FUNCTIONS> = {
     *arenaVmFault(vma, address) {
       const { structures } = compiled.object;
       const vmf = structures.vmFault(vma, address);
-      const fault = s32(yield* call(compiled, vmf.at));
-      if (fault !== 0) return VM_FAULT[fault] ?? 'SIGBUS';
-      const page = kernel.memory.readWord(virtAddr(vmf.page)) ?? 0n;
+      let page: bigint;
+      try {
+        const fault = s32(yield* call(compiled, vmf.at));
+        if (fault !== 0) return VM_FAULT[fault] ?? 'SIGBUS';
+        page = kernel.ram.read64(structures.phys(vmf.page));
+      } finally {
+        vmf.free();
+      }
       const pfn = structures.pfn(page);
       if (pfn === null)
         throw new KernelStuck(`${compiled.name} gives ${hex(page)}, no struct page`);
@@ -121,7 +125,7 @@ const kfuncFree = (compiled: CompiledFunction, kernel: Kernel) =>
   };
 
 /** Runs a call in which memory is asked for. @param first what the first request may fail as; later ones are spans */
-function* allocating(
+export function* allocating(
   kernel: Kernel,
   compiled: CompiledFunction,
   first: InjectionPoint,

@@ -8,6 +8,7 @@ import type { CompiledFunction } from '../replacements.ts';
 import type { Adapted, Adapters } from './adapter.ts';
 import { ARENA_ADAPTERS } from './arena.ts';
 import { callAdapters } from './call.ts';
+import { MAP_ADAPTERS } from './maps.ts';
 import { MEMORY_ADAPTERS } from './memory.ts';
 import { pathAdapters } from './path.ts';
 import { PGTABLE_ADAPTERS } from './pgtable.ts';
@@ -16,6 +17,7 @@ import { RANGE_TREE_ADAPTERS } from './range-tree.ts';
 
 const ADAPTERS: Adapters<typeof REPLACEABLE> = {
   ...ARENA_ADAPTERS,
+  ...MAP_ADAPTERS,
   ...PROG_ADAPTERS,
   ...MEMORY_ADAPTERS,
   ...PGTABLE_ADAPTERS,

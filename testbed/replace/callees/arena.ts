@@ -1,25 +1,21 @@
 // What of the arena compiled code may call: the range tree, the slow path of its lock, pages, charging, memory of its own,
 // and what is deferred to the worker.
 
-import type { BpfArena } from '../../../bpf/arena.ts';
 import { arenaAllocPages, arenaReservePages, bpfMapAllocPages } from '../../../bpf/arena-alloc.ts';
-import { arenaFreePages, queueSpan, zapPages } from '../../../bpf/arena-free.ts';
+import { arenaFreePages, runFreeIrq, zapPages } from '../../../bpf/arena-free.ts';
 import type { RangeTree } from '../../../bpf/range-tree.ts';
 import { endRawResSpinLock } from '../../../bpf/rqspinlock.ts';
 import { type Pfn, virtAddr } from '../../../emulator/address.ts';
 import { hex, lo32 } from '../../../emulator/bits.ts';
-import { ERRNO, KernelStuck } from '../../../mm/context.ts';
+import { CHANGED, ERRNO, KernelStuck, LOOKED } from '../../../mm/context.ts';
 import { bool, type Callee, s32 } from '../guest-calls.ts';
 import { type Argument, type CalleeParts, plain } from './index.ts';
+import { arenaOf as arenaAround } from './maps.ts';
 
 export function arenaCallees(parts: CalleeParts): [string, Callee][] {
   const { kernel, structures } = parts;
   const { context, memory } = kernel;
-  const arenaOf = (argument: Argument, index = 0): BpfArena => {
-    const arena = structures.arenaAround(argument(index));
-    if (arena !== null) return arena;
-    throw new KernelStuck(`${hex(argument(index))} is in no struct bpf_arena`);
-  };
+  const arenaOf = (argument: Argument, index = 0) => arenaAround(parts, argument, index);
   const tree = (
     name: string,
     action: (rt: RangeTree, start: number, len: number) => number,
@@ -64,7 +60,10 @@ export function arenaCallees(parts: CalleeParts): [string, Callee][] {
       'bpf_map_alloc_pages',
       function* (argument) {
         const [count, to] = [Number(argument(2)), argument(3)];
-        const taken = yield* bpfMapAllocPages(arenaOf(argument), count);
+        const arena = arenaOf(argument);
+        const taken = yield* structures.made.isMaking(arena)
+          ? structures.made.allocScratch(count)
+          : bpfMapAllocPages(arena, count);
         if (taken === null) return BigInt(ERRNO.ENOMEM);
         taken.forEach((pfn, i) => {
           memory.writeWord(virtAddr(to + BigInt(8 * i)), structures.page(pfn));
@@ -93,7 +92,8 @@ export function arenaCallees(parts: CalleeParts): [string, Callee][] {
       'irq_work_queue',
       function* (argument) {
         const arena = arenaOf(argument);
-        for (const span of takeSpans(parts, arena)) yield* queueSpan(arena, span);
+        context.access?.object(arena.deferred, LOOKED | CHANGED);
+        yield* runFreeIrq(arena);
         return 1n;
       },
     ],
@@ -127,17 +127,10 @@ const GFP_ZERO = 0x100n;
 
 /** kmalloc_nolock() and its kin. The scenario's failures are told apart by who asks. */
 export function memoryCallees(parts: CalleeParts): [string, Callee][] {
-  const { kernel } = parts;
+  const { structures } = parts;
   const alloc = plain((argument) => {
-    const { allocates } = parts.calls!;
-    const { cpu } = kernel.context;
     const [size, flags] = [Number(argument(0)), argument(1)];
-    const asked = allocates[cpu] ?? null;
-    // The first request of an allocation is for its array; a node of the range tree is told by its size.
-    const isNode = asked !== 'pages_array' && size === parts.state.rangeNodeSize;
-    if (asked !== null && !isNode) allocates[cpu] = 'span';
-    const point = isNode ? 'range_node' : asked;
-    if (point !== null && kernel.context.failure(point)) return 0n;
+    if (failing(parts, size)) return 0n;
     const at = parts.heap.alloc(size);
     if (at !== 0n && (flags & GFP_ZERO) !== 0n)
       parts.state.memory.writeBytes(at, new Uint8Array(size));
@@ -147,9 +140,16 @@ export function memoryCallees(parts: CalleeParts): [string, Callee][] {
   const memAlloc: Callee = (argument, returnsTo) =>
     alloc((i) => (i === 0 ? argument(1) : 0n), returnsTo);
   const memFree: Callee = (argument, returnsTo) => free(() => argument(1), returnsTo);
+  // What kmalloc() gives may become a structure of the model's.
+  const sleeping = (size: number) =>
+    plain((argument) => {
+      const layout = { name: 'kmalloc', size: Number(argument(size)), members: new Map() };
+      if (failing(parts, layout.size) || layout.size <= 0 || layout.size > 0x2000) return 0n;
+      return structures.virt(structures.memory.layRaw(layout).pa);
+    });
   const free = plain((argument) => {
     const at = argument(0);
-    if (at !== 0n && !parts.heap.free(at))
+    if (at !== 0n && !parts.heap.free(at) && !structures.mappings.free(at))
       throw new KernelStuck(`frees ${hex(at)}, no memory of its own`);
     return null;
   });
@@ -161,30 +161,23 @@ export function memoryCallees(parts: CalleeParts): [string, Callee][] {
     ['kfree', free],
     ['bpf_mem_alloc', memAlloc],
     ['bpf_mem_free', memFree],
+    // void *__kmalloc_cache_noprof(struct kmem_cache *cache, gfp_t flags, size_t size)
+    ['__kmalloc_cache_noprof', sleeping(2)],
+    ['kmalloc_trace', sleeping(2)],
+    ['__kmalloc_noprof', sleeping(0)],
+    ['__kmalloc', sleeping(0)],
+    ['kmalloc', sleeping(0)],
   ];
 }
 
-/** Takes the list arena->free_spans out of memory, what was added first in front. */
-function takeSpans(
-  { kernel, structures, heap }: CalleeParts,
-  arena: BpfArena,
-): { uaddr: number; pageCnt: number }[] {
-  const { memory } = kernel;
-  const layout = structures.layout('arena_free_span');
-  const head = structures.memberOf(arena, 'free_spans');
-  const offset = (member: string): bigint => BigInt(layout.members.get(member)?.offset ?? 0);
-  const word = (at: bigint): bigint => memory.readWord(virtAddr(at)) ?? 0n;
-  const spans: { uaddr: number; pageCnt: number }[] = [];
-  if (head === null) return spans;
-  for (let node = word(head); node !== 0n; node = word(node)) {
-    const at = node - offset('node');
-    if (!heap.free(at)) throw new KernelStuck(`arena->free_spans leads to ${hex(node)}`);
-    const pageCnt =
-      layout.members.get('page_cnt')?.size === 4
-        ? lo32(word(at + offset('page_cnt')))
-        : Number(word(at + offset('page_cnt')));
-    spans.unshift({ uaddr: lo32(word(at + offset('uaddr'))), pageCnt });
-  }
-  memory.writeWord(virtAddr(head), 0n);
-  return spans;
+/** True if the scenario wants this request to fail. */
+function failing({ kernel, calls, state }: CalleeParts, size: number): boolean {
+  const { allocates } = calls!;
+  const { cpu } = kernel.context;
+  const asked = allocates[cpu] ?? null;
+  // The first request of an allocation is for its array; a node of the range tree is told by its size.
+  const isNode = asked !== 'pages_array' && asked !== 'vma' && size === state.rangeNodeSize;
+  if (asked !== null && !isNode) allocates[cpu] = 'span';
+  const point = isNode ? 'range_node' : asked;
+  return point !== null && kernel.context.failure(point) !== 0;
 }

@@ -111,7 +111,7 @@ export function dyingX86Callees(parts: CalleeParts): [string, Callee][] {
         if (size > 0x1000n) throw new KernelStuck(`copies ${size} bytes at once`);
         const last = from + (size || 1n) - 1n;
         for (const at of [from, last]) {
-          if (kernel.memory.physOf(virtAddr(at)) === null) parts.structures.provide(at);
+          if (kernel.memory.physOf(virtAddr(at)) === null) parts.structures.pages.provide(at);
         }
         const bytes = kernel.memory.read(from, Number(size));
         return bytes !== null && kernel.memory.write(to, bytes) ? 0n : BigInt(ERRNO.EFAULT);

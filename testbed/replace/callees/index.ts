@@ -16,6 +16,8 @@ import { progCallees, streamCallees } from './bpf.ts';
 import { dyingX86Callees } from './dying-x86.ts';
 import { faultX86Callees } from './fault-x86.ts';
 import { ksymCallees } from './ksym.ts';
+import { lockCallees } from './locks.ts';
+import { mapCallees, populateRange } from './maps.ts';
 import { pathCallees } from './path.ts';
 import { printkCallees } from './printk.ts';
 import { rbCallees } from './rbtree.ts';
@@ -96,6 +98,8 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
     ...arenaCallees(parts),
     ...memoryCallees(parts),
     ...rbCallees(parts),
+    ...mapCallees(parts),
+    ...lockCallees(parts),
     ...progCallees(parts),
     ...streamCallees(parts),
     ...ksymCallees(parts),
@@ -120,13 +124,11 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
 const WALK = 'apply_to_page_range';
 
 /** apply_to_page_range(mm, addr, size, fn, data), with a callback in compiled code. */
-function* applyRange(
-  { kernel, structures, calls }: CalleeParts,
-  argument: Argument,
-  create: boolean,
-): Activity<bigint> {
+function* applyRange(parts: CalleeParts, argument: Argument, create: boolean): Activity<bigint> {
+  const { kernel, structures, calls } = parts;
   const [start, size, fn, data] = [1, 2, 3, 4].map(argument);
   const name = kernel.symbols.find(virtAddr(fn))?.name ?? 'pte_fn_t';
+  if (create && data === 0n) return yield* populateRange(parts, name, [start, size, fn]);
   let entries = 0;
   const apply = create ? applyToPageRange : applyToExistingPageRange;
   const result = yield* apply(kernel.mm, virtAddr(start), Number(size), function* (entry) {

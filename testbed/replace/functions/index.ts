@@ -3,6 +3,7 @@
 import { ARENA_FUNCTIONS } from './arena.ts';
 import { DYING_X86_FUNCTIONS } from './dying-x86.ts';
 import { FAULT_X86_FUNCTIONS, FAULT_X86_QUESTIONS } from './fault-x86.ts';
+import { MAP_FUNCTIONS } from './maps.ts';
 import { MEMORY_FUNCTIONS } from './memory.ts';
 import { PGTABLE_FUNCTIONS } from './pgtable.ts';
 import { PROG_FUNCTIONS } from './prog.ts';
@@ -11,6 +12,7 @@ import type { Replaceable } from './replaceable.ts';
 
 export const REPLACEABLE = {
   ...ARENA_FUNCTIONS,
+  ...MAP_FUNCTIONS,
   ...PROG_FUNCTIONS,
   ...MEMORY_FUNCTIONS,
   ...PGTABLE_FUNCTIONS,
