@@ -29,6 +29,16 @@ export function checkReachable(
   });
 }
 
+/** The same for code that tells what is missing when it comes to it. @throws CallError for what could not be linked */
+export function checkRelocated(
+  kernel: Kernel,
+  linked: Linked,
+  entry: LinkedSymbol,
+  except: ReadonlySet<string>,
+): void {
+  if (linked.broken.length > 0) checkReachable(kernel, { ...linked, missing: [] }, entry, except);
+}
+
 class Reach {
   private readonly linked: Linked;
   private readonly instructions: InstructionSet;

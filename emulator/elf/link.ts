@@ -27,7 +27,7 @@ import type { Relocation, RelocationOperand } from './relocation.ts';
 import { relocationsOf } from './relocation-tables.ts';
 
 /** Bytes of address space that each missing symbol gets: accesses near it are told apart from others'. */
-const MISSING_SIZE = 0x100n;
+export const MISSING_SIZE = 0x100n;
 const ET_REL = 1;
 const GOT_SYMBOL = '_GLOBAL_OFFSET_TABLE_';
 

@@ -15,6 +15,7 @@ import {
   onward,
   type Step,
 } from '../../mm/context.ts';
+import { CallError } from '../call-error.ts';
 import type { Kernel } from '../kernel.ts';
 import { endOf, type OtherStop, type Vcpu } from '../vcpu.ts';
 import { CompiledEnd } from './compiled-end.ts';
@@ -85,6 +86,8 @@ export interface GuestCallsParts {
   lockAt(pa: number): LockWord | null;
   /** The address whose entry lies at `pa`; null where it is not known. */
   mappedBy(pa: number): VirtAddr | null;
+  /** The name that an address stands for which neither the object nor the model has; null for any other address. */
+  missing(va: bigint): string | null;
   /** A trap of the code at `ip` that is a warning. @returns the length of its instruction, or null */
   warn(ip: VirtAddr): number | null;
 }
@@ -344,12 +347,24 @@ export class GuestCalls {
     if (arch.linkRegister === null) cpu.writeRegister(stackPointer, sp + onStack);
   }
 
+  /** @throws CallError for an access to a name, or a variable of this CPU, that nothing is bound to */
+  private checkBound({ id }: Vcpu, by: string, va: bigint): void {
+    const { kernel, missing } = this.parts;
+    const name = missing(va) ?? missing(u64(va - kernel.environment.offset(id)));
+    if (name === null) return;
+    throw new CallError(
+      `${by}: undefined: ${name}, which its code comes to use`,
+      'the model offers no such function or variable: define it in the object, if only as a stub',
+    );
+  }
+
   /** A fault of the code itself: it goes the way of every kernel fault. */
   private *fault(
     vcpu: Vcpu,
     name: string,
     stop: Exclude<Stop, { reason: 'exit' }>,
   ): Activity<void> {
+    if (stop.reason === 'fault') this.checkBound(vcpu, name, stop.va);
     const taken = vcpu.takenBy(stop);
     if (taken === null) throw new CompiledEnd(name, endOf(stop as OtherStop));
     const outer = vcpu.regs.words.slice();

@@ -3,13 +3,14 @@
 import { FRAME_SIZE, type Pfn, type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import type { Assembler } from '../../emulator/assembler.ts';
 import { readLayouts } from '../../emulator/elf/layouts.ts';
-import type { Linked } from '../../emulator/elf/link.ts';
+import { type Linked, MISSING_SIZE } from '../../emulator/elf/link.ts';
+import { SHN_UNDEF, STB_WEAK } from '../../emulator/elf/read.ts';
 import { CallError } from '../call-error.ts';
 import type { Kernel } from '../kernel.ts';
 import { bind, builtinBindings, loadObjects, readObject } from '../link-objects.ts';
 import { definition } from '../load-code.ts';
 import type { ObjectFile } from '../object-file.ts';
-import { checkReachable } from '../reach.ts';
+import { checkRelocated } from '../reach.ts';
 import type { CpuFeatures } from '../scenario-model.ts';
 import { installFunctions } from './adapters/index.ts';
 import { type CalleeParts, modelledCallees } from './callees/index.ts';
@@ -96,7 +97,7 @@ export function replaceFunctions(
   const functions = new Map<ReplaceableName, CompiledFunction>();
   kernel.text.asKernel(() => {
     const left = LEFT_TO_MODEL.filter((name) => !isReplaceable(name) || !replace.has(name));
-    const loader = new Loader(parts, left);
+    const loader = new Loader(parts, left, new Set<string>(replace.keys()));
     for (const [name, file] of replace) functions.set(name, loader.function(name, file));
     loader.finish();
   });
@@ -106,6 +107,8 @@ export function replaceFunctions(
 class Loader {
   private readonly parts: ReplacementParts;
   private readonly modelled: ReadonlySet<string>;
+  /** Names of the functions that objects stand in for. */
+  private readonly replaced: ReadonlySet<string>;
   private readonly objects = new Map<string, LoadedObject>();
   private readonly variables: ReadonlyMap<string, bigint>;
   private readonly callees = new Map<bigint, Callee>();
@@ -117,10 +120,11 @@ class Loader {
   private readonly extables: ProgExtables;
 
   /** @param modelled functions that the model does even where objects have them */
-  constructor(parts: ReplacementParts, modelled: readonly string[]) {
+  constructor(parts: ReplacementParts, modelled: readonly string[], replaced: ReadonlySet<string>) {
     const { kernel } = parts;
     this.modelled = new Set(modelled);
     this.parts = parts;
+    this.replaced = replaced;
     const behind = kernel.text.next + TRAPS_BEHIND;
     const base = behind - (behind % 0x1_0000n);
     this.variables = kernelVariables(kernel, virtAddr(base));
@@ -153,14 +157,7 @@ class Loader {
     const object = this.objects.get(file.path) ?? this.load(file);
     this.objects.set(file.path, object);
     const symbol = definition(object.linked, name, file.path);
-    try {
-      checkReachable(this.parts.kernel, object.linked, symbol, this.modelled);
-    } catch (error) {
-      if (!(error instanceof CallError)) throw error;
-      const remedy =
-        'the model offers no such function or variable: define it in the object, if only as a stub';
-      throw new CallError(`${name}: ${error.message}`, remedy);
-    }
+    checkRelocated(this.parts.kernel, object.linked, symbol, this.modelled);
     for (const struct of REPLACEABLE[name].structs) object.structures.layout(struct);
     return { name, entry: virtAddr(symbol.address), object };
   }
@@ -206,8 +203,10 @@ class Loader {
     const own = new Map(builtin.filter(([name]) => modelled(name) === null));
     const linked = loadObjects(linkParts, [file], bind(linkParts, own, []), []);
     kernel.residentObjects.set(JSON.stringify(['replaced', file.path]), Object.freeze(linked));
+    const giveWay = this.weakNames(file);
     for (const { name, address } of linked.symbols) {
-      const callee = this.modelled.has(name) ? known.get(name) : undefined;
+      const isModelled = this.modelled.has(name) || giveWay.has(name);
+      const callee = isModelled ? known.get(name) : undefined;
       if (callee === undefined) continue;
       this.callees.set(address, callee);
       this.traps.push(virtAddr(address));
@@ -230,6 +229,7 @@ class Loader {
       lockAt: (pa) => structures.lockAt(pa),
       loans: this.loans,
       structures: structures.memory,
+      missing: (va) => missingAt(linked, va),
       mappedBy: (pa) => mappedBy(kernel, pa, tables),
       warn: new Warnings(kernel, linked).warn,
     });
@@ -268,6 +268,16 @@ class Loader {
     return at + BigInt(inPage);
   }
 
+  /** Functions that an object defines in case nobody else does, as kernels do for architectures that lack them. */
+  private weakNames(file: ObjectFile): ReadonlySet<string> {
+    const { symbols } = readObject(file).elf;
+    const weak = symbols.filter(({ binding, section }) => {
+      return binding === STB_WEAK && section !== SHN_UNDEF;
+    });
+    const names = weak.map(({ name }) => name);
+    return new Set(names.filter((name) => !this.replaced.has(name)));
+  }
+
   /** What runs compiled code is told where its traps are, and what it may reach. */
   finish(): void {
     const { kernel } = this.parts;
@@ -296,6 +306,12 @@ class Loader {
     this.parts.kernel.symbols.add(name, at, Number(TRAP_SIZE));
     return at;
   }
+}
+
+/** The name that stands at an address, which nothing is bound to; or null. */
+function missingAt({ missing }: Linked, va: bigint): string | null {
+  const found = missing.find(({ address }) => va >= address && va < address + MISSING_SIZE);
+  return found === undefined ? null : found.name;
 }
 
 /** There is one array of struct page. */
