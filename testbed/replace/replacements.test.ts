@@ -211,7 +211,20 @@ for (const arch of ARCHS) {
     });
 
     it('a call of what nobody has is refused', () => {
-      expect(() => write('apply_range_set_scratch_cb', 6)).toThrow(/undefined: kick_all_cpus/);
+      const call = () => write('apply_range_set_scratch_cb', 6);
+      expect(call).toThrow('apply_range_set_scratch_cb: undefined: kick_all_cpus');
+    });
+
+    it('what nobody has is only told when the code comes to it', () => {
+      const replace = (...more: string[]) => ({ apply_range_set_scratch_cb: odd(11, ...more) });
+      expect(run(arch, replace(), `${WRITE}\nexpect: {outcome: returned}`).failures).toEqual([]);
+      const reads = () => run(arch, replace('-DREADS'), WRITE);
+      expect(reads).toThrow('apply_range_set_scratch_cb: undefined: kick_limit');
+    });
+
+    it('a weak definition gives way to the model', () => {
+      // Nothing was mapped, so that the access faults until it is given up; the kernel never oopses.
+      expect(outcome(write('bpf_arena_handle_page_fault', 12))).toBe('budget');
     });
 
     it('a damaged list of pages ends the step, not the process', () => {
