@@ -39,6 +39,14 @@ export interface UnwindContext {
  */
 export type ConsumeEntry = (ip: VirtAddr, sp: VirtAddr, fp: VirtAddr) => boolean;
 
+/** One frame of a walk, as {@link ConsumeEntry} takes it. */
+export interface StackFrame {
+  readonly ip: VirtAddr;
+  /** 0 on arm64. */
+  readonly sp: bigint;
+  readonly bp: bigint;
+}
+
 /**
  * on_stack(): all of [addr, addr + 8) lies on the task's stack.
  * @kernel on_stack arch/x86/include/asm/stacktrace.h unverified

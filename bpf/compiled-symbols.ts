@@ -1,6 +1,7 @@
 // What the model asks of compiled code that looks programs up: their symbols, and stacks. Nothing of it is a step that
 // another CPU could see, so that each answers at once. What is absent the model does itself.
 import type { ExtableEntry } from '../arch/arch.ts';
+import type { StackFrame } from '../arch/unwind.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import type { BpfKsym, BpfProg } from './prog.ts';
 
@@ -12,4 +13,8 @@ export interface CompiledSymbols {
   bpfKsymFind?(ip: VirtAddr): BpfKsym | null;
   bpfProgKsymFind?(ip: VirtAddr): BpfProg | null;
   searchBpfExtables?(ip: VirtAddr): ExtableEntry | null;
+  /** @returns what it offers from the last exception on, innermost first */
+  archBpfStackWalk?(): StackFrame[];
+  /** Called for each frame until it wants no more. @returns what it then has found */
+  findFromStackCb?(frames: readonly StackFrame[]): BpfProg | null;
 }

@@ -1,5 +1,6 @@
 // What the BPF side is handed of the rest of the kernel, and what it keeps of its own: the symbols of JITed images and
 // the last stack it saw.
+import type { StackFrame } from '../arch/unwind.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import type { Ram } from '../emulator/ram.ts';
 import type { KernelContext } from '../mm/context.ts';
@@ -31,6 +32,8 @@ export interface BpfHost {
    * @returns what it offers, innermost first; never changed afterwards
    */
   stackWalk(): readonly VirtAddr[];
+  /** The same with stack and frame pointers, walked anew: by compiled code, if that stands in its place. */
+  stackFrames(): readonly StackFrame[];
   /** %pS */
   formatSymbol(ip: VirtAddr): string;
   current(): CurrentTask;
@@ -55,6 +58,7 @@ export function createBpf(host: BpfHost): BpfContext {
     tlb: host.tlb,
     vmalloc: host.vmalloc,
     stackWalk: () => host.stackWalk(),
+    stackFrames: () => host.stackFrames(),
     formatSymbol: (ip) => host.formatSymbol(ip),
     current: () => host.current(),
     ksyms,

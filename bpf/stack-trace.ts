@@ -1,6 +1,7 @@
 // The stack of `current` as BPF looks at it: to find the running program (bpf_prog_find_from_stack()) and to print a
 // trace into a stream (bpf_stream_stage_dump_stack()). One walk serves both, since nothing moves the stack of a task in
 // between; the kernel walks twice. The text of a trace is kept while the same stack is printed again.
+import type { StackFrame } from '../arch/unwind.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import type { KernelContext } from '../mm/context.ts';
 import type { BpfKsyms, BpfProg } from './prog.ts';
@@ -10,6 +11,7 @@ import { BpfStreamStage } from './stream.ts';
 export interface TraceHost {
   readonly kernel: KernelContext;
   stackWalk(): readonly VirtAddr[];
+  stackFrames(): readonly StackFrame[];
   formatSymbol(ip: VirtAddr): string;
   current(): { readonly comm: string; readonly pid: number; readonly uid: number };
 }
@@ -19,6 +21,8 @@ export class StackTrace {
   private readonly ksyms: BpfKsyms;
   /** Addresses that the last walk found. */
   private ips: readonly VirtAddr[] = [];
+  /** All that it found, if compiled code wants it. */
+  private frames: readonly StackFrame[] = [];
 
   // The main program of the innermost frame among `progIps`, looked up in that generation of symbols.
   private prog: BpfProg | null = null;
@@ -47,12 +51,18 @@ export class StackTrace {
 
   /** The same walk once more: others have walked their own stacks since. It is no work of the kernel's. */
   walkAgain(): void {
-    this.ips = this.host.stackWalk();
+    if (this.ksyms.compiled === null) {
+      this.ips = this.host.stackWalk();
+      return;
+    }
+    this.frames = this.host.stackFrames();
+    this.ips = this.frames.map(({ ip }) => ip);
   }
 
-  /** What arch_bpf_stack_walk() offered in the last walk, innermost first. */
-  get found(): readonly VirtAddr[] {
-    return this.ips;
+  /** Walks for compiled code. @returns what arch_bpf_stack_walk() offers, innermost first */
+  walkFrames(): readonly StackFrame[] {
+    this.walk();
+    return this.frames;
   }
 
   /**
@@ -62,6 +72,7 @@ export class StackTrace {
    */
   findProg(): BpfProg | null {
     const { ips, ksyms } = this;
+    if (ksyms.compiled?.findFromStackCb) return ksyms.compiled.findFromStackCb(this.frames);
     // Compiled code is asked each time, as the kernel does.
     if (ksyms.compiled || ips !== this.progIps || ksyms.generation !== this.progGeneration) {
       this.prog = null;

@@ -119,6 +119,7 @@ export function createWorld(
       tlb,
       vmalloc,
       stackWalk: () => [...world.stack],
+      stackFrames: () => world.stack.map((ip) => ({ ip, sp: 0n, bp: 0n })),
       formatSymbol: (ip) => `sym_${ip.toString(16)}`,
       current: () => world.task,
     }),

@@ -40,6 +40,7 @@ const PARTS: Readonly<Record<string, readonly ReplaceableName[]>> = {
   REPORTS,
   PAGES,
   SYMBOLS: GROUPS.SYMBOLS.names,
+  STACKS: GROUPS.STACKS.names,
   ACCESSORS: GROUPS.ACCESSORS.names,
   MEMORY,
   RANGE_TREE: GROUPS.RANGE_TREE.names,

@@ -67,6 +67,12 @@ export const GROUPS = {
     object: () => 'prog',
     triesToSet: false,
   },
+  STACKS: {
+    names: ['arch_bpf_stack_walk', 'find_from_stack_cb'],
+    object: ({ arch, kernel }: World) =>
+      arch === 'arm64' || kernel.unwinder === 'orc' ? 'unwind' : 'unwind-no-orc',
+    triesToSet: false,
+  },
   PAGES: {
     names: [
       ...(['arena_alloc_pages', 'arena_free_pages'] as const),

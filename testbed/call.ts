@@ -217,6 +217,7 @@ export class Call {
         caller.direct || image === 'bpf'
           ? null
           : { returnAddress: stubAddress(kernel, CALLER_SYMBOL, 1) },
+      ...(kernel.finalRecord !== null && { finalRecord: kernel.finalRecord }),
       stackArguments: Math.max(0, args.length - kernel.arch.argumentRegisters.length),
     };
     const { stack: bottom, stackEnd } = this.vcpu.task;

@@ -18,7 +18,11 @@ export interface CallerStack {
   readonly kernelFrame: CallerFunction | null;
   /** Words of arguments that the code finds on the stack. */
   readonly stackArguments: number;
+  /** arm64: distance of the final record from the end of the stack. */
+  readonly finalRecord?: bigint;
 }
+
+const FINAL_RECORD = 0x20n;
 
 /** Registers with which the code under test is entered. */
 export interface EntryState {
@@ -96,7 +100,7 @@ function pushedFrames(stack: CallerStack, stackEnd: VirtAddr, write: Write): Ent
 
 /** arm64: each caller stores {x29, x30} below its caller's frame and points x29 at it (AAPCS64, frame records). */
 function frameRecords(stack: CallerStack, stackEnd: VirtAddr, write: Write): EntryState {
-  const final = stackEnd - 0x20n;
+  const final = stackEnd - (stack.finalRecord ?? FINAL_RECORD);
   write(virtAddr(final), 0n);
   write(virtAddr(final + 8n), 0n);
   write(virtAddr(final + 16n), FRAME_META_TYPE_FINAL);

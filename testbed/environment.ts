@@ -59,6 +59,11 @@ const ARM64_VARIABLES: readonly Variable[] = [
   { offset: 0x40, size: 8, names: ['__entry_task'] },
   { offset: 0x4c, size: 4, names: ['cpu_number'] },
   HELD_LOCKS,
+  // Stacks beside the task's, which walks look for: nothing runs on one.
+  { offset: 0x90, size: 8, names: ['irq_stack_ptr'] },
+  { offset: 0x98, size: 8, names: ['sdei_stack_normal_ptr'] },
+  { offset: 0xa0, size: 8, names: ['sdei_stack_critical_ptr'] },
+  { offset: 0x800, size: 0x800, names: ['overflow_stack'] },
 ];
 
 /** Variables that all CPUs share. */
@@ -67,6 +72,7 @@ const SHARED: Record<'x86_64' | 'arm64', readonly Variable[]> = {
   arm64: [
     { offset: 0x80, size: 8, names: ['__per_cpu_offset'] },
     { offset: 0x40, size: 8, names: ['__stack_chk_guard'] },
+    { offset: 0x800, size: 8, names: ['efi_rt_stack_top'] },
   ],
 };
 

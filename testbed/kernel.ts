@@ -10,7 +10,7 @@ import type {
   Recoverer,
   Task,
 } from '../arch/arch.ts';
-import type { OrcEntry } from '../arch/unwind.ts';
+import type { OrcEntry, StackFrame } from '../arch/unwind.ts';
 import { type DecodedInsn, DerivedOrc } from '../arch/x86/orc.ts';
 import { OrcTable } from '../arch/x86/orc-table.ts';
 import type { BpfArena } from '../bpf/arena.ts';
@@ -105,6 +105,8 @@ export class Kernel {
   readonly replacing: boolean;
   /** Addresses that stand for functions of the model while compiled code runs: no code is there. */
   traps: readonly VirtAddr[] = [];
+  /** arm64: distance of the final frame record from the end of a stack, where compiled code expects it; null: it is free. */
+  finalRecord: bigint | null = null;
   /** Where code in the place of functions of the model lies. */
   readonly replacedText: { readonly start: bigint; readonly end: bigint }[] = [];
   /** Memory that such code asks for; null before there is any. */
@@ -161,6 +163,8 @@ export class Kernel {
       tlb,
       vmalloc: this.vmalloc,
       stackWalk: () => this.stackWalk(this.cpus[this.context.cpu]),
+      stackFrames: () =>
+        this.bpf.compiled?.archBpfStackWalk?.() ?? this.stackFrames(this.cpus[this.context.cpu]),
       formatSymbol: (ip) => this.symbols.format(ip),
       current: () => this.tasks[this.context.cpu],
     });
@@ -217,20 +221,28 @@ export class Kernel {
     return returnsTo === null ? this.traps : [returnsTo, ...this.traps];
   }
 
-  /** arch_bpf_stack_walk(): from the last exception through those that it interrupted. */
-  private stackWalk({ faultContext, regs, interrupted }: Vcpu): readonly VirtAddr[] {
-    const found = this.stackWalker.walk(faultContext, regs);
-    if (interrupted.length === 0) return found;
+  /** arch_bpf_stack_walk() from the last exception on. */
+  private stackWalk(vcpu: Vcpu): readonly VirtAddr[] {
+    if (vcpu.interrupted.length > 0) return this.stackFrames(vcpu).map(({ ip }) => ip);
+    return this.stackWalker.walk(vcpu.faultContext, vcpu.regs);
+  }
+
+  /** The same with all that it offers, from the last exception through those that it interrupted. */
+  private stackFrames({ faultContext, regs, interrupted }: Vcpu): StackFrame[] {
+    const frames: StackFrame[] = [];
     // A replaced function is called from here, which leaves no frames: the walk goes on in the code that it interrupted.
     const [caller] = this.traps;
-    const end = found.indexOf(caller);
-    const all = found.slice(0, end < 0 ? found.length : end);
     const outer = this.arch.createRegs();
-    for (const words of interrupted.toReversed()) {
+    for (const words of [regs.words, ...interrupted.toReversed()]) {
       outer.words.set(words);
-      this.arch.archBpfStackWalk(faultContext, outer, (ip) => ip !== caller && all.push(ip) > 0);
+      this.arch.archBpfStackWalk(
+        faultContext,
+        outer,
+        (ip, sp, bp) =>
+          (ip !== caller || interrupted.length === 0) && frames.push({ ip, sp, bp }) > 0,
+      );
     }
-    return all;
+    return frames;
   }
 
   /**

@@ -76,6 +76,8 @@ export class Vcpu {
   below: bigint | null = null;
   /** What the kernel works on, where compiled code may run meanwhile; null: nothing. */
   exception: Exception | null = null;
+  /** A modelled function runs that compiled code called. */
+  inCallee = false;
   /** Registers of the exceptions that faults of replaced functions interrupted, the outermost first. */
   readonly interrupted: BigUint64Array[] = [];
   private readonly processor: Processor;
@@ -196,24 +198,27 @@ export class Vcpu {
     fault: HardwareFault,
     fix: () => FaultPath | null,
   ): FaultPath | CallEnd | null {
-    const { below, exception, regs } = this;
+    const { below, exception, inCallee, regs } = this;
+    this.inCallee = false;
     this.exception = { regs, fault, cameTo: null };
     this.below = this.regs.sp - EXCEPTION_FRAME;
     try {
       const path = fix();
       return path === null ? null : this.withCompiled(fault, () => path);
     } catch (error) {
-      if (!(error instanceof CompiledEnd)) throw error;
-      return error.end;
+      if (!(error instanceof KernelStuck)) throw error;
+      return endOfPath(error, this.regs.ip);
     } finally {
       this.below = below;
       this.exception = exception;
+      this.inCallee = inCallee;
     }
   }
 
   /** A path that may run compiled code, below the frame that the exception pushed. */
   private *withCompiled(fault: HardwareFault, deliver: () => FaultPath): Activity<FaultOutcome> {
-    const { below, exception, regs } = this;
+    const { below, exception, inCallee, regs } = this;
+    this.inCallee = false;
     this.exception = { regs, fault, cameTo: null };
     this.below = this.regs.sp - EXCEPTION_FRAME;
     if (this.kernel.arch.linkRegister === null) this.cpu.writeRegister('cr2', fault.addr);
@@ -227,6 +232,7 @@ export class Vcpu {
     } finally {
       this.below = below;
       this.exception = exception;
+      this.inCallee = inCallee;
     }
   }
 

@@ -19,15 +19,18 @@ export class UnwindState {
   /** unwind_done() */
   done = false;
   /** At an exception frame `ip` is the instruction itself; elsewhere it follows a call. */
-  private signal = true;
+  signal = true;
   private readonly context: UnwindContext;
   private readonly orc: boolean;
 
   /**
-   * unwind_start() at an exception frame.
+   * unwind_start() at an exception frame, or any other frame that is known.
    * @kernel unwind_start arch/x86/kernel/unwind_orc.c read
    */
-  constructor(context: UnwindContext, regs: X86PtRegs) {
+  constructor(
+    context: UnwindContext,
+    regs: Pick<X86PtRegs, 'sp' | 'bp' | 'userMode'> & { readonly ip: bigint },
+  ) {
     this.context = context;
     this.ip = regs.ip;
     this.sp = regs.sp;

@@ -19,6 +19,7 @@ import { CallError } from '../call-error.ts';
 import type { Kernel } from '../kernel.ts';
 import { endOf, type OtherStop, type Vcpu } from '../vcpu.ts';
 import { CompiledEnd } from './compiled-end.ts';
+import type { ExceptionFrame } from './exception-frame.ts';
 import { accessOf, accessorOf } from './instruction-access.ts';
 import type { Access, LaidMemory } from './laid.ts';
 import type { Loans } from './loans.ts';
@@ -70,6 +71,8 @@ export interface GuestCallsParts {
   readonly kernel: Kernel;
   /** Puts what the object's own variables must hold into them, before each call. */
   prepare(): void;
+  /** What an exception leaves on the stack. */
+  readonly frame: ExceptionFrame;
   /** Where compiled code returns to. */
   readonly returnTrap: VirtAddr;
   /** Code that pushes a register. */
@@ -119,7 +122,7 @@ export class GuestCalls {
     const state = cpu.save();
     const interrupted = regs.words.slice();
     const progress = vcpu.saveProgress();
-    const { below } = vcpu;
+    const { below, inCallee } = vcpu;
     const depth = vcpu.interrupted.length;
     const { on: wasOn, seesReads: saw } = watch;
     const told = kernel.context.stepping || kernel.context.access !== null;
@@ -144,6 +147,7 @@ export class GuestCalls {
       cpu.restore(state);
       regs.words.set(interrupted);
       vcpu.below = below;
+      vcpu.inCallee = inCallee;
       vcpu.interrupted.length = depth;
       progress();
     }
@@ -159,6 +163,8 @@ export class GuestCalls {
     args.forEach((value, i) => {
       regs.set(arch.argumentRegisters[i], u64(value));
     });
+    const framePointer = this.parts.frame.lay(vcpu);
+    if (framePointer !== null) regs.set(arch.framePointer, framePointer);
     // Outside of a call the stack is empty; what is left on it there must not lie above later frames.
     const idle = task.stackEnd - (task.stackEnd - task.stack) / 4n;
     let sp = (vcpu.below ?? idle) & ~0xfn;
@@ -327,6 +333,7 @@ export class GuestCalls {
     const { cpu } = vcpu;
     const sp = cpu.readRegister(arch.description.stackPointer);
     vcpu.below = sp;
+    vcpu.inCallee = true;
     const onStack = arch.linkRegister === null ? 8n : 0n;
     const argument = (i: number): bigint => {
       const name = arch.argumentRegisters[i];
@@ -341,6 +348,7 @@ export class GuestCalls {
           : cpu.readRegister(arch.linkRegister),
       );
     const result = yield* callee(argument, returnsTo);
+    vcpu.inCallee = false;
     if (result !== null) cpu.writeRegister(arch.returnRegister, u64(result));
     const { instructionPointer, stackPointer } = arch.description;
     cpu.writeRegister(instructionPointer, returnsTo());

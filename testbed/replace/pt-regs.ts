@@ -12,7 +12,7 @@ const LARGEST = 0x1f0;
 
 export class PtRegsMemory {
   private readonly kernel: Kernel;
-  private readonly layout: StructLayout;
+  readonly layout: StructLayout;
 
   /** @returns null for an object that does not define it @throws CallError for a layout that no kernel has */
   static of(kernel: Kernel, structures: Structures, path: string): PtRegsMemory | null {

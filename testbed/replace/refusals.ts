@@ -40,8 +40,16 @@ const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
     'the fault path works on the registers of an exception (struct pt_regs), which the model keeps outside of emulated memory; what it calls for the arena can be replaced',
   ],
   [
-    /^(?:unwind_|kunwind_|arch_bpf_stack_walk|get_stack_|on_stack|ptrauth_|update_cfi|apply_alternatives|bug_)/,
-    'the model unwinds and patches code from outside',
+    /^(?:kunwind_|unwind_start|on_stack|ptrauth_strip)/,
+    'compilers put it into its callers: replace arch_bpf_stack_walk',
+  ],
+  [
+    /^(?:unwind_|get_stack_|bug_)/,
+    'the model unwinds from outside; arch_bpf_stack_walk can be replaced',
+  ],
+  [
+    /^(?:update_cfi_state|apply_alternatives)/,
+    'it has done its work before any code runs: objtool when the object was built, the loader when it was loaded',
   ],
   [
     /^(?:(?:__)?die|oops_|panic|(?:__)?show_|print_|dump_|sprint_)/,

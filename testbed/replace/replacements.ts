@@ -16,6 +16,7 @@ import { installFunctions } from './adapters/index.ts';
 import { type CalleeParts, modelledCallees } from './callees/index.ts';
 import { TABLE_CALLEES } from './callees/tables.ts';
 import { CodeHeap } from './code-heap.ts';
+import { ExceptionFrame } from './exception-frame.ts';
 import { isReplaceable, REPLACEABLE, type ReplaceableName } from './functions/index.ts';
 import type { Replaceable } from './functions/replaceable.ts';
 import { type Callee, GuestCalls } from './guest-calls.ts';
@@ -97,7 +98,7 @@ export function replaceFunctions(
   const functions = new Map<ReplaceableName, CompiledFunction>();
   kernel.text.asKernel(() => {
     const left = LEFT_TO_MODEL.filter((name) => !isReplaceable(name) || !replace.has(name));
-    const loader = new Loader(parts, left, new Set<string>(replace.keys()));
+    const loader = new Loader(parts, left, replace);
     for (const [name, file] of replace) functions.set(name, loader.function(name, file));
     loader.finish();
   });
@@ -107,8 +108,7 @@ export function replaceFunctions(
 class Loader {
   private readonly parts: ReplacementParts;
   private readonly modelled: ReadonlySet<string>;
-  /** Names of the functions that objects stand in for. */
-  private readonly replaced: ReadonlySet<string>;
+  private readonly replace: ReadonlyMap<ReplaceableName, ObjectFile>;
   private readonly objects = new Map<string, LoadedObject>();
   private readonly variables: ReadonlyMap<string, bigint>;
   private readonly callees = new Map<bigint, Callee>();
@@ -118,16 +118,22 @@ class Loader {
   private nextTrap: bigint;
   private readonly push: VirtAddr;
   private readonly extables: ProgExtables;
+  private readonly frame: ExceptionFrame;
 
   /** @param modelled functions that the model does even where objects have them */
-  constructor(parts: ReplacementParts, modelled: readonly string[], replaced: ReadonlySet<string>) {
+  constructor(
+    parts: ReplacementParts,
+    modelled: readonly string[],
+    replace: ReadonlyMap<ReplaceableName, ObjectFile>,
+  ) {
     const { kernel } = parts;
     this.modelled = new Set(modelled);
     this.parts = parts;
-    this.replaced = replaced;
+    this.replace = replace;
     const behind = kernel.text.next + TRAPS_BEHIND;
     const base = behind - (behind % 0x1_0000n);
     this.variables = kernelVariables(kernel, virtAddr(base));
+    this.frame = new ExceptionFrame(kernel);
     this.extables = new ProgExtables(kernel, base + EXTABLES);
     this.nextTrap = base + VARIABLES;
     this.returnTrap = this.trap('kernel');
@@ -174,6 +180,7 @@ class Loader {
     layMemSections(kernel, structures, this.variables.get('mem_section')!);
     const swapper = this.variables.get('swapper_pg_dir')!;
     const ptRegs = PtRegsMemory.of(kernel, structures, file.path);
+    this.frame.learn(ptRegs);
     const parts: CalleeParts = {
       kernel,
       structures,
@@ -221,6 +228,7 @@ class Loader {
     const tables = new Map<number, bigint>();
     const calls = new GuestCalls({
       kernel,
+      frame: this.frame,
       prepare: () => ksymTree?.lay(),
       returnTrap: this.returnTrap,
       push: this.push,
@@ -268,14 +276,19 @@ class Loader {
     return at + BigInt(inPage);
   }
 
-  /** Functions that an object defines in case nobody else does, as kernels do for architectures that lack them. */
+  /**
+   * Functions that an object defines in case nobody else does, as kernels do for architectures that lack them, unless they
+   * are what is put in the model's place.
+   */
   private weakNames(file: ObjectFile): ReadonlySet<string> {
     const { symbols } = readObject(file).elf;
     const weak = symbols.filter(({ binding, section }) => {
       return binding === STB_WEAK && section !== SHN_UNDEF;
     });
     const names = weak.map(({ name }) => name);
-    return new Set(names.filter((name) => !this.replaced.has(name)));
+    const isReplaced = (name: string) =>
+      this.replace.get(name as ReplaceableName)?.path === file.path;
+    return new Set(names.filter((name) => !isReplaced(name)));
   }
 
   /** What runs compiled code is told where its traps are, and what it may reach. */

@@ -14,12 +14,14 @@ import { pathAdapters } from './path.ts';
 import { PGTABLE_ADAPTERS } from './pgtable.ts';
 import { PROG_ADAPTERS } from './prog.ts';
 import { RANGE_TREE_ADAPTERS } from './range-tree.ts';
+import { UNWIND_ADAPTERS } from './unwind.ts';
 
 const ADAPTERS: Adapters<typeof REPLACEABLE> = {
   ...ARENA_ADAPTERS,
   ...MAP_ADAPTERS,
   ...PROG_ADAPTERS,
   ...MEMORY_ADAPTERS,
+  ...UNWIND_ADAPTERS,
   ...PGTABLE_ADAPTERS,
   ...pathAdapters(FAULT_X86_FUNCTIONS),
   ...callAdapters(FAULT_X86_QUESTIONS),

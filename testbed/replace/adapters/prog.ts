@@ -6,11 +6,14 @@ import { KernelStuck } from '../../../mm/context.ts';
 import { CallError } from '../../call-error.ts';
 import type { Kernel } from '../../kernel.ts';
 import type { PROG_FUNCTIONS } from '../functions/prog.ts';
+import { bool } from '../guest-calls.ts';
 import type { KsymTree } from '../ksym-tree.ts';
 import type { CompiledFunction } from '../replacements.ts';
 import { type Adapters, call, callNow } from './adapter.ts';
 
 const EXTABLE_ENTRY_SIZE = 12;
+/** Where in a CPU's last page for what functions are handed struct walk_stack_ctx lies. */
+const CONTEXT_OFFSET = 0xc00;
 
 export const PROG_ADAPTERS: Adapters<typeof PROG_FUNCTIONS> = {
   bpf_prog_find_from_stack: (compiled) => ({
@@ -18,6 +21,20 @@ export const PROG_ADAPTERS: Adapters<typeof PROG_FUNCTIONS> = {
       return progAt(compiled, yield* call(compiled));
     },
   }),
+  find_from_stack_cb(compiled, kernel) {
+    const { structures, hand } = compiled.object;
+    const prog = structures.layout('walk_stack_ctx').members.get('prog')?.offset ?? 0;
+    return {
+      findFromStackCb(frames) {
+        const context = hand[kernel.context.cpu] + 2 * kernel.pageSize + CONTEXT_OFFSET;
+        kernel.ram.write64(context + prog, 0n);
+        for (const { ip, sp, bp } of frames) {
+          if (!bool(callNow(compiled, structures.virt(context), ip, sp, bp))) break;
+        }
+        return progAt(compiled, kernel.ram.read64(context + prog));
+      },
+    };
+  },
   bpf_prog_ksym_find: (compiled) => ({
     bpfProgKsymFind: (ip) => progAt(compiled, callNow(compiled, ip)),
   }),
@@ -64,7 +81,7 @@ const progAt = (compiled: CompiledFunction, found: bigint) =>
 /** @throws KernelStuck for an address at which the model has nothing */
 function known<T>({ name }: CompiledFunction, found: bigint, what: T | null): T {
   if (what !== null) return what;
-  throw new KernelStuck(`${name} returns ${hex(found)}, which the model did not give out`);
+  throw new KernelStuck(`${name} finds ${hex(found)}, which the model did not give out`);
 }
 
 /**

@@ -23,26 +23,6 @@ export function progCallees(parts: CalleeParts): [string, Callee][] {
       },
     ],
     [
-      'bpf_prog_ksym_find',
-      plain((argument) => {
-        const prog = bpf.ksyms.findProg(virtAddr(argument(0)));
-        return prog === null ? 0n : structures.prog(prog);
-      }),
-    ],
-    [
-      // void arch_bpf_stack_walk(bool (*consume_fn)(void *cookie, u64 ip, u64 sp, u64 bp), void *cookie): sp and bp are 0.
-      'arch_bpf_stack_walk',
-      function* (argument) {
-        const [fn, cookie] = [virtAddr(argument(0)), argument(1)];
-        bpf.trace.walk();
-        const name = kernel.symbols.find(fn)?.name ?? 'consume_fn';
-        for (const ip of bpf.trace.found) {
-          if (!bool(yield* parts.calls!.call(name, fn, [cookie, ip, 0n, 0n]))) break;
-        }
-        return null;
-      },
-    ],
-    [
       '__bpf_prog_report_arena_violation',
       function* (argument) {
         const prog = structures.progAt(argument(0));

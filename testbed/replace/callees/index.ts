@@ -22,6 +22,7 @@ import { pathCallees } from './path.ts';
 import { printkCallees } from './printk.ts';
 import { rbCallees } from './rbtree.ts';
 import { tableCallees } from './tables.ts';
+import { orcCallees, unwindCallees } from './unwind.ts';
 
 /** An integer argument by its number, 64 bits. */
 export type Argument = (index: number) => bigint;
@@ -109,6 +110,8 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
     ...(kernel.arch.name === 'x86_64'
       ? [...dyingX86Callees(parts), ...faultX86Callees(parts)]
       : []),
+    ...unwindCallees(parts),
+    ...(kernel.arch.name === 'x86_64' ? orcCallees(parts) : []),
     ['bpf_arena_get_kern_vm_start', plain((argument) => arena(argument(0))?.kernVmStart ?? 0n)],
     ['bpf_arena_get_user_vm_start', plain((argument) => arena(argument(0))?.userVmStart ?? 0n)],
     // No entry of the model's is contiguous with others: there is nothing to gather or to unfold.

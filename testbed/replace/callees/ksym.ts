@@ -15,6 +15,13 @@ export function ksymCallees(parts: CalleeParts): [string, Callee][] {
   const yes = plain(() => 1n);
   return [
     [
+      'bpf_prog_ksym_find',
+      plain((argument) => {
+        const prog = bpf.ksyms.findProg(virtAddr(argument(0)));
+        return prog === null ? 0n : parts.structures.prog(prog);
+      }),
+    ],
+    [
       'bpf_ksym_find',
       plain((argument) => {
         const found = bpf.ksyms.find(virtAddr(argument(0)));

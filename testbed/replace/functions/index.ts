@@ -9,12 +9,14 @@ import { PGTABLE_FUNCTIONS } from './pgtable.ts';
 import { PROG_FUNCTIONS } from './prog.ts';
 import { RANGE_TREE_FUNCTIONS } from './range-tree.ts';
 import type { Replaceable } from './replaceable.ts';
+import { UNWIND_FUNCTIONS } from './unwind.ts';
 
 export const REPLACEABLE = {
   ...ARENA_FUNCTIONS,
   ...MAP_FUNCTIONS,
   ...PROG_FUNCTIONS,
   ...MEMORY_FUNCTIONS,
+  ...UNWIND_FUNCTIONS,
   ...PGTABLE_FUNCTIONS,
   ...FAULT_X86_FUNCTIONS,
   ...FAULT_X86_QUESTIONS,

@@ -9,6 +9,11 @@ export const PROG_FUNCTIONS = {
     prototype: 'struct bpf_prog *bpf_prog_find_from_stack(void)',
     structs: ['bpf_prog', 'bpf_prog_aux'],
   },
+  find_from_stack_cb: {
+    source: CORE,
+    prototype: 'bool find_from_stack_cb(void *cookie, u64 ip, u64 sp, u64 bp)',
+    structs: ['walk_stack_ctx', 'bpf_prog', 'bpf_prog_aux'],
+  },
   bpf_prog_ksym_find: {
     source: CORE,
     prototype: 'struct bpf_prog *bpf_prog_ksym_find(unsigned long addr)',
