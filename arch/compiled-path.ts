@@ -1,13 +1,20 @@
 // Functions of the fault path and of dying that compiled code does in the model's place: what the path asks of whoever runs
 // it, by the kernel's names. Those that are absent the model does itself.
 import { type Activity, KernelStuck } from '../mm/context.ts';
-import type { FaultContext, FaultOutcome, FaultPath, HardwareFault, PtRegs } from './arch.ts';
+import type {
+  ExtableEntry,
+  FaultContext,
+  FaultOutcome,
+  FaultPath,
+  HardwareFault,
+  PtRegs,
+} from './arch.ts';
 
 /** A function that is handed registers and a fault and returns nothing: what became of the fault is found out. */
 export type CompiledPathFunction = (regs: PtRegs, fault: HardwareFault) => Activity<FaultOutcome>;
 
-/** An argument of any other function: registers stand for their struct pt_regs, a physical address for what lies there. */
-export type CompiledArgument = bigint | PtRegs | { readonly pa: number };
+/** An argument of any other function: an object stands for its structure in memory, a physical address for what lies there. */
+export type CompiledArgument = bigint | PtRegs | ExtableEntry | { readonly pa: number };
 
 /** @returns the 64 bits of the return register */
 export type CompiledCall = (...args: readonly CompiledArgument[]) => Activity<bigint>;

@@ -92,6 +92,21 @@ export const GROUPS = {
     object: () => 'pgtable',
     triesToSet: true,
   },
+  EXTABLE_X86: {
+    names: [
+      ...(['search_exception_tables', 'search_extable', 'fixup_exception'] as const),
+      ...(['ex_handler_default', 'ex_handler_fault', 'ex_handler_sgx'] as const),
+      ...(['ex_handler_fprestore', 'ex_handler_uaccess', 'ex_handler_imm_reg'] as const),
+      ...([
+        'ex_handler_zeropad',
+        'ex_handler_msr',
+        'ex_handler_msr_mce',
+        'ex_handler_bpf',
+      ] as const),
+    ],
+    object: () => 'extable',
+    triesToSet: false,
+  },
   FAULT_X86: {
     names: [
       ...(['exc_page_fault', 'handle_page_fault', 'do_kern_addr_fault'] as const),

@@ -122,7 +122,14 @@ export class Kernel {
   /** What compiled code finds around it. */
   readonly environment = new Environment(this);
   private readonly stackSize: number;
-  private readonly extable: { readonly at: VirtAddr; readonly table: Uint8Array }[] = [];
+  /** Exception tables in the order in which they are asked. */
+  readonly extables: { readonly at: VirtAddr; readonly table: Uint8Array }[] = [];
+  /** Counts changes of them. */
+  extableGeneration = 0;
+  /** search_exception_tables() in compiled code; null: there is none. */
+  compiledSearch: ((ip: VirtAddr) => ExtableEntry | null) | null = null;
+  /** search_extable() in compiled code, on the kernel's own tables; null: there is none. */
+  compiledSearchExtable: ((ip: VirtAddr) => ExtableEntry | null) | null = null;
   private readonly orcTables: OrcTable[] = [];
   private readonly decoded = new DerivedMap<bigint, Insn>();
   private readonly stackWalker: StackWalker;
@@ -292,8 +299,12 @@ export class Kernel {
   /** The same of a sorted table as bytes. */
   addExtableBytes(table: Uint8Array, at: VirtAddr): () => void {
     const entry = { at, table };
-    this.extable.push(entry);
-    return () => void this.extable.splice(this.extable.indexOf(entry), 1);
+    this.extables.push(entry);
+    this.extableGeneration++;
+    return () => {
+      this.extables.splice(this.extables.indexOf(entry), 1);
+      this.extableGeneration++;
+    };
   }
 
   /**
@@ -302,11 +313,18 @@ export class Kernel {
    */
   searchExceptionTables(ip: VirtAddr): ExtableEntry | null {
     this.context.work.searches++;
-    for (const { at, table } of this.extable) {
+    if (this.compiledSearch !== null) return this.compiledSearch(ip);
+    return this.searchKernelExceptionTable(ip) ?? this.bpf.ksyms.searchExtables(ip);
+  }
+
+  /** search_kernel_exception_table(): those of the kernel and of what is linked to it. */
+  searchKernelExceptionTable(ip: VirtAddr): ExtableEntry | null {
+    if (this.compiledSearchExtable !== null) return this.compiledSearchExtable(ip);
+    for (const { at, table } of this.extables) {
       const entry = this.arch.searchExtable(table, at, ip);
       if (entry !== null) return entry;
     }
-    return this.bpf.ksyms.searchExtables(ip);
+    return null;
   }
 
   /** The instruction at `ip`; null where nothing can be read. */

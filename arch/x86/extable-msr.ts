@@ -1,8 +1,10 @@
 // What becomes of an MSR access that faulted: ex_handler_msr() of arch/x86/mm/extable.c, and ex_handler_msr_mce() of
 // arch/x86/kernel/cpu/mce/core.c, for machine-check code that must not fault.
 import { hex, lo32 } from '../../emulator/bits.ts';
-import type { FaultContext, FaultOutcome } from '../arch.ts';
+import type { ExtableEntry, FaultContext, FaultOutcome } from '../arch.ts';
+import { compiledNow } from '../compiled-path.ts';
 import { oops, panic } from '../oops.ts';
+import { compiledHandler, exHandlerDefault, type Handled } from './extable-handlers.ts';
 import { RAX, RCX, RDX, type X86PtRegs } from './registers.ts';
 import { showTraceLogLvl } from './show-regs.ts';
 
@@ -14,16 +16,21 @@ const EIO = 5n;
  */
 export function exHandlerMsr(
   context: FaultContext,
+  entry: ExtableEntry,
   regs: X86PtRegs,
   wrmsr: boolean,
   safeReg: number | null,
-): void {
+): Handled {
+  const flags = [BigInt(wrmsr), BigInt(safeReg !== null), BigInt(safeReg ?? 0)];
+  const compiled = compiledHandler(context, 'ex_handler_msr', entry, regs, ...flags);
+  if (compiled !== undefined) return compiled;
   if (safeReg === null) warnUncheckedMsr(context, regs, wrmsr);
   if (!wrmsr) {
     regs.words[RAX] = 0n;
     regs.words[RDX] = 0n;
   }
   if (safeReg !== null) regs.setByNumber(safeReg, -EIO);
+  return exHandlerDefault(context, entry, regs);
 }
 
 function warnUncheckedMsr(context: FaultContext, regs: X86PtRegs, wrmsr: boolean): void {
@@ -52,6 +59,7 @@ export function exHandlerMsrMce(
   wrmsr: boolean,
 ): FaultOutcome {
   return oops(context, () => {
+    if (compiledNow(context, 'ex_handler_msr_mce', regs, BigInt(wrmsr)) !== null) return;
     const text = `mce: MSR access error: ${accessText(context, regs, wrmsr)}`;
     context.kernel.printk(text, 'ex_handler_msr_mce');
     showTraceLogLvl(context, regs);

@@ -4,13 +4,18 @@
 // everything that happens to user-mode faults: mm/ of a process is not modelled here.
 import type { VirtAddr } from '../../emulator/address.ts';
 import { hex, lo32 } from '../../emulator/bits.ts';
-import type { Activity } from '../../mm/context.ts';
+import { type Activity, onward } from '../../mm/context.ts';
 import { warnOnce } from '../../mm/warn.ts';
 import type { FaultContext, FaultOutcome, FaultPath, HardwareFault } from '../arch.ts';
-import { compiledNow, compiledPath, type PathFunction } from '../compiled-path.ts';
+import {
+  type CompiledCall,
+  compiledNow,
+  compiledPath,
+  type PathFunction,
+} from '../compiled-path.ts';
 import { oops } from '../oops.ts';
 import { type TableEntry, tableEntries } from '../page-table.ts';
-import { askRecoverers, askRecoverersInSteps, SPURIOUS } from '../path.ts';
+import { askRecoverers, askRecoverersInSteps, FIXED_UP, SPURIOUS } from '../path.ts';
 import { fixupException } from './extable.ts';
 import { PF_I, PF_P, PF_PK, PF_RSVD, PF_U, PF_W, VECTOR_PF } from './fault-code.ts';
 import { die, dumpPagetable, hasTable, oopsEnd, showFaultOops } from './oops.ts';
@@ -215,11 +220,26 @@ function kernelmodeFixupOrOops(
   const { kernel } = context;
   const compiled = entered(context, 'kernelmode_fixup_or_oops', regs, fault);
   if (compiled !== null) return compiled;
+  const fixing = context.compiled?.calls.fixup_exception;
+  if (fixing) return kernelmodeWithCompiled(context, regs, fault, fixing);
   const fixed = fixupException(context, regs, VECTOR_PF, fault.addr);
   if (kernel.events.on) {
     kernel.decide('fixup_exception', fixed === null ? 'no handler takes it' : 'handled');
   }
   return fixed ?? pageFaultOops(context, regs, fault);
+}
+
+/** The rest of it with fixup_exception() in compiled code, which may take steps. */
+function* kernelmodeWithCompiled(
+  context: FaultContext,
+  regs: X86PtRegs,
+  fault: HardwareFault,
+  fixing: CompiledCall,
+): Activity<FaultOutcome> {
+  if (context.kernel.events.on) context.kernel.enter('fixup_exception', { ip: hex(regs.ip) });
+  const fixed = yield* fixing(regs, BigInt(VECTOR_PF), fault.code, fault.addr);
+  if (lo32(fixed) !== 0) return FIXED_UP;
+  return yield* onward(pageFaultOops(context, regs, fault));
 }
 
 /**

@@ -11,7 +11,6 @@ const OPCODE_MOV_R_RM = 0x8b;
 /**
  * Loads what is there of the word and zeroes the rest.
  * @returns false where the instruction or the address is not the handler's; nothing has changed then
- * @kernel ex_handler_zeropad arch/x86/mm/extable.c read
  */
 export function loadZeropad(
   context: FaultContext,

@@ -17,6 +17,8 @@ import { type CalleeParts, modelledCallees } from './callees/index.ts';
 import { TABLE_CALLEES } from './callees/tables.ts';
 import { CodeHeap } from './code-heap.ts';
 import { ExceptionFrame } from './exception-frame.ts';
+import { ExtableMemory } from './extable-memory.ts';
+import { EXTABLE_FUNCTIONS } from './functions/extable.ts';
 import { isReplaceable, REPLACEABLE, type ReplaceableName } from './functions/index.ts';
 import type { Replaceable } from './functions/replaceable.ts';
 import { type Callee, GuestCalls } from './guest-calls.ts';
@@ -40,6 +42,8 @@ const VARIABLES = 0x10_0000n;
 
 /** Distance of programs' exception tables from the variables. */
 const EXTABLES = 0x8_0000n;
+/** Of the kernel's own. */
+const KERNEL_EXTABLE = 0x9_0000n;
 /** Distance of an object's init_mm from our own, behind the traps, and of one from the next. */
 const NEAR_TEXT = 0x100_0000n;
 const NEAR_SIZE = 0x4_0000n;
@@ -69,6 +73,7 @@ export interface LoadedObject {
   /** struct pt_regs; null for an object that does not define it. */
   readonly ptRegs: PtRegsMemory | null;
   readonly state: LaidState;
+  readonly extable: ExtableMemory;
   readonly calls: GuestCalls;
   /** Address of init_mm. */
   readonly initMm: bigint;
@@ -119,6 +124,7 @@ class Loader {
   private readonly push: VirtAddr;
   private readonly extables: ProgExtables;
   private readonly frame: ExceptionFrame;
+  private readonly extable: ExtableMemory;
 
   /** @param modelled functions that the model does even where objects have them */
   constructor(
@@ -135,6 +141,7 @@ class Loader {
     this.variables = kernelVariables(kernel, virtAddr(base));
     this.frame = new ExceptionFrame(kernel);
     this.extables = new ProgExtables(kernel, base + EXTABLES);
+    this.extable = new ExtableMemory(kernel, base + KERNEL_EXTABLE, this.extables);
     this.nextTrap = base + VARIABLES;
     this.returnTrap = this.trap('kernel');
     this.push = this.loadPush();
@@ -165,6 +172,7 @@ class Loader {
     const symbol = definition(object.linked, name, file.path);
     checkRelocated(this.parts.kernel, object.linked, symbol, this.modelled);
     for (const struct of REPLACEABLE[name].structs) object.structures.layout(struct);
+    if (EXTABLE_FUNCTIONS.has(name)) this.extable.lay();
     return { name, entry: virtAddr(symbol.address), object };
   }
 
@@ -178,6 +186,7 @@ class Loader {
     const state = new LaidState(structures, heap, this.loans);
     structures.lender = state;
     layMemSections(kernel, structures, this.variables.get('mem_section')!);
+    const { extable } = this;
     const swapper = this.variables.get('swapper_pg_dir')!;
     const ptRegs = PtRegsMemory.of(kernel, structures, file.path);
     this.frame.learn(ptRegs);
@@ -188,6 +197,7 @@ class Loader {
       state,
       heap,
       ptRegs,
+      extable,
       swapper,
       calls: null,
     };
@@ -196,9 +206,12 @@ class Loader {
     const laid = structures.initMm(swapper);
     const initMm = laid === null ? null : this.nearText(Number(laid - kernel.layout.directMap));
     if (initMm !== null) bound.set('init_mm', initMm);
+    bound.set('__start___ex_table', extable.start);
+    bound.set('__stop___ex_table', extable.stop);
     const modelled = (name: string): bigint | null => {
       const at = bound.get(name) ?? this.variables.get(name);
       if (at !== undefined) return at;
+      if (EXTABLE_FUNCTIONS.has(name)) this.extable.lay();
       const callee = known.get(name);
       if (callee === undefined) return null;
       const trap = this.standIn(name, callee);
@@ -229,7 +242,10 @@ class Loader {
     const calls = new GuestCalls({
       kernel,
       frame: this.frame,
-      prepare: () => ksymTree?.lay(),
+      prepare: () => {
+        ksymTree?.lay();
+        extable.refresh();
+      },
       returnTrap: this.returnTrap,
       push: this.push,
       callees: this.callees,
@@ -252,6 +268,7 @@ class Loader {
       ksymTree,
       ptRegs,
       calls,
+      extable,
       initMm: initMm ?? this.variables.get('init_mm')!,
       hand,
       standIn: (name, callee) => this.standIn(name, callee),

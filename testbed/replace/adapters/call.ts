@@ -22,6 +22,7 @@ const callFunction = (compiled: CompiledFunction, kernel: Kernel): CompiledCall 
     const laid: [PtRegs, VirtAddr][] = [];
     const values = args.map((value) => {
       if (typeof value === 'bigint') return value;
+      if ('insn' in value) return compiled.object.extable.address(value);
       if ('pa' in value) return compiled.object.structures.virt(value.pa);
       const at = ptRegs!.write(value, placeOf(compiled, kernel, value));
       laid.push([value, at]);

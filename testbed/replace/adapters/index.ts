@@ -2,12 +2,14 @@
 // the model and a call's registers and memory.
 import type { Kernel } from '../../kernel.ts';
 import { DYING_X86_FUNCTIONS } from '../functions/dying-x86.ts';
+import { EXTABLE_X86_FUNCTIONS } from '../functions/extable.ts';
 import { FAULT_X86_FUNCTIONS, FAULT_X86_QUESTIONS } from '../functions/fault-x86.ts';
 import type { REPLACEABLE, ReplaceableName } from '../functions/index.ts';
 import type { CompiledFunction } from '../replacements.ts';
 import type { Adapted, Adapters } from './adapter.ts';
 import { ARENA_ADAPTERS } from './arena.ts';
 import { callAdapters } from './call.ts';
+import { EXTABLE_ADAPTERS } from './extable.ts';
 import { MAP_ADAPTERS } from './maps.ts';
 import { MEMORY_ADAPTERS } from './memory.ts';
 import { pathAdapters } from './path.ts';
@@ -23,6 +25,8 @@ const ADAPTERS: Adapters<typeof REPLACEABLE> = {
   ...MEMORY_ADAPTERS,
   ...UNWIND_ADAPTERS,
   ...PGTABLE_ADAPTERS,
+  ...EXTABLE_ADAPTERS,
+  ...callAdapters(EXTABLE_X86_FUNCTIONS),
   ...pathAdapters(FAULT_X86_FUNCTIONS),
   ...callAdapters(FAULT_X86_QUESTIONS),
   ...callAdapters(DYING_X86_FUNCTIONS),

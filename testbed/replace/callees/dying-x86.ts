@@ -1,7 +1,9 @@
 // How an x86-64 kernel dies, for compiled code that calls for it. Those that do not return end the code with the oops.
 
+import { panic } from '../../../arch/oops.ts';
 import { die, dumpPagetable, oopsEnd, showFaultOops } from '../../../arch/x86/oops.ts';
 import type { X86PtRegs } from '../../../arch/x86/registers.ts';
+import { showTraceLogLvl } from '../../../arch/x86/show-regs.ts';
 import { handleStackOverflow } from '../../../arch/x86/stack-guard.ts';
 import { type VirtAddr, virtAddr } from '../../../emulator/address.ts';
 import { lo32 } from '../../../emulator/bits.ts';
@@ -9,7 +11,7 @@ import { ERRNO, KernelStuck } from '../../../mm/context.ts';
 import { CompiledEnd } from '../compiled-end.ts';
 import { note } from '../exception.ts';
 import type { Callee } from '../guest-calls.ts';
-import { readText } from '../printk-format.ts';
+import { formatText, readText } from '../printk-format.ts';
 import { type Argument, type CalleeParts, plain } from './index.ts';
 import { registersAt } from './path.ts';
 
@@ -67,6 +69,24 @@ export function dyingX86Callees(parts: CalleeParts): [string, Callee][] {
       plain((argument) => {
         dumpPagetable(vcpu().faultContext, virtAddr(argument(0)));
         return null;
+      }),
+    ],
+    [
+      // The trace alone, as show_stack_regs() prints it.
+      'show_stack_regs',
+      plain((argument) => {
+        showTraceLogLvl(vcpu().faultContext, regsAt(argument(0)));
+        return null;
+      }),
+    ],
+    [
+      // panic(const char *format, ...): never returns
+      'panic',
+      plain((argument) => {
+        let i = 1;
+        const text = formatText(kernel, readText(kernel, argument(0)), () => argument(i++));
+        panic(vcpu().faultContext, text);
+        return end('panic');
       }),
     ],
     [

@@ -6,6 +6,7 @@ import { type Activity, KernelStuck } from '../../../mm/context.ts';
 import { flushTlbBeforeSet, flushTlbKernelRangeSteps } from '../../../mm/tlb-control.ts';
 import type { Kernel } from '../../kernel.ts';
 import type { CodeHeap } from '../code-heap.ts';
+import type { ExtableMemory } from '../extable-memory.ts';
 import { type Callee, type GuestCalls, s32 } from '../guest-calls.ts';
 import type { KsymPlaces } from '../ksym-places.ts';
 import type { LaidState } from '../laid-state.ts';
@@ -14,6 +15,8 @@ import type { Structures } from '../structures.ts';
 import { arenaCallees, memoryCallees } from './arena.ts';
 import { progCallees, streamCallees } from './bpf.ts';
 import { dyingX86Callees } from './dying-x86.ts';
+import { extableCallees } from './extable.ts';
+import { extableX86Callees } from './extable-x86.ts';
 import { faultX86Callees } from './fault-x86.ts';
 import { ksymCallees } from './ksym.ts';
 import { lockCallees } from './locks.ts';
@@ -37,6 +40,7 @@ export interface CalleeParts {
   readonly heap: CodeHeap;
   /** struct pt_regs; null for an object that does not define it. */
   readonly ptRegs: PtRegsMemory | null;
+  readonly extable: ExtableMemory;
   /** Address of the top-level table (swapper_pg_dir). */
   readonly swapper: bigint;
   /** Set once the calls can be made. */
@@ -106,9 +110,10 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
     ...ksymCallees(parts),
     ...printkCallees(parts),
     ...pathCallees(parts),
+    ...extableCallees(parts),
     ...tableCallees(parts),
     ...(kernel.arch.name === 'x86_64'
-      ? [...dyingX86Callees(parts), ...faultX86Callees(parts)]
+      ? [...dyingX86Callees(parts), ...faultX86Callees(parts), ...extableX86Callees(parts)]
       : []),
     ...unwindCallees(parts),
     ...(kernel.arch.name === 'x86_64' ? orcCallees(parts) : []),

@@ -58,9 +58,14 @@ function searchTable({ kernel }: CalleeParts, at: bigint, count: number, ip: big
   const bytes = kernel.memory.read(virtAddr(at), count * ENTRY_SIZE);
   if (bytes === null) throw new KernelStuck(`an exception table at ${hex(at)} is not there`);
   const view = new DataView(bytes.buffer);
-  for (let i = 0; i < count; i++) {
-    const entry = at + BigInt(i * ENTRY_SIZE);
-    if (entry + BigInt(view.getInt32(i * ENTRY_SIZE, true)) === ip) return entry;
+  let [low, high] = [0, count - 1];
+  while (low <= high) {
+    const middle = (low + high) >> 1;
+    const entry = at + BigInt(middle * ENTRY_SIZE);
+    const insn = entry + BigInt(view.getInt32(middle * ENTRY_SIZE, true));
+    if (insn === ip) return entry;
+    if (insn < ip) low = middle + 1;
+    else high = middle - 1;
   }
   return 0n;
 }

@@ -2,6 +2,7 @@
 // they and the model speak.
 import { ARENA_FUNCTIONS } from './arena.ts';
 import { DYING_X86_FUNCTIONS } from './dying-x86.ts';
+import { EXTABLE_SEARCHES, EXTABLE_X86_FUNCTIONS } from './extable.ts';
 import { FAULT_X86_FUNCTIONS, FAULT_X86_QUESTIONS } from './fault-x86.ts';
 import { MAP_FUNCTIONS } from './maps.ts';
 import { MEMORY_FUNCTIONS } from './memory.ts';
@@ -18,6 +19,8 @@ export const REPLACEABLE = {
   ...MEMORY_FUNCTIONS,
   ...UNWIND_FUNCTIONS,
   ...PGTABLE_FUNCTIONS,
+  ...EXTABLE_SEARCHES,
+  ...EXTABLE_X86_FUNCTIONS,
   ...FAULT_X86_FUNCTIONS,
   ...FAULT_X86_QUESTIONS,
   ...DYING_X86_FUNCTIONS,
