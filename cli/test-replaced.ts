@@ -132,6 +132,15 @@ export const GROUPS = {
     object: () => 'range-tree',
     triesToSet: false,
   },
+  KFENCE: {
+    names: [
+      ...(['kfence_handle_page_fault', 'kfence_protect', 'kfence_unprotect'] as const),
+      ...(['kfence_guarded_alloc', 'kfence_guarded_free', '__kfence_free'] as const),
+      ...(['kfence_report_error', 'kfence_print_object'] as const),
+    ],
+    object: () => 'kfence',
+    triesToSet: false,
+  },
 } as const satisfies Readonly<Record<string, Group>>;
 
 /** The object that a kernel of the world's configuration would have. */

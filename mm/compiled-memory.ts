@@ -3,6 +3,8 @@
 import type { VirtAddr } from '../emulator/address.ts';
 import type { PteFn } from './apply-range.ts';
 import type { Activity } from './context.ts';
+import type { Kfence, KfenceMetadata } from './kfence.ts';
+import type { KfenceFinding } from './kfence-report.ts';
 
 /** A walk of init_mm. @returns what the function returned */
 type CompiledWalk = (start: VirtAddr, size: number, fn: PteFn) => Activity<number>;
@@ -10,4 +12,32 @@ type CompiledWalk = (start: VirtAddr, size: number, fn: PteFn) => Activity<numbe
 export interface CompiledMemory {
   applyToPageRange?: CompiledWalk;
   applyToExistingPageRange?: CompiledWalk;
+  /** @param ip the interrupted instruction */
+  kfenceHandlePageFault?(
+    kfence: Kfence,
+    addr: VirtAddr,
+    isWrite: boolean,
+    ip: VirtAddr,
+  ): Activity<boolean>;
+  kfenceProtect?(kfence: Kfence, addr: VirtAddr): Activity<void>;
+  kfenceUnprotect?(kfence: Kfence, addr: VirtAddr): Activity<void>;
+  /** As {@link Kfence.alloc}. */
+  kfenceGuardedAlloc?(
+    kfence: Kfence,
+    size: number,
+    cache: string,
+    right: boolean,
+    align: number,
+  ): Activity<VirtAddr | null>;
+  /** __kfence_free() @param ip who frees */
+  kfenceFree?(kfence: Kfence, addr: VirtAddr, ip: VirtAddr): Activity<void>;
+  kfenceGuardedFree?(
+    kfence: Kfence,
+    addr: VirtAddr,
+    meta: KfenceMetadata,
+    ip: VirtAddr,
+  ): Activity<void>;
+  /** @param ip the instruction that is to blame */
+  kfenceReportError?(kfence: Kfence, finding: KfenceFinding, ip: VirtAddr): Activity<void>;
+  kfencePrintObject?(meta: KfenceMetadata): Activity<void>;
 }

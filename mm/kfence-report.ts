@@ -2,7 +2,7 @@
 // below the first frame, who allocated and freed the object and when, registers.
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex16, u64 } from '../emulator/bits.ts';
-import type { KernelContext } from './context.ts';
+import { finish, type KernelContext } from './context.ts';
 import type { KfenceError, KfenceMetadata } from './kfence.ts';
 
 export interface KfenceFinding {
@@ -28,7 +28,7 @@ export function kfenceReportError(kernel: KernelContext, finding: KfenceFinding)
     print(line);
   }
   if (meta) {
-    kernel.printk(printObject(meta), 'kfence_print_object');
+    printObject(kernel, meta);
     print('');
   }
   print(LINE);
@@ -59,7 +59,13 @@ function headline({ error, addr, isWrite, meta }: KfenceFinding): [string, strin
  * kfence_print_object(): an object that was never used has no more to tell.
  * @kernel kfence_print_object mm/kfence/report.c read
  */
-function printObject({ index, state, addr, size, cache }: KfenceMetadata): string {
+export function printObject(kernel: KernelContext, meta: KfenceMetadata): void {
+  const { kfencePrintObject: compiled } = kernel.compiled ?? {};
+  if (compiled) finish(compiled(meta));
+  else kernel.printk(describe(meta), 'kfence_print_object');
+}
+
+function describe({ index, state, addr, size, cache }: KfenceMetadata): string {
   if (state === 'unused') return `kfence-#${index} unused`;
   const last = u64(addr + BigInt(size) - 1n);
   return `kfence-#${index}: 0x${hex16(addr)}-0x${hex16(last)}, size=${size}, cache=${cache}`;

@@ -4,7 +4,7 @@
 import type { Pfn, VirtAddr } from '../emulator/address.ts';
 import { hex, u64 } from '../emulator/bits.ts';
 import type { Ram } from '../emulator/ram.ts';
-import type { Activity, KernelContext } from './context.ts';
+import { type Activity, finish, type KernelContext } from './context.ts';
 import type { InitMm } from './init-mm.ts';
 import { kfenceReportError } from './kfence-report.ts';
 import { type Ptep, setPteAt } from './pte.ts';
@@ -14,7 +14,7 @@ import { flushTlbKernelRange, flushTlbOneKernel, type TlbControl } from './tlb-c
 const KFENCE_NUM_OBJECTS = 255;
 
 /** enum kfence_object_state */
-type KfenceState = 'unused' | 'allocated' | 'freed';
+export type KfenceState = 'unused' | 'allocated' | 'freed';
 
 /** struct kfence_metadata */
 export interface KfenceMetadata {
@@ -84,8 +84,9 @@ export class Kfence {
   /** Bytes. */
   readonly poolSize: number;
   readonly metadata: readonly KfenceMetadata[];
+  /** kfence_freelist, the object that was free longest first. */
+  readonly freelist: KfenceMetadata[];
   private readonly host: KfenceHost;
-  private readonly freelist: KfenceMetadata[];
   /** Entries of the pool's pages while they are present. */
   private readonly present: bigint[] = [];
 
@@ -115,6 +116,11 @@ export class Kfence {
     }
   }
 
+  /** Bytes of a page. */
+  get pageSize(): number {
+    return this.host.mm.pageSize;
+  }
+
   /** @kernel is_kfence_address include/linux/kfence.h read */
   isKfenceAddress(addr: bigint): boolean {
     return u64(addr - this.pool) < BigInt(this.poolSize);
@@ -129,6 +135,8 @@ export class Kfence {
    */
   alloc(size: number, cache: string, right = false, align = 8): VirtAddr | null {
     const { pageSize } = this.host.mm;
+    const { kfenceGuardedAlloc: compiled } = this.host.kernel.compiled ?? {};
+    if (compiled) return finish(compiled(this, size, cache, right, align));
     const meta = size <= pageSize ? this.freelist.shift() : undefined;
     if (!meta) return null;
     const page = this.pageAddr(2 * (meta.index + 1));
@@ -143,10 +151,17 @@ export class Kfence {
    * @kernel __kfence_free, kfence_guarded_free mm/kfence/core.c read
    */
   free(addr: VirtAddr, ip: VirtAddr): void {
+    const { kfenceFree, kfenceGuardedFree } = this.host.kernel.compiled ?? {};
     const meta = this.addrToMetadata(addr);
+    if (kfenceFree) finish(kfenceFree(this, addr, ip));
+    else if (kfenceGuardedFree && meta !== null) finish(kfenceGuardedFree(this, addr, meta, ip));
+    else this.guardedFree(addr, meta, ip);
+  }
+
+  /** kfence_guarded_free() @param ip who frees */
+  guardedFree(addr: VirtAddr, meta: KfenceMetadata | null, ip: VirtAddr): void {
     if (meta?.state !== 'allocated' || meta.addr !== addr) {
-      this.bugs++;
-      this.report('invalid_free', addr, false, ip, meta);
+      finish(this.report('invalid_free', addr, false, ip, meta));
       return;
     }
     if (meta.unprotectedPage) {
@@ -175,16 +190,17 @@ export class Kfence {
     const { kernel } = this.host;
     const told = kernel.events.on;
     if (told) kernel.enter('kfence_handle_page_fault', { addr: hex(addr) });
+    const { kfenceHandlePageFault: compiled } = kernel.compiled ?? {};
+    if (compiled) return yield* compiled(this, addr, isWrite, regs.ip);
     if (!this.isKfenceAddress(addr)) {
       if (told) kernel.decide('kfence_handle_page_fault', 'not in the pool');
       return false;
     }
     if (this.enabled) {
-      this.bugs++;
       if (kernel.stepping) yield { kind: 'report', what: `KFENCE error at ${hex(addr)}` };
       const victim = this.findVictim(addr);
       if (victim.meta) victim.meta.unprotectedPage = victim.error === 'oob' ? addr : 0n;
-      this.report(victim.error, addr, isWrite, regs.ip, victim.meta);
+      yield* this.report(victim.error, addr, isWrite, regs.ip, victim.meta);
     }
     if (kernel.stepping) yield { kind: 'pte', what: `kfence_unprotect ${hex(addr)}` };
     this.protect(addr, false);
@@ -213,15 +229,20 @@ export class Kfence {
     return this.metadata[Math.floor(page / 2) - 1] ?? null;
   }
 
-  private report(
+  /** kfence_report_error() @param ip the instruction that is to blame */
+  *report(
     error: KfenceError,
     addr: VirtAddr,
     isWrite: boolean,
     ip: VirtAddr,
     meta: KfenceMetadata | null,
-  ): void {
+  ): Activity<void> {
     const { kernel, formatSymbol } = this.host;
-    kfenceReportError(kernel, { error, addr, isWrite, where: formatSymbol(ip), meta });
+    const finding = { error, addr, isWrite, where: formatSymbol(ip), meta };
+    this.bugs++;
+    const { kfenceReportError: compiled } = kernel.compiled ?? {};
+    if (compiled) yield* compiled(this, finding, ip);
+    else kfenceReportError(kernel, finding);
     this.tainted = true;
   }
 
@@ -246,7 +267,15 @@ export class Kfence {
    * kfence_protect(), kfence_unprotect(): takes the page of `addr` away or gives it back.
    * @kernel kfence_protect, kfence_unprotect mm/kfence/core.c read
    */
-  private protect(addr: bigint, away: boolean): void {
+  protect(addr: bigint, away: boolean): void {
+    const { kfenceProtect, kfenceUnprotect } = this.host.kernel.compiled ?? {};
+    const compiled = away ? kfenceProtect : kfenceUnprotect;
+    if (compiled) finish(compiled(this, addr as VirtAddr));
+    else this.protectPage(addr, away);
+  }
+
+  /** kfence_protect_page(); on arm64 set_memory_valid(). */
+  protectPage(addr: bigint, away: boolean): void {
     const { mm, kernel, ram, tlb } = this.host;
     const page = Math.floor(Number(u64(addr - this.pool)) / mm.pageSize);
     const va = this.pageAddr(page);

@@ -10,7 +10,7 @@ import { hex } from '../emulator/bits.ts';
 import type { Disassembler } from '../emulator/disassembler.ts';
 import { EventSink } from '../emulator/events.ts';
 import { type Restore, SAVE, saveObjects } from '../emulator/snapshot.ts';
-import { ERRNO } from '../mm/context.ts';
+import { ERRNO, KernelStuck } from '../mm/context.ts';
 import { CallError } from './call-error.ts';
 import type { Costing } from './costing.ts';
 import { formatErrno } from './errno.ts';
@@ -153,6 +153,11 @@ function bootAnew(host: RunHost, world: World, options: RunOptions, key: string 
     return key !== null && machines.comesBack(key) ? keep(host, world, boot, key) : boot;
   } catch (error) {
     machines.give(machine);
+    if (error instanceof KernelStuck) {
+      const remedy =
+        'what is replaced runs from the moment on that arenas and KFENCE’s pool are made';
+      throw new CallError(`${world.name}: while the kernel boots, ${error.message}`, remedy);
+    }
     throw error;
   }
 }
@@ -202,7 +207,13 @@ function createKernel(
   if (replace.size > 0) {
     const limit = world.limits.instructions ?? Number.POSITIVE_INFINITY;
     replaceFunctions(
-      { kernel, assembler: host.assembler, features: { erms, cpucaps }, limit },
+      {
+        kernel,
+        assembler: host.assembler,
+        features: { erms, cpucaps },
+        limit,
+        kfenceObjects: kfence?.objects ?? 0,
+      },
       replace,
     );
   }

@@ -6,13 +6,17 @@ const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
     /^(?:bpf_stream_|bpf_prog_stream_|dump_stack_cb)/,
     'the model keeps streams outside of emulated memory; what writes reports can be replaced',
   ],
-  [/kfence/, 'the model keeps KFENCE’s objects outside of emulated memory'],
+  [
+    /^(?:is_kfence_address|kfence_protect_page)/,
+    'compilers put it into its callers: replace those',
+  ],
+  [/^kfence_init_pool/, 'the kernel does it once while it boots, before any object is loaded'],
   [
     /^(?:raw_res_spin|resilient_|mutex_|irq_work_|flush_work)/,
     'locks and queues of the model are no code: schedules wait for them',
   ],
   [
-    /^flush_tlb_kernel_range/,
+    /^flush_tlb_(?:kernel_range|one_kernel)/,
     'the model does it for the whole kernel, also before the object is loaded; callbacks and flush_tlb_before_set can be replaced',
   ],
   [

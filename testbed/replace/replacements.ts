@@ -22,10 +22,12 @@ import { EXTABLE_FUNCTIONS } from './functions/extable.ts';
 import { isReplaceable, REPLACEABLE, type ReplaceableName } from './functions/index.ts';
 import type { Replaceable } from './functions/replaceable.ts';
 import { type Callee, GuestCalls } from './guest-calls.ts';
+import { KfenceMemory } from './kfence-memory.ts';
 import { KsymPlaces } from './ksym-places.ts';
 import { KsymTree } from './ksym-tree.ts';
 import { LaidState } from './laid-state.ts';
 import { Loans } from './loans.ts';
+import { mappedByIn } from './mapped-by.ts';
 import { layMemSections } from './mem-section.ts';
 import { ProgExtables } from './prog-extables.ts';
 import { PtRegsMemory } from './pt-regs.ts';
@@ -60,6 +62,8 @@ export interface ReplacementParts {
   readonly features: CpuFeatures;
   /** Instructions that one call may retire. */
   readonly limit: number;
+  /** Objects of KFENCE's pool; 0: there is none. */
+  readonly kfenceObjects: number;
 }
 
 /** An object some of whose functions stand in the model's place. */
@@ -74,6 +78,7 @@ export interface LoadedObject {
   readonly ptRegs: PtRegsMemory | null;
   readonly state: LaidState;
   readonly extable: ExtableMemory;
+  readonly kfence: KfenceMemory;
   readonly calls: GuestCalls;
   /** Address of init_mm. */
   readonly initMm: bigint;
@@ -190,6 +195,8 @@ class Loader {
     const swapper = this.variables.get('swapper_pg_dir')!;
     const ptRegs = PtRegsMemory.of(kernel, structures, file.path);
     this.frame.learn(ptRegs);
+    const { kfenceObjects } = this.parts;
+    const kfence = new KfenceMemory(kernel, structures, heap, this.variables, kfenceObjects);
     const parts: CalleeParts = {
       kernel,
       structures,
@@ -198,6 +205,7 @@ class Loader {
       heap,
       ptRegs,
       extable,
+      kfence,
       swapper,
       calls: null,
     };
@@ -235,10 +243,11 @@ class Loader {
       if (kind !== 'text') continue;
       kernel.replacedText.push({ start: address, end: address + BigInt(bytes.length) });
     }
+    kfence.linked = linked;
     const ksymTree = KsymTree.of(kernel, structures, ksyms, linked);
     const others = [...this.objects.values()].map((one) => one.structures);
     layTasks(kernel, structures, file.path, others);
-    const tables = new Map<number, bigint>();
+    const mappedBy = mappedByIn(kernel);
     const calls = new GuestCalls({
       kernel,
       frame: this.frame,
@@ -254,7 +263,7 @@ class Loader {
       loans: this.loans,
       structures: structures.memory,
       missing: (va) => missingAt(linked, va),
-      mappedBy: (pa) => mappedBy(kernel, pa, tables),
+      mappedBy,
       warn: new Warnings(kernel, linked).warn,
     });
     parts.calls = calls;
@@ -267,6 +276,7 @@ class Loader {
       ksyms,
       ksymTree,
       ptRegs,
+      kfence,
       calls,
       extable,
       initMm: initMm ?? this.variables.get('init_mm')!,
@@ -354,23 +364,4 @@ function checkPages(objects: ReadonlyMap<string, LoadedObject>): void {
       'compile them for the same kernel',
     );
   }
-}
-
-/** The address in an arena whose entry lies at `pa`. @param known what was found, by the table's physical address */
-function mappedBy({ arenas, mm }: Kernel, pa: number, known: Map<number, bigint>): VirtAddr | null {
-  const table = pa - (pa % mm.pageSize);
-  const entry = BigInt(((pa - table) / 8) * mm.pageSize);
-  const before = known.get(table);
-  if (before !== undefined && mm.ptepOffset(virtAddr(before)) === table) {
-    return virtAddr(before + entry);
-  }
-  for (const { kernVmStart, recoveryEnd } of arenas.values()) {
-    const first = kernVmStart - (kernVmStart % BigInt(mm.pmdSize));
-    for (let va = first; va < recoveryEnd; va += BigInt(mm.pmdSize)) {
-      if (mm.ptepOffset(virtAddr(va)) !== table) continue;
-      known.set(table, va);
-      return virtAddr(va + entry);
-    }
-  }
-  return null;
 }

@@ -16,6 +16,11 @@ const COMMON: Variables = {
   node_states: NODE_STATES,
   // Set as soon as it is known how its structures are laid out.
   mem_section: word(0n),
+  // Of objects that do not define them; set as a function of KFENCE's is called.
+  __kfence_pool: word(0n),
+  kfence_metadata: word(0n),
+  kfence_enabled: { size: 1, value: 0n },
+  no_hash_pointers: { size: 1, value: 1n },
 };
 
 function variables({ arch, config, layout }: Kernel): Variables {

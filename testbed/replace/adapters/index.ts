@@ -10,6 +10,7 @@ import type { Adapted, Adapters } from './adapter.ts';
 import { ARENA_ADAPTERS } from './arena.ts';
 import { callAdapters } from './call.ts';
 import { EXTABLE_ADAPTERS } from './extable.ts';
+import { KFENCE_ADAPTERS } from './kfence.ts';
 import { MAP_ADAPTERS } from './maps.ts';
 import { MEMORY_ADAPTERS } from './memory.ts';
 import { pathAdapters } from './path.ts';
@@ -24,6 +25,7 @@ const ADAPTERS: Adapters<typeof REPLACEABLE> = {
   ...PROG_ADAPTERS,
   ...MEMORY_ADAPTERS,
   ...UNWIND_ADAPTERS,
+  ...KFENCE_ADAPTERS,
   ...PGTABLE_ADAPTERS,
   ...EXTABLE_ADAPTERS,
   ...callAdapters(EXTABLE_X86_FUNCTIONS),

@@ -8,6 +8,7 @@ import type { Kernel } from '../../kernel.ts';
 import type { CodeHeap } from '../code-heap.ts';
 import type { ExtableMemory } from '../extable-memory.ts';
 import { type Callee, type GuestCalls, s32 } from '../guest-calls.ts';
+import type { KfenceMemory } from '../kfence-memory.ts';
 import type { KsymPlaces } from '../ksym-places.ts';
 import type { LaidState } from '../laid-state.ts';
 import type { PtRegsMemory } from '../pt-regs.ts';
@@ -18,12 +19,14 @@ import { dyingX86Callees } from './dying-x86.ts';
 import { extableCallees } from './extable.ts';
 import { extableX86Callees } from './extable-x86.ts';
 import { faultX86Callees } from './fault-x86.ts';
+import { kfenceCallees } from './kfence.ts';
 import { ksymCallees } from './ksym.ts';
 import { lockCallees } from './locks.ts';
 import { mapCallees, populateRange } from './maps.ts';
 import { pathCallees } from './path.ts';
 import { printkCallees } from './printk.ts';
 import { rbCallees } from './rbtree.ts';
+import { spinLockCallees } from './spin-locks.ts';
 import { tableCallees } from './tables.ts';
 import { orcCallees, unwindCallees } from './unwind.ts';
 
@@ -41,6 +44,7 @@ export interface CalleeParts {
   /** struct pt_regs; null for an object that does not define it. */
   readonly ptRegs: PtRegsMemory | null;
   readonly extable: ExtableMemory;
+  readonly kfence: KfenceMemory;
   /** Address of the top-level table (swapper_pg_dir). */
   readonly swapper: bigint;
   /** Set once the calls can be made. */
@@ -117,6 +121,8 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
       : []),
     ...unwindCallees(parts),
     ...(kernel.arch.name === 'x86_64' ? orcCallees(parts) : []),
+    ...kfenceCallees(parts),
+    ...spinLockCallees(parts),
     ['bpf_arena_get_kern_vm_start', plain((argument) => arena(argument(0))?.kernVmStart ?? 0n)],
     ['bpf_arena_get_user_vm_start', plain((argument) => arena(argument(0))?.userVmStart ?? 0n)],
     // No entry of the model's is contiguous with others: there is nothing to gather or to unfold.

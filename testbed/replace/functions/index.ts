@@ -4,6 +4,7 @@ import { ARENA_FUNCTIONS } from './arena.ts';
 import { DYING_X86_FUNCTIONS } from './dying-x86.ts';
 import { EXTABLE_SEARCHES, EXTABLE_X86_FUNCTIONS } from './extable.ts';
 import { FAULT_X86_FUNCTIONS, FAULT_X86_QUESTIONS } from './fault-x86.ts';
+import { KFENCE_FUNCTIONS } from './kfence.ts';
 import { MAP_FUNCTIONS } from './maps.ts';
 import { MEMORY_FUNCTIONS } from './memory.ts';
 import { PGTABLE_FUNCTIONS } from './pgtable.ts';
@@ -18,6 +19,7 @@ export const REPLACEABLE = {
   ...PROG_FUNCTIONS,
   ...MEMORY_FUNCTIONS,
   ...UNWIND_FUNCTIONS,
+  ...KFENCE_FUNCTIONS,
   ...PGTABLE_FUNCTIONS,
   ...EXTABLE_SEARCHES,
   ...EXTABLE_X86_FUNCTIONS,
