@@ -3,6 +3,7 @@
 // the pause between reports, kdump, panic notifiers beyond the last line, "Hardware name" and taints other than D and M.
 import type { VirtAddr } from '../emulator/address.ts';
 import { virtAddr } from '../emulator/address.ts';
+import { hex } from '../emulator/bits.ts';
 import type { FaultContext, FaultOutcome } from './arch.ts';
 
 /** init_utsname()->release and version: the model's own, since no built kernel is behind it. */
@@ -50,7 +51,7 @@ export function dumpStackPrintInfo(context: FaultContext, machineCheck = false):
 
 /**
  * print_modules(), of a kernel without modules.
- * @kernel print_modules kernel/module/main.c unverified
+ * @kernel print_modules kernel/module/main.c read
  */
 export const printModules = (context: FaultContext): void =>
   context.kernel.printk('Modules linked in:', 'print_modules');
@@ -74,12 +75,12 @@ export function panic(context: FaultContext, message: string, dumpStack?: () => 
 
 /**
  * %pB: the symbol of a return address, looked up one byte earlier so that a call at a function's end names the caller
- * (sprint_backtrace()).
- * @kernel sprint_backtrace kernel/kallsyms.c unverified
+ * (sprint_backtrace()). Where nothing lies there it is a number, whatever begins at the address itself.
+ * @kernel sprint_backtrace kernel/kallsyms.c read
  */
 export function formatBacktrace(context: FaultContext, returnAddress: VirtAddr): string {
   const text = context.formatSymbol(virtAddr(returnAddress - 1n));
   const parts = /^(.*\+0x)([0-9a-f]+)(\/0x[0-9a-f]+.*)$/.exec(text);
-  if (parts === null) return context.formatSymbol(returnAddress);
+  if (parts === null) return hex(returnAddress);
   return parts[1] + (BigInt(`0x${parts[2]}`) + 1n).toString(16) + parts[3];
 }

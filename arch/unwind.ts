@@ -49,7 +49,7 @@ export interface StackFrame {
 
 /**
  * on_stack(): all of [addr, addr + 8) lies on the task's stack.
- * @kernel on_stack arch/x86/include/asm/stacktrace.h unverified
+ * @kernel on_stack arch/x86/include/asm/stacktrace.h read
  */
 export const onStack = (task: Task, addr: bigint): boolean =>
   addr >= task.stack && addr + 8n <= task.stackEnd;

@@ -269,6 +269,24 @@ describe('a page where the tree says none is', () => {
     }
   });
 
+  it.each([
+    { series: 'v2', barriers: 1, why: 'puts them off to the end of the walk' },
+    { series: 'mainline', barriers: 3, why: 'has them in ptep_try_set()' },
+  ] as const)('arm64: $series sets three entries with $barriers barriers: it $why', (row) => {
+    const { world, alloc } = setUp('arm64', row.series);
+    const stores: string[] = [];
+    const other = () => {};
+    world.kernel.tables = {
+      stored: () => void stores.push('stored'),
+      dsb: (kind) => void stores.push(`dsb ${kind}`),
+      ...{ accessed: other, observed: other, walked: other, released: other },
+      ...{ synchronized: other, tlbi: other, branched: other },
+    };
+    expect(alloc(0, 3)).toBe(U);
+    expect(stores.filter((each) => each === 'dsb st')).toHaveLength(row.barriers);
+    expect(stores.slice(0, 2)).toEqual(['stored', row.barriers === 1 ? 'stored' : 'dsb st']);
+  });
+
   it('arm64 without CONTPTE: mainline compiles the form as posted', () => {
     const world = createWorld('arm64', { contpte: false });
     const arena = createArenaAt(world, 'arm64', A);

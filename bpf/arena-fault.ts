@@ -136,7 +136,10 @@ function* recoverInSteps(
   return true;
 }
 
-/** apply_range_set_scratch_cb() */
+/**
+ * apply_range_set_scratch_cb(): leaves what is mapped alone.
+ * @kernel apply_range_set_scratch_cb kernel/bpf/arena.c read
+ */
 function* setScratchInSteps(arena: BpfArena, addr: VirtAddr, ptep: Ptep): Activity<number> {
   const { compiled, kernel } = arena.bpf;
   if (compiled?.applyRangeSetScratchCb) {

@@ -168,8 +168,8 @@ export function* arenaFreeWorker(arena: BpfArena): Activity<void> {
 
 /**
  * irq_work_sync(&free_irq), flush_work(&free_work): runs the worker if it is queued, once.
- * @kernel irq_work_sync kernel/irq_work.c unverified - for the arena's own work
- * @kernel flush_work kernel/workqueue.c unverified - for the arena's own work
+ * @kernel irq_work_sync kernel/irq_work.c read - for the arena's own work
+ * @kernel flush_work kernel/workqueue.c read - for the arena's own work
  */
 export function* flushFreeWork(arena: BpfArena): Activity<void> {
   const { kernel } = arena.bpf;

@@ -289,7 +289,7 @@ function noteLookup({ arena, mm, ptes }: Vma): void {
 
 /**
  * finish_fault(): the user PTE is set unless the mapping is gone or somebody was faster.
- * @kernel finish_fault mm/memory.c unverified
+ * @kernel finish_fault mm/memory.c read - single pages; that the mapping is gone the kernel keeps from happening
  */
 function finishFault(vma: Vma, addr: bigint, pfn: Pfn): void {
   const { kernel, pages } = vma.arena.bpf;

@@ -65,7 +65,8 @@ export function* applyRangeSet(
     mm.format.hasPtepTrySet &&
     kernel.replaced('apply_range_set_cb/ptep_try_set') !== 'set_pte_at';
   const set = mainline ? setOverScratch : setIfNone;
-  const inSteps = kernel.stepping || kernel.compiled !== null || !mainline;
+  const { compiled: accessors, stepping, tables } = kernel;
+  const inSteps = stepping || accessors !== null || tables !== null || !mainline;
   const err = yield* applyToPageRange(mm, start, size, ({ addr, ptep }) => {
     const pfn = data.pages[data.i];
     if (!pages.pfnValid(pfn)) {
@@ -80,7 +81,8 @@ export function* applyRangeSet(
     arena.nrPages++;
     return 0;
   });
-  if (data.i > 0) yield* emitPteBarriers(kernel);
+  // Lazy MMU mode puts off those of set_pte_at() to here, and none of ptep_try_set().
+  if (!mainline && data.i > 0) yield* emitPteBarriers(kernel);
   return err;
 }
 
@@ -117,7 +119,10 @@ function* setOverScratch(
 ): Activity<number> {
   const { kernel, mm, tlb } = arena.bpf;
   for (let round = 0; ; round++) {
-    if (yield* ptepTrySetStep(mm, addr, ptep, pte)) return 0;
+    if (yield* ptepTrySetStep(mm, addr, ptep, pte)) {
+      yield* emitPteBarriers(kernel);
+      return 0;
+    }
     if (kernel.stepping) yield { kind: 'pte', what: `ptep_get ${hex(addr)}` };
     const old = ptepGet(kernel, mm.ram, ptep);
     if (mm.format.pteNone(old)) {

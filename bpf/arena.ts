@@ -306,8 +306,7 @@ export function arenaMapDirectValueAddr(arena: BpfArena, off: number): bigint | 
 
 /**
  * arena_map_mem_usage(): bytes. Only the newest kernels count data pages; the scratch page never counts.
- * @kernel arena_map_mem_usage kernel/bpf/arena.c read - v2: 0; mainline: data pages, known from a translation of a
- *   newer file
+ * @kernel arena_map_mem_usage kernel/bpf/arena.c read - v2: 0; mainline: data pages, which 7.3 counts and 7.2 does not
  */
 export function arenaMapMemUsage(arena: BpfArena): number {
   const { series, pageSize } = arena.bpf.kernel.config;

@@ -55,7 +55,10 @@ export class RangeTree implements Saveable, Shared, Recallable {
     this.owner = owner;
   }
 
-  /** range_tree_init(): for the model a new tree is empty as it is. */
+  /**
+   * range_tree_init(): for the model a new tree is empty as it is.
+   * @kernel range_tree_init kernel/bpf/range_tree.c read
+   */
   init(): void {
     this.owner?.compiled?.rangeTreeInit?.(this);
     this.recall();
@@ -227,7 +230,7 @@ export class RangeTree implements Saveable, Shared, Recallable {
 
   /**
    * kmalloc_nolock() of a node.
-   * @kernel kmalloc_nolock mm/slub.c unverified - only that it can fail
+   * @kernel kmalloc_nolock mm/slub.c read - only that it can fail
    */
   private allocNode(): boolean {
     return this.kernel.failure('range_node') === 0;

@@ -38,7 +38,7 @@ export class Lock implements Shared {
 /**
  * raw_res_spin_lock_irqsave()
  * @returns 0; -EDEADLK if this CPU holds it; -ETIMEDOUT if another holds it and cannot run; an injected errno
- * @kernel raw_res_spin_lock_irqsave kernel/bpf/rqspinlock.c unverified
+ * @kernel raw_res_spin_lock_irqsave include/asm-generic/rqspinlock.h read - times out at once; no ABBA detection
  */
 export function* rawResSpinLock(kernel: KernelContext, lock: Lock): Activity<number> {
   const injected = yield* beginRawResSpinLock(kernel, lock);
@@ -70,7 +70,7 @@ export function lockTaken(kernel: KernelContext, lock: Lock): void {
 
 /**
  * mutex_lock(). @throws KernelStuck where it would sleep for ever: held by this CPU, or by one that cannot run
- * @kernel mutex_lock kernel/locking/mutex.c unverified
+ * @kernel mutex_lock kernel/locking/mutex.c read - without its queue
  */
 export function* mutexLock(kernel: KernelContext, lock: Lock): Activity<void> {
   if (kernel.stepping) yield acquiring(kernel, lock);
@@ -80,8 +80,8 @@ export function* mutexLock(kernel: KernelContext, lock: Lock): Activity<void> {
 
 /**
  * raw_res_spin_unlock_irqrestore(), mutex_unlock(). Its step is the caller's: a release is seen after it.
- * @kernel raw_res_spin_unlock_irqrestore kernel/bpf/rqspinlock.c unverified
- * @kernel mutex_unlock kernel/locking/mutex.c unverified
+ * @kernel raw_res_spin_unlock_irqrestore include/asm-generic/rqspinlock.h read
+ * @kernel mutex_unlock kernel/locking/mutex.c read
  */
 export function unlock(kernel: KernelContext, lock: Lock): void {
   kernel.access?.object(lock, CHANGED);

@@ -67,7 +67,7 @@ export class UserMm implements Shared {
 
   /**
    * vma_lookup(): the mapping that holds `addr`.
-   * @kernel vma_lookup include/linux/mm.h unverified
+   * @kernel vma_lookup include/linux/mm.h read
    */
   findVma(addr: bigint): Vma | null {
     return this.vmas.find((vma) => addr >= vma.start && addr < vma.end) ?? null;
@@ -77,7 +77,7 @@ export class UserMm implements Shared {
    * mm_get_unmapped_area(): the hint if it is free, else the highest gap below mmap_base.
    * @param hint address wanted or 0. @param len bytes. @param fixed MAP_FIXED: the hint and nothing else
    * @returns an address, or -ENOMEM
-   * @kernel mm_get_unmapped_area mm/mmap.c unverified
+   * @kernel mm_get_unmapped_area mm/mmap.c read - without TASK_SIZE above a hint, and without the search upwards
    */
   getUnmappedArea(hint: bigint, len: bigint, fixed: boolean): bigint {
     if (hint && (fixed || this.isFree(hint, len))) return hint;
@@ -99,7 +99,7 @@ export class UserMm implements Shared {
 
 /**
  * zap_vma_range(): removes the user PTEs of the range that lies in the VMA, and drops their references.
- * @kernel zap_vma_range mm/memory.c unverified
+ * @kernel zap_vma_range mm/memory.c read - cut to the VMA, which 7.3 leaves to its callers
  */
 export function zapVmaRange(
   kernel: KernelContext,

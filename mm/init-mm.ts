@@ -158,7 +158,7 @@ export class InitMm implements Saveable {
 
   /**
    * vmalloc_to_page(), of huge mappings nothing. @returns the page's first frame, or -1 if none is mapped
-   * @kernel vmalloc_to_page mm/vmalloc.c unverified
+   * @kernel vmalloc_to_page mm/vmalloc.c read - without huge mappings
    */
   vmallocToPage(addr: VirtAddr): Pfn | -1 {
     const ptep = this.ptepOffset(addr);
@@ -270,6 +270,7 @@ export class InitMm implements Saveable {
 
   /**
    * __pud_alloc() and its kin: a table for the upper entry at `at`, unless it names one by now. @returns 0 or -ENOMEM
+   * @kernel __pud_alloc, __pmd_alloc, __pte_alloc_kernel mm/memory.c read
    */
   makeTable(at: number): number {
     if (!this.format.tableNone(this.ram.read64(at))) return 0;

@@ -107,7 +107,7 @@ export class PageAllocator {
 
   /**
    * alloc_page(__GFP_ZERO). @returns a zeroed page with one reference, or -1 if none is left
-   * @kernel alloc_page include/linux/gfp.h unverified - one range of frames
+   * @kernel alloc_page include/linux/gfp.h read - one range of frames
    */
   allocPage(owner: PageOwner): Pfn | -1 {
     if (this.topDown) return this.allocTop(owner);
@@ -170,7 +170,7 @@ export class PageAllocator {
 
   /**
    * __free_page(), put_page(): drops one reference; the last one gives the page back. @returns true if it did
-   * @kernel __free_page, put_page mm/page_alloc.c unverified
+   * @kernel __free_page, put_page mm/page_alloc.c read - a free page is told of at once
    */
   freePage(pfn: Pfn): boolean {
     const page = this.pageOf(pfn);
@@ -198,7 +198,7 @@ export class PageAllocator {
 
   /**
    * page_ref_add(page, 1)
-   * @kernel page_ref_add include/linux/page_ref.h unverified
+   * @kernel page_ref_add include/linux/page_ref.h read
    */
   pageRefAdd(pfn: Pfn): void {
     const page = this.pageOf(pfn);
@@ -210,7 +210,7 @@ export class PageAllocator {
 
   /**
    * page_ref_count(); 0 for a free page and for frames that are not the allocator's.
-   * @kernel page_ref_count include/linux/page_ref.h unverified
+   * @kernel page_ref_count include/linux/page_ref.h read
    */
   pageRefCount(pfn: Pfn): number {
     const page = this.pageOf(pfn);
@@ -237,7 +237,7 @@ export class PageAllocator {
 
   /**
    * page_mapped(): some user PTE maps the page.
-   * @kernel page_mapped include/linux/mm.h unverified
+   * @kernel page_mapped include/linux/mm.h read
    */
   pageMapped(pfn: Pfn): boolean {
     const page = this.pageOf(pfn);
@@ -247,7 +247,7 @@ export class PageAllocator {
 
   /**
    * pfn_valid(): the frame begins a page of this allocator.
-   * @kernel pfn_valid include/linux/mmzone.h unverified
+   * @kernel pfn_valid include/linux/mmzone.h read - of the allocator's pages alone
    */
   pfnValid(pfn: number): boolean {
     return this.pageOf(pfn) >= 0;

@@ -37,7 +37,7 @@ export class Vmalloc {
     this.end = end;
   }
 
-  /** @kernel is_vmalloc_addr mm/vmalloc.c unverified */
+  /** @kernel is_vmalloc_addr mm/vmalloc.c read */
   isVmallocAddr(addr: VirtAddr): boolean {
     return addr >= this.start && addr < this.end;
   }
@@ -51,7 +51,7 @@ export class Vmalloc {
    * get_vm_area(size, flags): reserves addresses, and a guard page behind them unless VM_NO_GUARD is set.
    * @param size bytes, rounded up to pages. @param at the address wanted, a page boundary
    * @returns null if no gap fits, or if `at` is outside the range or taken
-   * @kernel get_vm_area mm/vmalloc.c unverified
+   * @kernel get_vm_area mm/vmalloc.c read
    */
   getVmArea(size: number, flags: number, at?: VirtAddr): VmStruct | null {
     const { pageSize } = this.mm;
@@ -70,7 +70,7 @@ export class Vmalloc {
    * free_vm_area(): clears every PTE of the area, flushes the TLBs and gives the addresses back. Pages are the
    * caller's to free.
    * @throws Error for an area that is not in use
-   * @kernel free_vm_area mm/vmalloc.c unverified
+   * @kernel free_vm_area mm/vmalloc.c read - not lazily, and without warnings of entries neither none nor present
    */
   *freeVmArea(area: VmStruct): Activity<void> {
     const { mm } = this;

@@ -5,7 +5,7 @@ import type { KernelContext } from './context.ts';
 /**
  * WARN_ON_ONCE(1) of `fn`.
  * @param fn kernel function that warns. @param why the condition, in the kernel's terms
- * @kernel WARN_ON_ONCE include/asm-generic/bug.h unverified - its line only
+ * @kernel WARN_ON_ONCE include/asm-generic/bug.h read - one line, with words of our own
  */
 export function warnOnce(context: KernelContext, fn: string, why: string): void {
   const place = `${fn} (${why})`;

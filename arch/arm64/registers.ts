@@ -99,7 +99,7 @@ export class Arm64PtRegs extends SavedRegisters implements PtRegs {
 
   /**
    * pt_regs_read_reg(): register `n`, 0 to 31; 31 reads as zero.
-   * @kernel pt_regs_read_reg arch/arm64/include/asm/ptrace.h unverified
+   * @kernel pt_regs_read_reg arch/arm64/include/asm/ptrace.h read
    */
   readReg(n: number): bigint {
     return n === XZR ? 0n : this.words[n];
@@ -107,7 +107,7 @@ export class Arm64PtRegs extends SavedRegisters implements PtRegs {
 
   /**
    * pt_regs_write_reg(): register `n`, 0 to 31; 31 discards.
-   * @kernel pt_regs_write_reg arch/arm64/include/asm/ptrace.h unverified
+   * @kernel pt_regs_write_reg arch/arm64/include/asm/ptrace.h read
    */
   writeReg(n: number, value: bigint): void {
     if (n !== XZR) this.words[n] = value;

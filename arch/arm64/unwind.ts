@@ -82,7 +82,7 @@ const LOWEST_CANONICAL = 0xffff_0000_0000_0000n;
 
 /**
  * ptrauth_strip_kernel_insn_pac(): puts bit 55 into the bits that hold a PAC. 48-bit addresses keep 54:48 and 63:56.
- * @kernel ptrauth_strip_kernel_insn_pac arch/arm64/include/asm/pointer_auth.h unverified
+ * @kernel ptrauth_strip_kernel_insn_pac arch/arm64/include/asm/compiler.h read - of CONFIG_ARM64_PTR_AUTH_KERNEL
  */
 export const stripKernelInsnPac = (addr: bigint): bigint =>
   bit(addr, 55) ? addr | LOWEST_CANONICAL : addr & ~LOWEST_CANONICAL;

@@ -57,6 +57,24 @@ describe('apply_alternatives()', () => {
     expect(patched([0x0f, 0x84, 0x0a, 0, 0, 0]).slice(0, 6)).toEqual([0x0f, 0x84, 0x2a, 0, 0, 0]);
   });
 
+  it('moves what points out of the replacement, wherever it stands, and nothing else', () => {
+    // nop; call 0x30; and the same for an operand: lea rax, [rip + x] of 0x38, from 0x20 to 0.
+    expect(patched([0x90, 0xe8, 0x0a, 0, 0, 0]).slice(0, 6)).toEqual([0x90, 0xe8, 0x2a, 0, 0, 0]);
+    expect(patched([0x48, 0x8d, 0x05, 0x11, 0, 0, 0]).slice(0, 7)).toEqual([
+      ...[0x48, 0x8d, 0x05, 0x31, 0, 0, 0],
+    ]);
+    // cmp dword [rip + x], 1: the displacement stands before the immediate.
+    expect(patched([0x83, 0x3d, 0x10, 0, 0, 0, 1]).slice(0, 7)).toEqual([
+      ...[0x83, 0x3d, 0x30, 0, 0, 0, 1],
+    ]);
+    // je over the nop, and jmp to the end of the replacement.
+    const inside = [0x74, 0x01, 0x90, 0xe9, 0x00, 0, 0, 0];
+    expect(patched(inside).slice(0, 8)).toEqual(inside);
+    // A short jump out of it, to 0x30.
+    expect(patched([0xeb, 0x0e]).slice(0, 2)).toEqual([0xeb, 0x2e]);
+    expect(() => patched([0xeb, 0x7f])).toThrow(RangeError);
+  });
+
   it('refuses tables whose places are not in the code', () => {
     expect(() => patched([0xc3], { size: 13 })).toThrow(RangeError);
     expect(() => patched([0xc3, 0xc3], { instrLen: 1 })).toThrow(RangeError);

@@ -1,8 +1,9 @@
 // apply_alternatives() (arch/x86/kernel/alternative.c): instructions replaced by better ones where the CPU has a
-// feature, as the kernel does once at boot and for every module. Left out: direct calls of paravirt operations, padding
-// that the kernel optimises further, and features beyond those a scenario can switch.
+// feature, as the kernel does once at boot and for every module. Left out: direct calls of paravirt operations, the
+// shorter forms that the kernel makes of padding and near jumps, and features beyond those a scenario can switch.
 import { fillWithNops } from '../../emulator/asm/x86/nops.ts';
 import { bytesAt, type Stretch } from '../stretch.ts';
+import { type Decoded, decode } from './decode.ts';
 
 /** X86_FEATURE_ numbers (asm/cpufeatures.h): word * 32 + bit. */
 const FEATURE = {
@@ -41,7 +42,7 @@ const featuresOf = (erms: boolean): ReadonlySet<number> =>
  * @param table the section, relocated. @param code where the instructions and their replacements lie; changed
  * @param erms the CPU has ERMS and FSRM
  * @throws RangeError for a table that cannot be read
- * @kernel apply_alternatives arch/x86/kernel/alternative.c unverified
+ * @kernel apply_alternatives arch/x86/kernel/alternative.c read
  */
 export function applyAlternatives(table: Stretch, code: readonly Stretch[], erms: boolean): void {
   const entries = readTable(table, code);
@@ -53,7 +54,7 @@ export function applyAlternatives(table: Stretch, code: readonly Stretch[], erms
     if (features.has(feature) !== wanted || flags & ALT_FLAG_DIRECT_CALL) continue;
     const patched = new Uint8Array(instrLen);
     patched.set(bytesAt(code, repl, replLen)!);
-    moveBranch(patched.subarray(0, replLen), repl - instr);
+    relocate(patched.subarray(0, replLen), repl - instr);
     fillWithNops(patched.subarray(replLen));
     bytesAt(code, instr, instrLen)!.set(patched);
   }
@@ -86,12 +87,45 @@ function readTable({ address, bytes }: Stretch, code: readonly Stretch[]): AltIn
   return null;
 }
 
-/** A call or jump that begins the replacement keeps its target. */
-function moveBranch(bytes: Uint8Array, by: bigint): void {
-  const [first, second] = bytes;
-  const isLong = first === 0x0f && (second & 0xf0) === 0x80;
-  const at = first === 0xe8 || first === 0xe9 ? 1 : isLong ? 2 : 0;
-  if (at === 0 || bytes.length < at + 4) return;
+/** Jcc rel8, JMP rel8, CALL, JMP and Jcc rel32. */
+const isBranch = ({ map, opcode }: Decoded): boolean =>
+  map === 0
+    ? (opcode >= 0x70 && opcode <= 0x7f) || opcode === 0xeb || opcode === 0xe8 || opcode === 0xe9
+    : map === 0x0f && opcode >= 0x80 && opcode <= 0x8f;
+
+/**
+ * __apply_relocation(): branches and RIP-relative operands that point out of the replacement keep their targets; those
+ * within it move along.
+ * @param by where the replacement lay, from where it goes
+ * @throws RangeError for a short branch that no longer reaches
+ * @kernel __apply_relocation arch/x86/kernel/alternative.c read
+ */
+function relocate(bytes: Uint8Array, by: bigint): void {
+  for (let at = 0; at < bytes.length; ) {
+    const insn = decode(bytes.subarray(at));
+    if (insn.length === 0) return;
+    const next = at + insn.length;
+    const leaves = (distance: number) => next + distance < 0 || next + distance > bytes.length;
+    const { displacement, immediate, immediateSize } = insn;
+    if (isBranch(insn) && leaves(immediate)) {
+      add(bytes, next - immediateSize, immediateSize, by);
+    }
+    if (insn.base === RIP && leaves(displacement)) add(bytes, next - immediateSize - 4, 4, by);
+    at = next;
+  }
+}
+
+/** {@link Decoded.base} of a RIP-relative operand. */
+const RIP = -2;
+
+function add(bytes: Uint8Array, at: number, size: number, by: bigint): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset);
-  view.setInt32(at, Number(BigInt.asIntN(32, BigInt(view.getInt32(at, true)) + by)), true);
+  const sum = BigInt(size === 1 ? view.getInt8(at) : view.getInt32(at, true)) + by;
+  if (sum !== BigInt.asIntN(size * 8, sum)) {
+    throw new RangeError(
+      '.altinstructions has a branch that does not reach out of its replacement',
+    );
+  }
+  if (size === 1) view.setInt8(at, Number(sum));
+  else view.setInt32(at, Number(sum), true);
 }

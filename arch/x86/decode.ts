@@ -27,6 +27,8 @@ export interface Decoded {
   readonly scale: number;
   readonly displacement: number;
   readonly immediate: number;
+  /** Bytes of the immediate, which ends the instruction; a RIP-relative displacement stands before it. */
+  readonly immediateSize: number;
 }
 
 const REX_B = 1;
@@ -237,5 +239,6 @@ export function decode(code: Uint8Array): Decoded {
     scale,
     displacement,
     immediate,
+    immediateSize,
   };
 }

@@ -5,6 +5,7 @@ import { lo32 } from '../../emulator/bits.ts';
 import { type Activity, KernelStuck } from '../../mm/context.ts';
 import type { ExtableEntry, FaultContext, FaultOutcome, FaultPath } from '../arch.ts';
 import { type CompiledArgument, compiledNow } from '../compiled-path.ts';
+import { formatBacktrace } from '../oops.ts';
 import { FIXED_UP } from '../path.ts';
 import { DONT_CLEAR, FIXUP_ARENA_ACCESS, FLAG_CLEAR_AX, FLAG_CLEAR_DX } from './extable-entry.ts';
 import { VECTOR_GP } from './fault-code.ts';
@@ -109,7 +110,7 @@ export function exHandlerFprestore(
 ): Handled {
   const compiled = compiledHandler(context, 'ex_handler_fprestore', entry, regs);
   if (compiled !== undefined) return compiled;
-  const at = context.formatSymbol(regs.ip);
+  const at = formatBacktrace(context, regs.ip);
   const text = `Bad FPU state detected at ${at}, reinitializing FPU registers.`;
   printOnce(context, text, 'ex_handler_fprestore');
   return exHandlerDefault(context, entry, regs);

@@ -138,6 +138,19 @@ describe('fixup_exception()', () => {
     expect(regs.get('rbx')).toBe(2n ** 64n - 1n);
   });
 
+  it('fpu_restore names the place as a return address: %pB', () => {
+    const { test, regs, run } = setUp({ type: 'fpu_restore' });
+    test.symbols.length = 0;
+    test.symbols.push(
+      { name: 'before', start: regs.ip - 0x20n, size: 0x20 },
+      { name: 'restore', start: regs.ip, size: 0x20 },
+    );
+    run();
+    expect(test.kernel.log).toEqual([
+      'Bad FPU state detected at before+0x20/0x20, reinitializing FPU registers.',
+    ]);
+  });
+
   it('finds nothing without an entry', () => {
     const { test, run } = setUp({ type: 'default' });
     test.extable.clear();

@@ -110,6 +110,14 @@ describe('an x86 oops', () => {
     expect(report()).toContain(' ? scx_set_cmask+0x80/0x80');
   });
 
+  it('prints the number of one that stands before its function’s first byte', () => {
+    const { test, report } = oopsing({
+      kernelTextAddress: (ip) => ip === 0xffffffff81000200n,
+    });
+    test.write(test.layout.stack + 0x3f08n, test.layout.text + 0x200n);
+    expect(report()).toContain(' ? 0xffffffff81000200');
+  });
+
   it('stops at the first level that has no table', () => {
     const line = (prepare: (test: TestKernel) => void, change: Change = {}) => {
       const { test, report } = oopsing(change);

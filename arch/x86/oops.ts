@@ -53,7 +53,7 @@ export const hasTable = (entry: bigint): boolean => present(entry) && (entry & P
 
 /**
  * The lines of show_fault_oops() that tell why a fetch was refused (lookup_address_in_pgd_attr()).
- * @kernel lookup_address_in_pgd_attr arch/x86/mm/pat/set_memory.c unverified
+ * @kernel lookup_address_in_pgd_attr arch/x86/mm/pat/set_memory.c read
  */
 function showFetch(context: FaultContext, addr: VirtAddr): void {
   const entries = tableEntries(context, context.swapperPgDir, addr, hasTable).map(

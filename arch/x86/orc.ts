@@ -145,7 +145,8 @@ function branchTarget(operands: string): bigint | null {
 
 /**
  * The state behind one instruction, after objtool's update_cfi_state().
- * @kernel update_cfi_state tools/objtool/check.c unverified - done on demand, for code under test
+ * @kernel update_cfi_state tools/objtool/check.c read - on demand, for code under test; no stack that is switched, or
+ *   realigned through a register (DRAP)
  */
 function follow(state: FrameState, insn: DecodedInsn): FrameState {
   const [first = '', second = ''] = insn.operands.split(/,(?![^[]*\])/).map((part) => part.trim());

@@ -36,7 +36,7 @@ function writable(context: FaultContext, va: bigint): boolean {
 
 /**
  * get_stack_guard_info(): `addr` lies in the page below the task's stack.
- * @kernel get_stack_guard_info arch/x86/include/asm/stacktrace.h unverified
+ * @kernel get_stack_guard_info arch/x86/include/asm/stacktrace.h read - the task's stack only
  */
 export const getStackGuardInfo = (task: Task, addr: bigint): boolean =>
   addr < task.stack && addr >= task.stack - 4096n;
