@@ -269,8 +269,7 @@ export class InitMm implements Saveable {
   }
 
   /**
-   * __pud_alloc() and its kin: a table for the upper entry at `at`, unless it names one by now. @returns 0 or -ENOMEM
-   * @kernel __pud_alloc, __pmd_alloc, __pte_alloc_kernel mm/memory.c read
+   * A table for the upper entry at `at`, as p?d_alloc() makes it, unless it names one by now. @returns 0 or -ENOMEM
    */
   makeTable(at: number): number {
     if (!this.format.tableNone(this.ram.read64(at))) return 0;

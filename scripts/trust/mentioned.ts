@@ -9,6 +9,7 @@ export const MENTIONED: Readonly<Record<string, string>> = {
   faulthandler_disabled: 'a switch of the task',
   handle_mm_fault: 'of user faults only those on arenas are modelled',
   init_utsname: 'no built kernel is behind the model',
+  irq_work_queue: 'the handler runs at once',
   jit_subprogs: 'no JIT: subprograms come with the scenario',
   llist_add: 'explains the order of freed pages',
   mk_pte: 'a method of each format (`arch/*/pte.ts`)',
