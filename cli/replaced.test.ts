@@ -43,6 +43,7 @@ const PARTS: Readonly<Record<string, readonly ReplaceableName[]>> = {
   STACKS: GROUPS.STACKS.names,
   ACCESSORS: GROUPS.ACCESSORS.names,
   MEMORY,
+  MAPS: [...GROUPS.MAP.names, ...GROUPS.MMAP.names],
   RANGE_TREE: GROUPS.RANGE_TREE.names,
   ALL,
   FAULT_X86: GROUPS.FAULT_X86.names,

@@ -84,6 +84,22 @@ export const GROUPS = {
     object: ({ series }: World) => `pages-${series}`,
     triesToSet: true,
   },
+  MAP: {
+    names: [
+      ...(['arena_map_alloc', 'arena_map_free', 'populate_pgtable_except_pte'] as const),
+      ...(['arena_free_irq', 'arena_free_worker'] as const),
+    ],
+    object: () => 'map',
+    triesToSet: false,
+  },
+  MMAP: {
+    names: [
+      ...(['zap_pages', 'arena_get_unmapped_area', 'arena_map_mmap', 'remember_vma'] as const),
+      ...(['arena_vm_open', 'arena_vm_close'] as const),
+    ],
+    object: ({ series }: World) => `mmap-${series}`,
+    triesToSet: false,
+  },
   ACCESSORS: {
     names: [
       ...(['ptep_try_set', 'ptep_get_and_clear'] as const),

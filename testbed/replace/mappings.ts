@@ -230,12 +230,12 @@ export class Mappings {
   /** Address of the list's head; null where the object does not know it. */
   private headOf(arena: BpfArena): bigint | null {
     const member = this.structures.optional('bpf_arena')?.members.get('vma_list');
-    if (member === undefined || this.structures.optional('vma_list') === null) return null;
+    if (member === undefined) return null;
     return this.structures.arena(arena) + BigInt(member.offset);
   }
 
   private linkOffset(): bigint {
-    return BigInt(this.structures.layout('vma_list').members.get('head')?.offset ?? 0);
+    return BigInt(this.structures.optional('vma_list')?.members.get('head')?.offset ?? 0);
   }
 
   private read(at: bigint): bigint {

@@ -23,9 +23,10 @@ const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
     /^(?:ptep_get$|pte_|pmd_|pud_|pfn_valid|is_vmalloc|untagged_addr|bpf_arena_get_|compute_pgoff|clear_lo32|WARN_)/,
     'compilers put it into its callers: replace those',
   ],
+  [/^(?:arena_map_|arena_vm_)/, 'no step of a scenario comes to it'],
   [
-    /^(?:arena_map_|arena_vm_|arena_get_|arena_free_worker|populate_|remember_vma|zap_|bpf_map_mmap|vma_|finish_fault|mm_get_)/,
-    'the model keeps maps, mappings and work items outside of emulated memory',
+    /^(?:zap_vma_range|vma_|finish_fault|mm_get_)/,
+    'the model keeps user space’s page tables outside of emulated memory; what it calls for the arena can be replaced',
   ],
   [
     /^(?:alloc_page|__?free_page|put_page|page_|kmalloc|kfree|bpf_map_|free_vm_area|get_vm_area|vmalloc_to_page)/,

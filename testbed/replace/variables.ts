@@ -21,6 +21,11 @@ const COMMON: Variables = {
   kfence_metadata: word(0n),
   kfence_enabled: { size: 1, value: 0n },
   no_hash_pointers: { size: 1, value: 1n },
+  // Queues of work and caches of kmalloc() are told apart by nobody.
+  system_wq: word(0n),
+  system_percpu_wq: word(0n),
+  system_unbound_wq: word(0n),
+  kmalloc_caches: Array<bigint>(20 * 14).fill(0n),
 };
 
 function variables({ arch, config, layout }: Kernel): Variables {
