@@ -1,6 +1,7 @@
 // Functions of the fault path and of dying that compiled code does in the model's place: what the path asks of whoever runs
 // it, by the kernel's names. Those that are absent the model does itself.
-import { type Activity, KernelStuck } from '../mm/context.ts';
+import { virtAddr } from '../emulator/address.ts';
+import { type Activity, KernelStuck, type Progress } from '../mm/context.ts';
 import type {
   ExtableEntry,
   FaultContext,
@@ -10,11 +11,20 @@ import type {
   PtRegs,
 } from './arch.ts';
 
-/** A function that is handed registers and a fault and returns nothing: what became of the fault is found out. */
-export type CompiledPathFunction = (regs: PtRegs, fault: HardwareFault) => Activity<FaultOutcome>;
+/** What a function of the path comes to: null where one that returns an int returns non-zero ("not handled"). */
+export type Handled = Progress<FaultOutcome | null>;
 
-/** An argument of any other function: an object stands for its structure in memory, a physical address for what lies there. */
-export type CompiledArgument = bigint | PtRegs | ExtableEntry | { readonly pa: number };
+/** A function that is handed registers and a fault and does not return what became of the fault: that is found out. */
+export type CompiledPathFunction = (
+  regs: PtRegs,
+  fault: HardwareFault,
+) => Activity<FaultOutcome | null>;
+
+/**
+ * An argument of any other function: an object or a text stands for its structure in memory, a physical address for what
+ * lies there.
+ */
+export type CompiledArgument = bigint | string | PtRegs | ExtableEntry | { readonly pa: number };
 
 /** @returns the 64 bits of the return register */
 export type CompiledCall = (...args: readonly CompiledArgument[]) => Activity<bigint>;
@@ -24,14 +34,15 @@ export interface CompiledPath {
   readonly calls: Readonly<Record<string, CompiledCall | undefined>>;
 }
 
-/** The path of a function in compiled code; null where the model does it. */
+/** The path of a void function in compiled code; null where the model does it. */
 export function compiledPath(
   { compiled }: FaultContext,
   fn: string,
   regs: PtRegs,
   fault: HardwareFault,
 ): FaultPath | null {
-  return compiled?.paths[fn]?.(regs, fault) ?? null;
+  const path = compiled?.paths[fn]?.(regs, fault) ?? null;
+  return path as FaultPath | null;
 }
 
 /**
@@ -47,6 +58,39 @@ export function compiledNow(
   return call === undefined ? null : atOnce(fn, call(...args));
 }
 
+/** {@link compiledNow} of a function that returns a bool. */
+export function compiledBool(
+  context: FaultContext,
+  fn: string,
+  ...args: readonly CompiledArgument[]
+): boolean | null {
+  const result = compiledNow(context, fn, ...args);
+  return result === null ? null : isTrue(result);
+}
+
+/** {@link compiledNow} of a function that returns a string. */
+export function compiledText(
+  context: FaultContext,
+  fn: string,
+  ...args: readonly CompiledArgument[]
+): string | null {
+  const at = compiledNow(context, fn, ...args);
+  if (at === null) return null;
+  let text = '';
+  for (let i = 0; i < LONGEST; i++) {
+    const byte = context.readMemory(virtAddr(at + BigInt(i)), 1)?.[0] ?? 0;
+    if (byte === 0) break;
+    text += String.fromCharCode(byte);
+  }
+  return text;
+}
+
+/** Bytes of a string that are looked at. */
+const LONGEST = 256;
+
+/** A register as C's _Bool. */
+export const isTrue = (value: bigint): boolean => (value & 0xffn) !== 0n;
+
 function atOnce<T>(fn: string, path: Activity<T>): T {
   for (;;) {
     const step = path.next();
@@ -59,8 +103,4 @@ function atOnce<T>(fn: string, path: Activity<T>): T {
 }
 
 /** A function of the fault path by its kernel name, as compiled code calls it. */
-export type PathFunction = (
-  context: FaultContext,
-  regs: PtRegs,
-  fault: HardwareFault,
-) => FaultPath | null;
+export type PathFunction = (context: FaultContext, regs: PtRegs, fault: HardwareFault) => Handled;

@@ -28,11 +28,11 @@ export function oops(context: FaultContext, body: () => void, halted?: string): 
 
 /**
  * dump_stack_print_info(): the line that names CPU, task and kernel.
- * @param machineCheck TAINT_MACHINE_CHECK is set
  * @kernel dump_stack_print_info lib/dump_stack.c read
  */
-export function dumpStackPrintInfo(context: FaultContext, machineCheck = false): void {
+export function dumpStackPrintInfo(context: FaultContext): void {
   const { kernel, current } = context;
+  const { machineCheck } = kernel;
   // Positions of the letters: taint_flags in kernel/panic.c.
   const died = kernel.dieCounter > 0;
   const taint =

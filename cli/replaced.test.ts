@@ -47,6 +47,8 @@ const PARTS: Readonly<Record<string, readonly ReplaceableName[]>> = {
   RANGE_TREE: GROUPS.RANGE_TREE.names,
   ALL,
   FAULT_X86: GROUPS.FAULT_X86.names,
+  FAULT_ARM64: GROUPS.FAULT_ARM64.names,
+  EXTABLE_ARM64: GROUPS.EXTABLE_ARM64.names,
 };
 
 // When walkers see the stores of compiled code is not modelled: that is refused.

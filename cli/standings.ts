@@ -62,6 +62,7 @@ export const STANDINGS: Readonly<Record<string, readonly [source: string, standi
   'arm64 esr_to_fault_info': ['arch/arm64/mm/fault.c', 'read'],
   'arm64 ex_handler_bpf': ['arch/arm64/net/bpf_jit_comp.c', 'read'],
   'arm64 ex_handler_load_unaligned_zeropad': ['arch/arm64/mm/extable.c', 'read'],
+  'arm64 ex_handler_uaccess_cpy': ['arch/arm64/mm/extable.c', 'read'],
   'arm64 ex_handler_uaccess_err_zero': ['arch/arm64/mm/extable.c', 'read'],
   'arm64 fault_info': ['arch/arm64/mm/fault.c', 'read'],
   'arm64 fixup_exception': ['arch/arm64/mm/extable.c', 'read'],

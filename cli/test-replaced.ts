@@ -157,6 +157,26 @@ export const GROUPS = {
     object: () => 'kfence',
     triesToSet: false,
   },
+  FAULT_ARM64: {
+    names: [
+      ...(['do_mem_abort', 'do_translation_fault', 'do_page_fault', 'do_bad_area'] as const),
+      ...(['do_alignment_fault', 'do_tag_check_fault', 'do_sea', 'do_bad'] as const),
+      ...(['__do_kernel_fault', 'is_spurious_el1_translation_fault'] as const),
+      ...(['is_el1_permission_fault', 'is_el1_mte_sync_tag_check_fault'] as const),
+      ...(['die_kernel_fault', 'mem_abort_decode', 'data_abort_decode', 'show_pte'] as const),
+    ],
+    object: () => 'fault',
+    triesToSet: false,
+  },
+  EXTABLE_ARM64: {
+    names: [
+      ...(['fixup_exception', 'insn_may_access_user', 'cpy_faulted_on_uaccess'] as const),
+      ...(['ex_handler_uaccess_err_zero', 'ex_handler_uaccess_cpy'] as const),
+      ...(['ex_handler_load_unaligned_zeropad', 'ex_handler_bpf'] as const),
+    ],
+    object: () => 'extable',
+    triesToSet: false,
+  },
 } as const satisfies Readonly<Record<string, Group>>;
 
 /** The object that a kernel of the world's configuration would have. */
@@ -201,7 +221,7 @@ export interface Seen {
 const RAN = 'compiled: ';
 
 /** What of an event is the same whether the model or compiled code does it; null: it is only about the code. */
-function comparable(event: Event, names: readonly string[]): unknown {
+export function comparable(event: Event, names: readonly string[]): unknown {
   if (event.type === 'insn') return null;
   // Functions of one object call each other unseen.
   if (event.type === 'call' && names.includes(event.fn)) return null;
@@ -261,7 +281,7 @@ function resultOf({ seen, failures }: StepRun): unknown {
   return { outcome, ret, oops, instructions, stderr, list, failures };
 }
 
-const lineOf = (value: unknown): string =>
+export const lineOf = (value: unknown): string =>
   JSON.stringify(value, (_, part) => (typeof part === 'bigint' ? `0x${part.toString(16)}` : part));
 
 /** The first lines in which two runs differ; null if they are equal. */

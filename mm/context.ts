@@ -177,6 +177,8 @@ export class KernelContext {
   reportStart: number | null = null;
   /** die_counter: how often this kernel has died. */
   dieCounter = 0;
+  /** TAINT_MACHINE_CHECK is set. */
+  machineCheck = false;
   /** exec_summary_regs: registers of the first oops, as the architecture keeps them; null before one. */
   execSummaryRegs: object | null = null;
   /** Places whose WARN_ON_ONCE() has warned. */

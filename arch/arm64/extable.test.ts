@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { virtAddr } from '../../emulator/address.ts';
+import type { FaultPath } from '../arch.ts';
 import { setRegs, TestKernel } from '../testing.ts';
 import {
   ARM64_EX_TYPE,
@@ -11,8 +12,8 @@ import {
 } from './extable.ts';
 import { Arm64PtRegs } from './registers.ts';
 
-const READ = 0x96000007;
-const WRITE = 0x96000047;
+const READ = 0x96000007n;
+const WRITE = 0x96000047n;
 const EFAULT = 2n ** 64n - 14n;
 
 function setUp(source: Partial<Arm64ExtableSource> & Pick<Arm64ExtableSource, 'type'>) {
@@ -26,7 +27,7 @@ function setUp(source: Partial<Arm64ExtableSource> & Pick<Arm64ExtableSource, 't
   test.extable.set(regs.ip, searchArm64Extable(table, at, regs.ip)!);
   const run = (esr = READ) => {
     const path = fixupException(test.context, regs, esr);
-    return path === null ? null : test.run(path);
+    return path === null ? null : test.run(path as FaultPath);
   };
   return { test, regs, fixup, run };
 }

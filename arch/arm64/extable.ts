@@ -1,9 +1,10 @@
 // Exception-table entries of AArch64 and their handlers: arch/arm64/mm/extable.c, asm/asm-extable.h, and
 // ex_handler_bpf() of arch/arm64/net/bpf_jit_comp.c.
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
-import { hex } from '../../emulator/bits.ts';
+import { hex, lo32 } from '../../emulator/bits.ts';
 import type { Activity } from '../../mm/context.ts';
-import type { ExtableEntry, FaultContext, FaultOutcome, FaultPath } from '../arch.ts';
+import type { ExtableEntry, FaultContext, FaultOutcome } from '../arch.ts';
+import { compiledBool, type Handled, isTrue } from '../compiled-path.ts';
 import { buildExtable, type DecodeTail, type ExtableSource, searchExtable } from '../extable.ts';
 import { FIXED_UP } from '../path.ts';
 import { esrWnr } from './esr.ts';
@@ -109,16 +110,23 @@ function bpfWord({ dst, arenaReg, offset = 0 }: Arm64ExtableSource): number {
 
 /**
  * fixup_exception(): the handler of the entry for the interrupted instruction.
- * @param esr ESR_EL1[31:0]
+ * @param code ESR_EL1
  * @returns the path of the handler, or null where there is no entry or it declines
  * @kernel fixup_exception arch/arm64/mm/extable.c read
  */
-export function fixupException(
-  context: FaultContext,
-  regs: Arm64PtRegs,
-  esr: number,
-): FaultPath | null {
-  if (context.kernel.events.on) context.kernel.enter('fixup_exception', { pc: hex(regs.ip) });
+export function fixupException(context: FaultContext, regs: Arm64PtRegs, code: bigint): Handled {
+  const { kernel } = context;
+  if (kernel.events.on) kernel.enter('fixup_exception', { pc: hex(regs.ip) });
+  const compiled = context.compiled?.calls.fixup_exception;
+  if (compiled !== undefined) return byHandler(compiled(regs, code));
+  const fixed = byTable(context, regs, code);
+  if (kernel.events.on) {
+    kernel.decide('fixup_exception', fixed === null ? 'no handler takes it' : 'handled');
+  }
+  return fixed;
+}
+
+function byTable(context: FaultContext, regs: Arm64PtRegs, code: bigint): Handled {
   const entry = context.searchExceptionTables(regs.ip);
   if (entry === null) return null;
   switch (entry.type) {
@@ -126,9 +134,9 @@ export function fixupException(
       return exHandlerBpf(context, entry, regs);
     case ARM64_EX_TYPE.uaccess_err_zero:
     case ARM64_EX_TYPE.kaccess_err_zero:
-      return exHandlerUaccessErrZero(entry, regs);
+      return exHandlerUaccessErrZero(context, entry, regs);
     case ARM64_EX_TYPE.uaccess_cpy:
-      return cpyFaultedOnUaccess(entry, esr) ? goOnAtFixup(entry, regs) : null;
+      return exHandlerUaccessCpy(context, entry, regs, code);
     case ARM64_EX_TYPE.load_unaligned_zeropad:
       return exHandlerLoadUnalignedZeropad(context, entry, regs);
     default:
@@ -136,34 +144,64 @@ export function fixupException(
   }
 }
 
+/** A handler in compiled code, which returns whether it took the fault. */
+function* byHandler(call: Activity<bigint>): Activity<FaultOutcome | null> {
+  return isTrue(yield* call) ? FIXED_UP : null;
+}
+
 /**
  * insn_may_access_user(): true if the instruction at `pc` has an entry that allows it user memory: any but that of a
  * copy whose other side faulted.
+ * @param code ESR_EL1
  * @kernel insn_may_access_user arch/arm64/mm/extable.c read
  */
-export function insnMayAccessUser(context: FaultContext, pc: VirtAddr, esr: number): boolean {
+export function insnMayAccessUser(context: FaultContext, pc: VirtAddr, code: bigint): boolean {
+  const compiled = compiledBool(context, 'insn_may_access_user', pc, code);
+  if (compiled !== null) return compiled;
   const entry = context.searchExceptionTables(pc);
   if (entry === null) return false;
-  return entry.type !== ARM64_EX_TYPE.uaccess_cpy || cpyFaultedOnUaccess(entry, esr);
+  return entry.type !== ARM64_EX_TYPE.uaccess_cpy || cpyFaultedOnUaccess(context, entry, code);
 }
 
 /**
  * cpy_faulted_on_uaccess(): the side that faulted is the user's.
  * @kernel cpy_faulted_on_uaccess arch/arm64/mm/extable.c read
  */
-const cpyFaultedOnUaccess = (entry: ExtableEntry, esr: number): boolean =>
-  ((entry.data & 1) !== 0) === esrWnr(esr);
+const cpyFaultedOnUaccess = (context: FaultContext, entry: ExtableEntry, code: bigint): boolean =>
+  compiledBool(context, 'cpy_faulted_on_uaccess', entry, code) ??
+  ((entry.data & 1) !== 0) === esrWnr(lo32(code));
 
-function goOnAtFixup(entry: ExtableEntry, regs: Arm64PtRegs): FaultPath {
+function goOnAtFixup(entry: ExtableEntry, regs: Arm64PtRegs): FaultOutcome {
   regs.ip = entry.fixup;
   return FIXED_UP;
 }
 
 /** @kernel ex_handler_uaccess_err_zero arch/arm64/mm/extable.c read */
-function exHandlerUaccessErrZero(entry: ExtableEntry, regs: Arm64PtRegs): FaultPath {
+function exHandlerUaccessErrZero(
+  context: FaultContext,
+  entry: ExtableEntry,
+  regs: Arm64PtRegs,
+): Handled {
+  const compiled = context.compiled?.calls.ex_handler_uaccess_err_zero;
+  if (compiled !== undefined) return byHandler(compiled(entry, regs));
   regs.writeReg(entry.data & 31, -EFAULT);
   regs.writeReg((entry.data >> 5) & 31, 0n);
   return goOnAtFixup(entry, regs);
+}
+
+/**
+ * ex_handler_uaccess_cpy(): declines where the other side faulted.
+ * @kernel ex_handler_uaccess_cpy arch/arm64/mm/extable.c read
+ */
+function exHandlerUaccessCpy(
+  context: FaultContext,
+  entry: ExtableEntry,
+  regs: Arm64PtRegs,
+  code: bigint,
+): Handled {
+  const compiled = context.compiled?.calls.ex_handler_uaccess_cpy;
+  if (compiled !== undefined) return byHandler(compiled(entry, regs, code));
+  return cpyFaultedOnUaccess(context, entry, code) ? goOnAtFixup(entry, regs) : null;
 }
 
 /**
@@ -174,7 +212,9 @@ function exHandlerLoadUnalignedZeropad(
   context: FaultContext,
   entry: ExtableEntry,
   regs: Arm64PtRegs,
-): FaultPath {
+): Handled {
+  const compiled = context.compiled?.calls.ex_handler_load_unaligned_zeropad;
+  if (compiled !== undefined) return byHandler(compiled(entry, regs));
   const addr = regs.readReg((entry.data >> 5) & 31);
   const offset = addr & 7n;
   // The kernel would fault for good where even this word is missing.
@@ -189,7 +229,18 @@ function exHandlerLoadUnalignedZeropad(
  * instruction. Nothing is mapped, so the next access reports again.
  * @kernel ex_handler_bpf arch/arm64/net/bpf_jit_comp.c read
  */
-function* exHandlerBpf(
+export function exHandlerBpf(
+  context: FaultContext,
+  entry: ExtableEntry,
+  regs: Arm64PtRegs,
+): Handled {
+  const compiled = context.compiled?.calls.ex_handler_bpf;
+  return compiled === undefined
+    ? reportAndClear(context, entry, regs)
+    : byHandler(compiled(entry, regs));
+}
+
+function* reportAndClear(
   context: FaultContext,
   entry: ExtableEntry,
   regs: Arm64PtRegs,

@@ -2,43 +2,27 @@
 // order, from the entry's stack check on. Each function returns the path of the one it calls; __do_kernel_fault() alone
 // goes on after others. Left out: kprobes, EFI, protected KVM, software PAN, compat alignment fixups, APEI, the KASAN
 // report and the switching-off of tag checks, and everything that happens to user-mode faults.
-import type { VirtAddr } from '../../emulator/address.ts';
-import { hex, hex16, hi32, lo32, u64 } from '../../emulator/bits.ts';
-import { READ, WRITE } from '../../emulator/engine.ts';
-import { type Activity, LOOKED, onward } from '../../mm/context.ts';
+import { hex, hi32, lo32, u64 } from '../../emulator/bits.ts';
+import { WRITE } from '../../emulator/engine.ts';
+import { type Activity, onward } from '../../mm/context.ts';
 import type { FaultContext, FaultOutcome, FaultPath, HardwareFault } from '../arch.ts';
+import type { Handled, PathFunction } from '../compiled-path.ts';
 import { oops } from '../oops.ts';
-import { askRecoverers, askRecoverersInSteps, SPURIOUS } from '../path.ts';
-import { isTtbr0Addr, untaggedAddr } from './address-ranges.ts';
-import {
-  esrFsc,
-  esrWnr,
-  isEl1DataAbort,
-  isEl1InstructionAbort,
-  isEl1PermissionFault,
-  isEl1TagCheckFault,
-  isTranslationFault,
-} from './esr.ts';
-import { fixupException, insnMayAccessUser } from './extable.ts';
+import { type Abort, abortOf, dead, entered } from './abort.ts';
+import { isTtbr0Addr } from './address-ranges.ts';
+import { esrFsc, isEl1InstructionAbort } from './esr.ts';
+import { insnMayAccessUser } from './extable.ts';
 import { type FaultHandlerName, faultInfo } from './fault-info.ts';
-import { die, dieKernelFault, panicBadStack } from './oops.ts';
+import { doKernelFault, isEl1PermissionFault } from './kernel-fault.ts';
+import { die, panicBadStack } from './oops.ts';
 import { type Arm64PtRegs, PT_REGS_SIZE } from './registers.ts';
 
-/** One abort, with what every function asks of it worked out. */
-interface Abort {
-  /** FAR_EL1, untagged. */
-  readonly addr: VirtAddr;
-  /** ESR_EL1[31:0]. */
-  readonly esr: number;
-  readonly fault: HardwareFault;
-}
-
-/** A handler of fault_info[]: the path, or null where the kernel's returns non-zero ("not handled"). */
-type Handler = (context: FaultContext, regs: Arm64PtRegs, abort: Abort) => FaultPath | null;
+/** A handler of fault_info[]. */
+type Handler = (context: FaultContext, regs: Arm64PtRegs, abort: Abort) => Handled;
 
 /** The functions of fault_info[]. */
 const HANDLERS: Readonly<Record<FaultHandlerName, Handler>> = {
-  do_bad: () => null,
+  do_bad: doBad,
   do_translation_fault: doTranslationFault,
   do_page_fault: doPageFault,
   do_sea: doSea,
@@ -60,7 +44,8 @@ export function el1Abort(
   if (!canSaveRegisters(context, regs)) {
     return panicBadStack(context, regs, fault.code, fault.addr);
   }
-  return doMemAbort(context, regs, fault);
+  const compiled = context.compiled?.paths.el1_abort?.(regs, fault);
+  return (compiled as FaultPath | undefined) ?? doMemAbort(context, regs, fault);
 }
 
 const FRAME = BigInt(PT_REGS_SIZE);
@@ -91,29 +76,43 @@ export function doMemAbort(
   regs: Arm64PtRegs,
   fault: HardwareFault,
 ): FaultPath {
-  const abort = { addr: untaggedAddr(fault.addr), esr: lo32(fault.code), fault };
+  const abort = abortOf(fault);
   const info = faultInfo(esrFsc(abort.esr));
+  const at = context.kernel.events.on ? { pc: context.formatSymbol(regs.ip) } : undefined;
+  const compiled = entered(context, 'do_mem_abort', regs, abort, at);
+  if (compiled !== null) return compiled as FaultPath;
   if (context.kernel.events.on) {
-    announce(context, 'do_mem_abort', abort, { pc: context.formatSymbol(regs.ip) });
     context.kernel.decide('do_mem_abort', `${info.name}: ${info.fn}()`);
   }
   if (regs.userMode) {
     throw new RangeError(`a user-mode abort at ${hex(fault.addr)} is not the kernel's own`);
   }
-  return HANDLERS[info.fn](context, regs, abort) ?? dead(context, info.name, regs, abort);
+  const handled = HANDLERS[info.fn](context, regs, abort);
+  if (handled === null) return dead(context, info.name, regs, abort);
+  if (context.compiled === null) return handled as FaultPath;
+  return orDead(context, handled, info.name, regs, abort);
 }
 
-/** The path of an abort that nobody can handle. */
-const dead = (
+/** Compiled handlers say at their end whether they handled it. */
+function* orDead(
   context: FaultContext,
+  handled: Handled,
   message: string,
   regs: Arm64PtRegs,
-  { addr, fault }: Abort,
-): FaultPath => dieKernelFault(context, message, addr, fault.code, regs);
+  abort: Abort,
+): Activity<FaultOutcome> {
+  return (yield* onward(handled)) ?? (yield* onward(dead(context, message, regs, abort)));
+}
+
+/** do_bad(): the fault is nobody's. */
+function doBad(context: FaultContext, regs: Arm64PtRegs, abort: Abort): Handled {
+  return context.compiled?.paths.do_bad?.(regs, abort.fault) ?? null;
+}
 
 /** @kernel do_translation_fault arch/arm64/mm/fault.c read */
-function doTranslationFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
-  if (context.kernel.events.on) announce(context, 'do_translation_fault', abort);
+function doTranslationFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): Handled {
+  const compiled = entered(context, 'do_translation_fault', regs, abort);
+  if (compiled !== null) return compiled;
   if (isTtbr0Addr(context, abort.addr)) return doPageFault(context, regs, abort);
   return doBadArea(context, regs, abort);
 }
@@ -122,19 +121,20 @@ function doTranslationFault(context: FaultContext, regs: Arm64PtRegs, abort: Abo
  * do_page_fault(), the parts that kernel-mode code reaches; the task's mm maps nothing.
  * @kernel do_page_fault arch/arm64/mm/fault.c read
  */
-function doPageFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
+function doPageFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): Handled {
   const { kernel, current } = context;
   const { addr, esr } = abort;
-  if (kernel.events.on) announce(context, 'do_page_fault', abort);
+  const compiled = entered(context, 'do_page_fault', regs, abort);
+  if (compiled !== null) return compiled;
   if (current.faulthandlerDisabled || !current.hasMm) {
     if (kernel.events.on) {
       kernel.decide('do_page_fault', 'page faults are disabled, or the task has no mm');
     }
     return doKernelFault(context, regs, abort);
   }
-  if (isTtbr0Addr(context, addr) && isEl1PermissionFault(esr)) {
+  if (isTtbr0Addr(context, addr) && isEl1PermissionFault(context, regs, abort)) {
     if (isEl1InstructionAbort(esr)) return dead(context, 'execution of user memory', regs, abort);
-    if (!insnMayAccessUser(context, regs.ip, esr)) {
+    if (!insnMayAccessUser(context, regs.ip, abort.fault.code)) {
       return dead(context, 'access to user memory outside uaccess routines', regs, abort);
     }
   }
@@ -143,14 +143,16 @@ function doPageFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): Fa
 }
 
 /** @kernel do_bad_area arch/arm64/mm/fault.c read */
-function doBadArea(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
-  if (context.kernel.events.on) announce(context, 'do_bad_area', abort);
+function doBadArea(context: FaultContext, regs: Arm64PtRegs, abort: Abort): Handled {
+  const compiled = entered(context, 'do_bad_area', regs, abort);
+  if (compiled !== null) return compiled;
   return doKernelFault(context, regs, abort);
 }
 
 /** @kernel do_alignment_fault arch/arm64/mm/fault.c read */
-function doAlignmentFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
-  if (context.kernel.events.on) announce(context, 'do_alignment_fault', abort);
+function doAlignmentFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): Handled {
+  const compiled = entered(context, 'do_alignment_fault', regs, abort);
+  if (compiled !== null) return compiled;
   return doBadArea(context, regs, abort);
 }
 
@@ -158,8 +160,9 @@ function doAlignmentFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort
  * do_tag_check_fault(): without FEAT_MTE_TAGGED_FAR bits 63:60 of FAR_EL1 are unknown; bit 55 says what they were.
  * @kernel do_tag_check_fault arch/arm64/mm/fault.c read
  */
-function doTagCheckFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
-  if (context.kernel.events.on) announce(context, 'do_tag_check_fault', abort);
+function doTagCheckFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): Handled {
+  const compiled = entered(context, 'do_tag_check_fault', regs, abort);
+  if (compiled !== null) return compiled;
   return doBadArea(context, regs, abort);
 }
 
@@ -167,120 +170,23 @@ function doTagCheckFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort)
  * do_sea(): an external abort, which the kernel cannot outlive.
  * @kernel do_sea arch/arm64/mm/fault.c read
  */
-function doSea(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
-  if (context.kernel.events.on) announce(context, 'do_sea', abort);
+function doSea(context: FaultContext, regs: Arm64PtRegs, abort: Abort): Handled {
+  const compiled = entered(context, 'do_sea', regs, abort);
+  if (compiled !== null) return compiled;
   const { name } = faultInfo(esrFsc(abort.esr));
-  return oops(context, () => die(context, name, regs, abort.fault.code, true));
+  context.kernel.machineCheck = true;
+  return oops(context, () => die(context, name, regs, abort.fault.code));
 }
 
-/**
- * is_spurious_el1_translation_fault(): the address translates by now, or faults for another reason. AT S1E1R asks as
- * a privileged read would, and changes no table.
- * @param esr ESR_EL1[31:0]
- * @kernel is_spurious_el1_translation_fault arch/arm64/mm/fault.c read
- */
-function isSpuriousEl1TranslationFault(
-  context: FaultContext,
-  addr: VirtAddr,
-  esr: number,
-): boolean {
-  if (!isEl1DataAbort(esr) || !isTranslationFault(esrFsc(esr))) return false;
-  noteWalk(context, addr);
-  const refused = context.addressTranslate(addr);
-  // The ISB between AT and the read of PAR_EL1.
-  context.kernel.tables?.synchronized();
-  return refused === null || !isTranslationFault(esrFsc(refused));
-}
+const own =
+  (fn: (context: FaultContext, regs: Arm64PtRegs, abort: Abort) => Handled): PathFunction =>
+  (context, regs, fault) =>
+    fn(context, regs as Arm64PtRegs, abortOf(fault));
 
-/** Tells whoever asks which entries a walk reads. */
-function noteWalk({ kernel, paging }: FaultContext, addr: VirtAddr): void {
-  if (kernel.access === null) return;
-  for (const { entryAddr } of paging.inspect(addr, READ).levels)
-    kernel.access.word(entryAddr, LOOKED);
-}
-
-/**
- * __do_kernel_fault(): exception table, spurious faults, tag checks; permission faults and null pointers are fatal;
- * KFENCE and the arena are asked for translation faults; then the oops.
- * @kernel __do_kernel_fault arch/arm64/mm/fault.c read - without mainline's branch for protected KVM
- */
-function doKernelFault(context: FaultContext, regs: Arm64PtRegs, abort: Abort): FaultPath {
-  const { kernel } = context;
-  if (kernel.events.on) announce(context, FN, abort);
-  if (kernel.stepping) return doKernelFaultInSteps(context, regs, abort);
-  return (
-    withoutRecoverers(context, regs, abort) ??
-    askRecoverers(context, FN, abort.addr, esrWnr(abort.esr), regs) ??
-    dieKernelFault(context, 'paging request', abort.addr, abort.fault.code, regs)
-  );
-}
-
-const FN = '__do_kernel_fault';
-
-function* doKernelFaultInSteps(
-  context: FaultContext,
-  regs: Arm64PtRegs,
-  abort: Abort,
-): Activity<FaultOutcome> {
-  yield { kind: 'call', what: FN, translates: abort.addr };
-  const before = withoutRecoverers(context, regs, abort);
-  if (before !== null) return yield* onward(before);
-  const { addr, esr, fault } = abort;
-  const repaired = yield* askRecoverersInSteps(context, FN, addr, esrWnr(esr), regs);
-  return repaired ?? dieKernelFault(context, 'paging request', addr, fault.code, regs);
-}
-
-/** The path as far as KFENCE and the arena, who are asked where it comes to nothing: null. */
-function withoutRecoverers(
-  context: FaultContext,
-  regs: Arm64PtRegs,
-  abort: Abort,
-): FaultPath | null {
-  const { kernel } = context;
-  const { addr, esr, fault } = abort;
-  if (!isEl1InstructionAbort(esr)) {
-    const fixed = fixupException(context, regs, esr);
-    if (kernel.events.on) {
-      kernel.decide('fixup_exception', fixed === null ? 'no handler takes it' : 'handled');
-    }
-    if (fixed !== null) return fixed;
-  }
-  if (isSpuriousEl1TranslationFault(context, addr, esr)) {
-    if (kernel.events.on) {
-      kernel.decide('is_spurious_el1_translation_fault', 'the address translates by now');
-    }
-    kernel.printk(
-      `Ignoring spurious kernel translation fault at virtual address ${hex16(addr)}`,
-      FN,
-    );
-    return SPURIOUS;
-  }
-  // do_tag_recovery() switches tag checks off, so that the access passes.
-  if (isEl1TagCheckFault(esr)) return SPURIOUS;
-  if (isEl1PermissionFault(esr)) {
-    return dieKernelFault(context, permissionMessage(esr), addr, fault.code, regs);
-  }
-  if (hi32(addr) === 0 && lo32(addr) < 2 ** context.pte.pageShift) {
-    return dieKernelFault(context, 'NULL pointer dereference', addr, fault.code, regs);
-  }
-  if (isTranslationFault(esrFsc(esr))) return null;
-  if (kernel.events.on) kernel.decide(FN, 'not a translation fault: nobody is asked');
-  return dieKernelFault(context, 'paging request', addr, fault.code, regs);
-}
-
-/** What __do_kernel_fault() calls a permission fault. @param esr ESR_EL1[31:0] */
-function permissionMessage(esr: number): string {
-  if (esrWnr(esr)) return 'write to read-only memory';
-  if (isEl1InstructionAbort(esr)) return 'execute from non-executable memory';
-  return 'read from unreadable memory';
-}
-
-/** A function of the path is entered. Call only when `events.on`. */
-function announce(
-  context: FaultContext,
-  fn: string,
-  { fault }: Abort,
-  more: Readonly<Record<string, string>> = {},
-): void {
-  context.kernel.enter(fn, { far: hex(fault.addr), esr: hex(fault.code), ...more });
-}
+/** The functions of the path, for compiled code that calls them. */
+export const ARM64_PATH: Readonly<Record<string, PathFunction>> = {
+  do_mem_abort: (context, regs, fault) => doMemAbort(context, regs as Arm64PtRegs, fault),
+  ...Object.fromEntries(Object.entries(HANDLERS).map(([name, fn]) => [name, own(fn)])),
+  do_bad_area: own(doBadArea),
+  __do_kernel_fault: own(doKernelFault),
+};

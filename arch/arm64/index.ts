@@ -9,7 +9,7 @@ import {
   buildArm64Extable,
   searchArm64Extable,
 } from './extable.ts';
-import { el1Abort } from './fault.ts';
+import { ARM64_PATH, el1Abort } from './fault.ts';
 import { describeEsr, EC_PC_ALIGN } from './fault-code.ts';
 import { arm64Layout } from './layout.ts';
 import { Arm64Paging, linuxPagingState } from './paging.ts';
@@ -58,7 +58,7 @@ export const arm64: Architecture = {
   createProcessor: (parts) => new Arm64Processor(parts),
   createRegs: () => new Arm64PtRegs(),
   deliverFault: (context, regs, fault) => el1Abort(context, own(regs), fault),
-  path: {},
+  path: ARM64_PATH,
   ptRegsMembers: ARM64_PT_REGS,
   ptRegsRest: (regs) => ({ orig_x0: regs.get('x0'), syscallno: -1n }),
   fixupException: () => null,

@@ -105,7 +105,7 @@ describe('an arm64 oops', () => {
     );
     expect(test.kernel.log).toContain('Tainted: [M]=MACHINE_CHECK');
     expect(report()).toContain('Internal error: Oops: 0000000096000047 [#2]  SMP');
-    expect(test.kernel.log).toContain('Tainted: [D]=DIE');
+    expect(test.kernel.log).toContain('Tainted: [M]=MACHINE_CHECK, [D]=DIE');
   });
 
   it('tells each flag of pstate', () => {

@@ -3,9 +3,12 @@
 // overflow stacks, which are not modelled.
 import type { PhysAddr, VirtAddr } from '../../emulator/address.ts';
 import { bit, field, hex, hex16, lo32 } from '../../emulator/bits.ts';
-import type { FaultContext, FaultOutcome } from '../arch.ts';
+import type { Activity } from '../../mm/context.ts';
+import type { FaultContext, FaultOutcome, FaultPath } from '../arch.ts';
+import { compiledNow, compiledText } from '../compiled-path.ts';
 import { dumpStackPrintInfo, oops, oopsExit, panic, printModules } from '../oops.ts';
 import { tableEntries } from '../page-table.ts';
+import { SPURIOUS } from '../path.ts';
 import { isTtbr0Addr, isTtbr1Addr, vaBits } from './address-ranges.ts';
 import { esrEc, esrFsc, esrGetClassString, isDataAbort } from './esr.ts';
 import { faultInfo } from './fault-info.ts';
@@ -23,9 +26,11 @@ export function dieKernelFault(
   addr: VirtAddr,
   esr: bigint,
   regs: Arm64PtRegs,
-): FaultOutcome {
+): FaultPath {
   const { kernel } = context;
   if (kernel.events.on) kernel.enter('die_kernel_fault', { msg: message, addr: hex16(addr) });
+  const compiled = context.compiled?.calls.die_kernel_fault;
+  if (compiled !== undefined) return returning(compiled(message, addr, esr, regs));
   return oops(context, () => {
     kernel.printk(
       `Unable to handle kernel ${message} at virtual address ${hex16(addr)}`,
@@ -37,8 +42,15 @@ export function dieKernelFault(
   });
 }
 
+/** A function that the kernel does not come back from; if compiled code does, the instruction is run again. */
+function* returning(call: Activity<bigint>): Activity<FaultOutcome> {
+  yield* call;
+  return SPURIOUS;
+}
+
 /** @kernel mem_abort_decode arch/arm64/mm/fault.c read */
 export function memAbortDecode(context: FaultContext, esr: bigint): void {
+  if (compiledNow(context, 'mem_abort_decode', esr) !== null) return;
   const print = (text: string) => context.kernel.printk(text, 'mem_abort_decode');
   const b = (at: number) => (bit(esr, at) ? 1 : 0);
   const hex2 = (value: number) => `0x${value.toString(16).padStart(2, '0')}`;
@@ -46,18 +58,23 @@ export function memAbortDecode(context: FaultContext, esr: bigint): void {
   print(`  ESR = 0x${hex16(esr)}`);
   const low = lo32(esr);
   const il = bit(esr, 25) ? 32 : 16;
-  print(`  EC = ${hex2(esrEc(low))}: ${esrGetClassString(low)}, IL = ${il} bits`);
+  print(`  EC = ${hex2(esrEc(low))}: ${className(context, esr)}, IL = ${il} bits`);
   print(`  SET = ${field(esr, 12, 11)}, FnV = ${b(10)}`);
   print(`  EA = ${b(9)}, S1PTW = ${b(7)}`);
   print(`  FSC = ${hex2(esrFsc(low))}: ${faultInfo(esrFsc(low)).name}`);
   if (isDataAbort(low)) dataAbortDecode(context, esr);
 }
 
+/** esr_get_class_string() @param esr ESR_EL1 */
+export const className = (context: FaultContext, esr: bigint): string =>
+  compiledText(context, 'esr_get_class_string', esr) ?? esrGetClassString(lo32(esr));
+
 /**
  * data_abort_decode(). ISS2 is ESR_EL1[55:32].
  * @kernel data_abort_decode arch/arm64/mm/fault.c read
  */
-function dataAbortDecode(context: FaultContext, esr: bigint): void {
+export function dataAbortDecode(context: FaultContext, esr: bigint): void {
+  if (compiledNow(context, 'data_abort_decode', esr) !== null) return;
   const print = (text: string) => context.kernel.printk(text, 'data_abort_decode');
   const b = (at: number) => (bit(esr, at) ? 1 : 0);
   const hex8 = (value: bigint) => `0x${value.toString(16).padStart(8, '0')}`;
@@ -79,6 +96,7 @@ function dataAbortDecode(context: FaultContext, esr: bigint): void {
  * @kernel show_pte arch/arm64/mm/fault.c read
  */
 export function showPte(context: FaultContext, addr: VirtAddr): void {
+  if (compiledNow(context, 'show_pte', addr) !== null) return;
   const print = (text: string) => context.kernel.printk(text, 'show_pte');
   const user = isTtbr0Addr(context, addr);
   if (user && !context.current.hasMm) {
@@ -127,20 +145,14 @@ function entriesLine(context: FaultContext, pgd: PhysAddr | null, addr: VirtAddr
 
 /**
  * die(): header, modules, registers, trace and code.
- * @param machineCheck TAINT_MACHINE_CHECK is set
  * @kernel die arch/arm64/kernel/traps.c read
  */
-export function die(
-  context: FaultContext,
-  text: string,
-  regs: Arm64PtRegs,
-  err: bigint,
-  machineCheck = false,
-): void {
+export function die(context: FaultContext, text: string, regs: Arm64PtRegs, err: bigint): void {
+  if (compiledNow(context, 'die', text, regs, err) !== null) return;
   const { kernel } = context;
   kernel.printk(`Internal error: ${text}: ${hex16(err)} [#${kernel.dieCounter + 1}]  SMP`, 'die');
   printModules(context);
-  showRegsOnly(context, regs, machineCheck);
+  showRegsOnly(context, regs);
   dumpBacktrace(context, regs);
   dumpKernelInstr(context, regs);
   // Counted here, since TAINT_DIE is set after the report.
@@ -157,6 +169,7 @@ const ESR_BUG = 0xf200_0800n;
  */
 export function bug(context: FaultContext, fn: string, regs: Arm64PtRegs): FaultOutcome {
   return oops(context, () => {
+    if (compiledNow(context, 'bug_brk_handler', regs, ESR_BUG) !== null) return;
     context.kernel.printk('------------[ cut here ]------------', 'bug_brk_handler');
     context.kernel.printk(
       `Kernel BUG at ${fn} [verbose debug info unavailable]`,
@@ -180,7 +193,7 @@ export function panicBadStack(
   if (kernel.events.on) kernel.enter('panic_bad_stack', { esr: hex(esr), far: hex(far) });
   return oops(context, () => {
     kernel.printk('Insufficient stack space to handle exception!', 'panic_bad_stack');
-    kernel.printk(`ESR: 0x${hex16(esr)} -- ${esrGetClassString(lo32(esr))}`, 'panic_bad_stack');
+    kernel.printk(`ESR: 0x${hex16(esr)} -- ${className(context, esr)}`, 'panic_bad_stack');
     kernel.printk(`FAR: 0x${hex16(far)}`, 'panic_bad_stack');
     kernel.printk(
       `Task stack:     [0x${hex16(current.stack)}..0x${hex16(current.stackEnd)}]`,

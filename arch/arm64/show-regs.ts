@@ -3,17 +3,19 @@
 import { virtAddr } from '../../emulator/address.ts';
 import { bit, hex16 } from '../../emulator/bits.ts';
 import type { FaultContext } from '../arch.ts';
+import { compiledNow } from '../compiled-path.ts';
 import { dumpStackPrintInfo } from '../oops.ts';
 import type { Arm64PtRegs } from './registers.ts';
 import { KunwindState, stripKernelInsnPac } from './unwind.ts';
 
 /**
- * __show_regs(). @param machineCheck TAINT_MACHINE_CHECK is set
+ * __show_regs()
  * @kernel __show_regs arch/arm64/kernel/process.c read
  */
-export function showRegsOnly(context: FaultContext, regs: Arm64PtRegs, machineCheck = false): void {
+export function showRegsOnly(context: FaultContext, regs: Arm64PtRegs): void {
+  if (compiledNow(context, '__show_regs', regs) !== null) return;
   const print = (text: string) => context.kernel.printk(text, '__show_regs');
-  dumpStackPrintInfo(context, machineCheck);
+  dumpStackPrintInfo(context);
   context.kernel.printk(pstateLine(regs.pstate), 'print_pstate');
   print(`pc : ${context.formatSymbol(regs.ip)}`);
   print(`lr : ${context.formatSymbol(virtAddr(stripKernelInsnPac(regs.lr)))}`);
@@ -51,6 +53,7 @@ function pstateLine(pstate: bigint): string {
  * @kernel dump_backtrace arch/arm64/kernel/stacktrace.c read
  */
 export function dumpBacktrace(context: FaultContext, regs: Arm64PtRegs): void {
+  if (compiledNow(context, 'dump_backtrace', regs, 0n, '') !== null) return;
   if (regs.userMode) return;
   context.kernel.printk('Call trace:', 'dump_backtrace');
   const state = new KunwindState(context, regs);
@@ -68,6 +71,7 @@ export function dumpBacktrace(context: FaultContext, regs: Arm64PtRegs): void {
  * @kernel dump_kernel_instr arch/arm64/kernel/traps.c read
  */
 export function dumpKernelInstr(context: FaultContext, regs: Arm64PtRegs): void {
+  if (compiledNow(context, 'dump_kernel_instr', '', regs) !== null) return;
   if (regs.userMode) return;
   let text = '';
   for (let i = -4; i < 1; i++) {

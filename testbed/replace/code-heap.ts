@@ -29,6 +29,14 @@ export class CodeHeap {
     return at;
   }
 
+  /** A C string, which is to be freed. @returns its address, or 0 without room */
+  text(text: string): bigint {
+    const bytes = new TextEncoder().encode(`${text}\0`);
+    const at = this.alloc(bytes.length);
+    if (at !== 0n) this.kernel.ram.write(Number(at - this.kernel.layout.directMap), bytes);
+    return at;
+  }
+
   /** @returns false for what is no block */
   free(address: bigint): boolean {
     const size = this.blocks.get(address);

@@ -20,22 +20,33 @@ export function note({ exception }: Vcpu, fn: string, outcome: FaultOutcome): vo
   if (exception !== null) exception.cameTo = outcome;
 }
 
+/** What a function of the path can change: where the interrupted code goes on, and the entry of the address. */
+export interface Before {
+  readonly ip: bigint;
+  readonly entry: bigint;
+}
+
+export const before = (kernel: Kernel, { regs, fault }: Exception): Before => ({
+  ip: regs.ip,
+  entry: entryOf(kernel, fault),
+});
+
+function entryOf({ mm, ram }: Kernel, { addr }: HardwareFault): bigint {
+  const ptep = mm.ptepOffset(addr);
+  return ptep === null ? 0n : ram.read64(ptep);
+}
+
 /**
- * What a compiled function of the path came to, which does not say so: what those it called came to, or what can be seen.
- * @param before the interrupted instruction
+ * What a compiled function of the path came to, which does not say so: what those it called came to, or what it changed.
  */
-export function cameTo(
-  kernel: Kernel,
-  { regs, fault, cameTo }: Exception,
-  before: bigint,
-): FaultOutcome {
+export function cameTo(kernel: Kernel, exception: Exception, { ip, entry }: Before): FaultOutcome {
+  const { regs, fault, cameTo } = exception;
   if (cameTo !== null) return cameTo;
-  if (regs.ip !== before) return FIXED_UP;
+  if (regs.ip !== ip) return FIXED_UP;
   const { arch, arenas, kfence, mm } = kernel;
-  if (!arch.isAbsence(fault.code)) return SPURIOUS;
-  const ptep = mm.ptepOffset(fault.addr);
-  const entry = ptep === null ? 0n : kernel.ram.read64(ptep);
-  for (const { scratchPte } of arenas.values()) if (entry === scratchPte) return REPAIRED.scratch;
-  if (kfence?.isKfenceAddress(fault.addr) && mm.format.ptePresent(entry)) return REPAIRED.kfence;
+  const now = entryOf(kernel, fault);
+  if (now === entry || !arch.isAbsence(fault.code)) return SPURIOUS;
+  for (const { scratchPte } of arenas.values()) if (now === scratchPte) return REPAIRED.scratch;
+  if (kfence?.isKfenceAddress(fault.addr) && mm.format.ptePresent(now)) return REPAIRED.kfence;
   return SPURIOUS;
 }

@@ -11,6 +11,7 @@ import {
   type Activity,
   CHANGED,
   type InjectionPoint,
+  KernelStuck,
   LOOKED,
   onward,
   type Step,
@@ -126,19 +127,20 @@ export class GuestCalls {
     const depth = vcpu.interrupted.length;
     const { on: wasOn, seesReads: saw } = watch;
     const told = kernel.context.stepping || kernel.context.access !== null;
+    const before = cpu.retired;
     watch.on = true;
     watch.seesReads = told && readsAreSteps;
     // What the core remembers of page tables was granted to code that is not watched, or less.
     if (watch.seesReads && !(wasOn && saw)) cpu.flushTlb();
     try {
       this.enter(vcpu, function_, args);
-      const before = cpu.retired;
       const result = yield* this.run({ vcpu, name, entry }, limit + extra);
       if (!wasOn) loans.settle();
-      if (kernel.events.on) {
-        kernel.context.decide(name, `compiled: ${cpu.retired - before} instructions`);
-      }
+      this.tellEnd(name, cpu.retired - before);
       return result;
+    } catch (error) {
+      if (error instanceof CompiledEnd) this.tellEnd(name, cpu.retired - before);
+      throw error;
     } finally {
       if (!wasOn) loans.drop();
       if (wasOn && saw && !watch.seesReads) cpu.flushTlb();
@@ -151,6 +153,11 @@ export class GuestCalls {
       vcpu.interrupted.length = depth;
       progress();
     }
+  }
+
+  private tellEnd(name: string, instructions: number): void {
+    const { events, context } = this.parts.kernel;
+    if (events.on) context.decide(name, `compiled: ${instructions} instructions`);
   }
 
   /** Registers and stack as a caller in the kernel leaves them. */
@@ -195,7 +202,7 @@ export class GuestCalls {
         if (stop.ip === returnTrap) return cpu.readRegister(kernel.arch.returnRegister);
         const callee = callees.get(stop.ip);
         if (callee === undefined) throw new CompiledEnd(name, endOf(stop));
-        yield* this.callModel(vcpu, callee);
+        yield* this.callModel(frame, callee);
         continue;
       }
       const length = stop.reason === 'exception' ? warn(stop.ip) : null;
@@ -328,7 +335,7 @@ export class GuestCalls {
   }
 
   /** A call of a modelled function: done, and returned from. */
-  private *callModel(vcpu: Vcpu, callee: Callee): Activity<void> {
+  private *callModel({ vcpu, name }: Frame, callee: Callee): Activity<void> {
     const { arch, memory } = this.parts.kernel;
     const { cpu } = vcpu;
     const sp = cpu.readRegister(arch.description.stackPointer);
@@ -347,7 +354,16 @@ export class GuestCalls {
           ? (memory.readWord(virtAddr(sp)) ?? 0n)
           : cpu.readRegister(arch.linkRegister),
       );
-    const result = yield* callee(argument, returnsTo);
+    const from = returnsTo();
+    let result: bigint | null;
+    try {
+      result = yield* callee(argument, returnsTo);
+    } catch (error) {
+      // Where a fault is being handled nobody else ends what the code has come to.
+      if (!(error instanceof KernelStuck) || error instanceof CompiledEnd) throw error;
+      if (vcpu.exception === null) throw error;
+      throw new CompiledEnd(name, { outcome: 'halted', why: error.message, ip: from });
+    }
     vcpu.inCallee = false;
     if (result !== null) cpu.writeRegister(arch.returnRegister, u64(result));
     const { instructionPointer, stackPointer } = arch.description;

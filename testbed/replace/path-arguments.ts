@@ -1,5 +1,6 @@
 // What functions of the fault path are handed, by the names of their arguments.
 import type { HardwareFault } from '../../arch/arch.ts';
+import { untaggedAddr } from '../../arch/arm64/address-ranges.ts';
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import type { Argument } from './callees/index.ts';
 
@@ -17,6 +18,7 @@ const namesOf = (prototype: string): string[] =>
 export const argumentsFor = (prototype: string, regs: VirtAddr, fault: HardwareFault): bigint[] =>
   namesOf(prototype).map((name) => {
     if (name === 'regs') return regs;
+    if (name === 'addr') return untaggedAddr(fault.addr);
     if (ADDRESSES.includes(name)) return fault.addr;
     return CODES.includes(name) ? fault.code : (CONSTANTS[name] ?? 0n);
   });

@@ -13,12 +13,20 @@ const WIDTH = { hh: 8, h: 16, l: 64, ll: 64, z: 64, t: 64, j: 64 } as const;
 export function readText(kernel: Kernel, address: bigint, longest = LONGEST): string {
   let text = '';
   for (let at = address; text.length < longest; at++) {
-    const byte = kernel.memory.read(virtAddr(at), 1);
+    const byte = readByte(kernel, at);
     if (byte === null) throw new KernelStuck(`prints a string at 0x${address.toString(16)}`);
     if (byte[0] === 0) break;
     text += String.fromCharCode(byte[0]);
   }
   return text;
+}
+
+/** A byte of kernel memory; of the direct map also where it is not mapped yet. */
+function readByte({ memory, layout, ram }: Kernel, at: bigint): Uint8Array | null {
+  const mapped = memory.read(virtAddr(at), 1);
+  const pa = at - layout.directMap;
+  if (mapped !== null || pa < 0n || pa >= BigInt(ram.size)) return mapped;
+  return Uint8Array.of(Number(ram.readUint(Number(pa), 1)));
 }
 
 /**

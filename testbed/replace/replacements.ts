@@ -80,6 +80,8 @@ export interface LoadedObject {
   readonly extable: ExtableMemory;
   readonly kfence: KfenceMemory;
   readonly calls: GuestCalls;
+  /** Memory that functions are handed text in. */
+  readonly heap: CodeHeap;
   /** Address of init_mm. */
   readonly initMm: bigint;
   /** Physical memory for what a function is handed, by CPU: three pages each. */
@@ -277,6 +279,7 @@ class Loader {
       ksymTree,
       ptRegs,
       kfence,
+      heap,
       calls,
       extable,
       initMm: initMm ?? this.variables.get('init_mm')!,

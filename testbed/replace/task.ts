@@ -44,6 +44,9 @@ export function layTasks(
       real_cred: cred,
       pagefault_disabled: task.faulthandlerDisabled ? 1 : 0,
     };
+    // The mm maps nothing: its table is the first page of RAM, where zeroes are.
+    const pgd = structures.optional('mm_struct')?.members.get('pgd');
+    if (pgd && mm !== 0n) put(kernel, mm + BigInt(pgd.offset), 8, kernel.layout.directMap);
     const at = kernel.environment.task(cpu);
     for (const [name, value] of Object.entries(values)) {
       const member = members.get(name);

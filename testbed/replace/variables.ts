@@ -28,13 +28,15 @@ const COMMON: Variables = {
   kmalloc_caches: Array<bigint>(20 * 14).fill(0n),
 };
 
-function variables({ arch, config, layout }: Kernel): Variables {
+/** @param image what addresses of the kernel's image are above physical ones */
+function variables({ arch, config, layout }: Kernel, image: bigint): Variables {
   if (arch.name === 'arm64') {
     return {
       ...COMMON,
       memstart_addr: word(0n),
       arm64_use_ng_mappings: { size: 1, value: config.pti ? 1n : 0n },
       vabits_actual: word(48n),
+      kimage_voffset: word(image),
     };
   }
   const mask = config.pti ? ~0x100n : -1n;
@@ -66,7 +68,10 @@ export function kernelVariables(kernel: Kernel, at: VirtAddr): Map<string, bigin
   const view = new DataView(bytes.buffer);
   const addresses = new Map<string, bigint>();
   let offset = 0;
-  for (const [name, given] of Object.entries(variables(kernel))) {
+  const { swapperPgDir } = kernel.mm;
+  const top = virtAddr(at + BigInt(kernel.pageSize * (OPAQUE.length + 2)));
+  const image = top - BigInt(swapperPgDir);
+  for (const [name, given] of Object.entries(variables(kernel, image))) {
     const words = 'value' in given ? [given.value] : given;
     words.forEach((value, i) => {
       view.setBigUint64(offset + i * 8, value, true);
@@ -82,8 +87,7 @@ export function kernelVariables(kernel: Kernel, at: VirtAddr): Map<string, bigin
     addresses.set(name, place);
     kernel.symbols.add(name, place, kernel.pageSize);
   });
-  const top = virtAddr(at + BigInt(kernel.pageSize * (OPAQUE.length + 2)));
-  kernel.mm.mapRange(top, (kernel.mm.swapperPgDir / FRAME_SIZE) as Pfn, 1, 'PAGE_KERNEL');
+  kernel.mm.mapRange(top, (swapperPgDir / FRAME_SIZE) as Pfn, 1, 'PAGE_KERNEL');
   for (const name of TOP_TABLE) {
     addresses.set(name, top);
     kernel.symbols.add(name, top, kernel.pageSize);

@@ -1,4 +1,5 @@
-// Functions in compiled code whose arguments and result are integers, and registers in a struct pt_regs.
+// Functions in compiled code whose arguments and result are integers, text, registers in a struct pt_regs, and entries of
+// exception tables.
 import type { PtRegs } from '../../../arch/arch.ts';
 import type { CompiledCall } from '../../../arch/compiled-path.ts';
 import { type VirtAddr, virtAddr } from '../../../emulator/address.ts';
@@ -18,10 +19,16 @@ const callAdapter: Adapter = (compiled, kernel) => ({
 
 const callFunction = (compiled: CompiledFunction, kernel: Kernel): CompiledCall =>
   function* (...args) {
-    const { ptRegs } = compiled.object;
+    const { ptRegs, heap } = compiled.object;
     const laid: [PtRegs, VirtAddr][] = [];
+    const texts: bigint[] = [];
     const values = args.map((value) => {
       if (typeof value === 'bigint') return value;
+      if (typeof value === 'string') {
+        const at = heap.text(value);
+        texts.push(at);
+        return at;
+      }
       if ('insn' in value) return compiled.object.extable.address(value);
       if ('pa' in value) return compiled.object.structures.virt(value.pa);
       const at = ptRegs!.write(value, placeOf(compiled, kernel, value));
@@ -29,6 +36,7 @@ const callFunction = (compiled: CompiledFunction, kernel: Kernel): CompiledCall 
       return at;
     });
     const result = yield* call(compiled, ...values);
+    for (const at of texts) heap.free(at);
     for (const [regs, at] of laid) ptRegs!.read(regs, at);
     kernel.context.endLine();
     return result;

@@ -1,8 +1,11 @@
 // The functions of the kernel that stand in compiled code, as the model calls them: one adapter for each, between values of
 // the model and a call's registers and memory.
 import type { Kernel } from '../../kernel.ts';
+import { DYING_ARM64_FUNCTIONS } from '../functions/dying-arm64.ts';
 import { DYING_X86_FUNCTIONS } from '../functions/dying-x86.ts';
 import { EXTABLE_X86_FUNCTIONS } from '../functions/extable.ts';
+import { EXTABLE_ARM64_FUNCTIONS } from '../functions/extable-arm64.ts';
+import { FAULT_ARM64_FUNCTIONS } from '../functions/fault-arm64.ts';
 import { FAULT_X86_FUNCTIONS, FAULT_X86_QUESTIONS } from '../functions/fault-x86.ts';
 import type { REPLACEABLE, ReplaceableName } from '../functions/index.ts';
 import type { CompiledFunction } from '../replacements.ts';
@@ -33,6 +36,9 @@ const ADAPTERS: Adapters<typeof REPLACEABLE> = {
   ...callAdapters(FAULT_X86_QUESTIONS),
   ...callAdapters(DYING_X86_FUNCTIONS),
   ...RANGE_TREE_ADAPTERS,
+  ...pathAdapters(FAULT_ARM64_FUNCTIONS),
+  ...callAdapters(DYING_ARM64_FUNCTIONS),
+  ...callAdapters(EXTABLE_ARM64_FUNCTIONS),
 };
 
 /**

@@ -3,8 +3,9 @@ import type { CompiledPathFunction } from '../../../arch/compiled-path.ts';
 import { hex } from '../../../emulator/bits.ts';
 import { KernelStuck } from '../../../mm/context.ts';
 import type { Kernel } from '../../kernel.ts';
-import { cameTo } from '../exception.ts';
+import { before, cameTo } from '../exception.ts';
 import { REPLACEABLE } from '../functions/index.ts';
+import { s32 } from '../guest-calls.ts';
 import { argumentsFor } from '../path-arguments.ts';
 import type { CompiledFunction } from '../replacements.ts';
 import { type Adapter, type Adapters, call } from './adapter.ts';
@@ -27,15 +28,18 @@ const pathFunction = (compiled: CompiledFunction, kernel: Kernel): CompiledPathF
     const { name, object } = compiled;
     const { prototype } = REPLACEABLE[name];
     if (kernel.context.stepping && STEPS.has(name)) yield { kind: 'call', what: name };
-    const { exception } = kernel.cpus[kernel.context.cpu];
+    const { exception, cpu } = kernel.cpus[kernel.context.cpu];
     if (exception === null || object.ptRegs === null) {
       throw new KernelStuck(`${name} is called for a fault at ${hex(fault.addr)} that nobody took`);
     }
     exception.cameTo = null;
-    const before = regs.ip;
+    const found = before(kernel, exception);
+    if (kernel.arch.name === 'arm64') cpu.writeRegister('far_el1', exception.fault.addr);
     const at = object.ptRegs.write(regs);
-    yield* call(compiled, ...argumentsFor(prototype, at, fault));
+    const result = yield* call(compiled, ...argumentsFor(prototype, at, fault));
     object.ptRegs.read(regs, at);
     kernel.context.endLine();
-    return cameTo(kernel, exception, before);
+    // A handler's int says whether it handled the fault.
+    if (prototype.startsWith('int ') && s32(result) !== 0) return null;
+    return cameTo(kernel, exception, found);
   };

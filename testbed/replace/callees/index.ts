@@ -15,9 +15,11 @@ import type { PtRegsMemory } from '../pt-regs.ts';
 import type { Structures } from '../structures.ts';
 import { arenaCallees, memoryCallees } from './arena.ts';
 import { progCallees, streamCallees } from './bpf.ts';
+import { dyingArm64Callees } from './dying-arm64.ts';
 import { dyingX86Callees } from './dying-x86.ts';
 import { extableCallees } from './extable.ts';
 import { extableX86Callees } from './extable-x86.ts';
+import { faultArm64Callees } from './fault-arm64.ts';
 import { faultX86Callees } from './fault-x86.ts';
 import { kfenceCallees } from './kfence.ts';
 import { ksymCallees } from './ksym.ts';
@@ -118,7 +120,7 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
     ...tableCallees(parts),
     ...(kernel.arch.name === 'x86_64'
       ? [...dyingX86Callees(parts), ...faultX86Callees(parts), ...extableX86Callees(parts)]
-      : []),
+      : [...dyingArm64Callees(parts), ...faultArm64Callees(parts)]),
     ...unwindCallees(parts),
     ...(kernel.arch.name === 'x86_64' ? orcCallees(parts) : []),
     ...kfenceCallees(parts),

@@ -1,4 +1,5 @@
 // Functions of kernel/extable.c and lib/extable.c: the search for an exception-table entry.
+import { EXTABLE_ARM64_FUNCTIONS } from './extable-arm64.ts';
 import type { Replaceable } from './replaceable.ts';
 
 export const EXTABLE_SEARCHES = {
@@ -15,9 +16,9 @@ export const EXTABLE_SEARCHES = {
   },
 } as const satisfies Readonly<Record<string, Replaceable>>;
 
-/** Handlers of x86-64: arch/x86/mm/extable.c. */
-const handler = (name: string, more = '', source = 'arch/x86/mm/extable.c'): Replaceable => ({
-  source,
+/** Handlers of x86-64: arch/x86/mm/extable.c. Those without an architecture are arm64's too, with its own arguments. */
+const handler = (name: string, more = ''): Replaceable => ({
+  source: 'arch/x86/mm/extable.c',
   prototype: `bool ${name}(const struct exception_table_entry *fixup, struct pt_regs *regs${more})`,
   structs: ['pt_regs'],
   arch: 'x86_64',
@@ -29,7 +30,6 @@ export const EXTABLE_X86_FUNCTIONS = {
     prototype:
       'int fixup_exception(struct pt_regs *regs, int trapnr, unsigned long error_code, unsigned long fault_addr)',
     structs: ['pt_regs'],
-    arch: 'x86_64',
   },
   ex_handler_default: handler('ex_handler_default'),
   ex_handler_fault: handler('ex_handler_fault', ', int trapnr'),
@@ -45,12 +45,18 @@ export const EXTABLE_X86_FUNCTIONS = {
     structs: ['pt_regs'],
     arch: 'x86_64',
   },
-  ex_handler_bpf: handler('ex_handler_bpf', '', 'arch/x86/net/bpf_jit_comp.c'),
+  ex_handler_bpf: {
+    source: 'arch/x86/net/bpf_jit_comp.c',
+    prototype:
+      'bool ex_handler_bpf(const struct exception_table_entry *fixup, struct pt_regs *regs)',
+    structs: ['pt_regs'],
+  },
 } as const satisfies Readonly<Record<string, Replaceable>>;
 
 /** Names of functions and variables that have to do with entries in memory. */
 export const EXTABLE_FUNCTIONS: ReadonlySet<string> = new Set([
   ...Object.keys(EXTABLE_SEARCHES),
   ...Object.keys(EXTABLE_X86_FUNCTIONS),
+  ...Object.keys(EXTABLE_ARM64_FUNCTIONS),
   'search_kernel_exception_table',
 ]);

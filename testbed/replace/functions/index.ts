@@ -1,8 +1,11 @@
 // The functions of the kernel in whose place compiled code can be put: their prototypes, and the structures through which
 // they and the model speak.
 import { ARENA_FUNCTIONS } from './arena.ts';
+import { DYING_ARM64_FUNCTIONS } from './dying-arm64.ts';
 import { DYING_X86_FUNCTIONS } from './dying-x86.ts';
 import { EXTABLE_SEARCHES, EXTABLE_X86_FUNCTIONS } from './extable.ts';
+import { EXTABLE_ARM64_FUNCTIONS } from './extable-arm64.ts';
+import { FAULT_ARM64_FUNCTIONS } from './fault-arm64.ts';
 import { FAULT_X86_FUNCTIONS, FAULT_X86_QUESTIONS } from './fault-x86.ts';
 import { KFENCE_FUNCTIONS } from './kfence.ts';
 import { MAP_FUNCTIONS } from './maps.ts';
@@ -27,6 +30,9 @@ export const REPLACEABLE = {
   ...FAULT_X86_QUESTIONS,
   ...DYING_X86_FUNCTIONS,
   ...RANGE_TREE_FUNCTIONS,
+  ...FAULT_ARM64_FUNCTIONS,
+  ...DYING_ARM64_FUNCTIONS,
+  ...EXTABLE_ARM64_FUNCTIONS,
 } as const satisfies Readonly<Record<string, Replaceable>>;
 
 export type ReplaceableName = keyof typeof REPLACEABLE;
