@@ -110,6 +110,15 @@ describe.each(BOTH)('mmap on $arch, $series', ({ arch, series }) => {
     expect([arena.vmaList, mm.vmas, mm.mmapLock.holder]).toEqual([[], [], -1]);
   });
 
+  it.each([
+    { fixed: true, errno: ERRNO.ENOMEM },
+    { fixed: false, errno: ERRNO.EBUSY },
+  ])('does not map addresses of the kernel, MAP_FIXED $fixed', ({ fixed, errno }) => {
+    const { mm, mmap } = setUp({ ...A, mapExtra: 0xffff_8000_0000_0000n });
+    expect(mmap({ fixed })).toBe(errno);
+    expect(finish(userAccess(mm, 0xffff_8000_0000_0000n, 8, null)).result).toBe('SIGSEGV');
+  });
+
   it('maps a frozen arena for reading', () => {
     const { mm, mmap } = setUp();
     expect(mmap({ frozen: true, write: false })).toBeTypeOf('object');

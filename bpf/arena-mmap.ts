@@ -8,7 +8,7 @@ import { BPF_F_SEGV_ON_FAULT, type BpfArena, bpfMapAllocPage, SZ_4G } from './ar
 import { applyRangeSet } from './arena-pte.ts';
 import type { FindUnmapped } from './compiled-maps.ts';
 import { mutexLock, rawResSpinLock, unlock } from './rqspinlock.ts';
-import { type UserMm, UserPtes, userPhys, type Vma, zapVmaRange } from './user-mm.ts';
+import { TASK_SIZE, type UserMm, UserPtes, userPhys, type Vma, zapVmaRange } from './user-mm.ts';
 
 /** include/linux/mm.h */
 const VM_WRITE = 0x2;
@@ -82,7 +82,8 @@ export function* arenaMmap(
     mm.getUnmappedArea(hint, size, fixed),
   );
   let result: Vma | number = Number(start);
-  if (start >= 0n && !mm.isFree(start, len))
+  if (start > TASK_SIZE - len) result = ERRNO.ENOMEM;
+  else if (start >= 0n && !mm.isFree(start, len))
     result = -17; // EEXIST of MAP_FIXED_NOREPLACE
   else if (start >= 0n) result = bpfMapMmap(shared, write && (request.frozen ?? false));
   if (result === 0) {

@@ -37,6 +37,8 @@ export class UserPtes extends Map<number, Pfn> implements Shared {
   }
 }
 
+/** TASK_SIZE: where user addresses end, of all that user space of either architecture may have. */
+export const TASK_SIZE = 1n << 48n;
 /** Where mmap() may put mappings: TASK_SIZE of 4-level x86 and a gap above, as mmap_base() leaves. */
 const DEFAULT_MMAP_BASE = 0x7fff_f7ff_f000n;
 const MMAP_MIN_ADDR = 0x10000n;
@@ -74,13 +76,14 @@ export class UserMm implements Shared {
   }
 
   /**
-   * mm_get_unmapped_area(): the hint if it is free, else the highest gap below mmap_base.
+   * mm_get_unmapped_area(): the hint if it is free and below TASK_SIZE, else the highest gap below mmap_base.
    * @param hint address wanted or 0. @param len bytes. @param fixed MAP_FIXED: the hint and nothing else
    * @returns an address, or -ENOMEM
-   * @kernel mm_get_unmapped_area mm/mmap.c read - without TASK_SIZE above a hint, and without the search upwards
+   * @kernel mm_get_unmapped_area mm/mmap.c read - without the search upwards
    */
   getUnmappedArea(hint: bigint, len: bigint, fixed: boolean): bigint {
-    if (hint && (fixed || this.isFree(hint, len))) return hint;
+    const fits = hint <= TASK_SIZE - len && this.isFree(hint, len);
+    if (hint && (fixed || fits)) return hint;
     const below = [...this.vmas].sort((a, b) => (a.start < b.start ? 1 : -1));
     let top = this.mmapBase;
     for (const vma of below) {

@@ -1,7 +1,7 @@
 // The map, its mappings and its worker in compiled code.
 import type { BpfArena } from '../../../bpf/arena.ts';
 import type { FindUnmapped } from '../../../bpf/compiled-maps.ts';
-import type { Vma } from '../../../bpf/user-mm.ts';
+import { TASK_SIZE, type Vma } from '../../../bpf/user-mm.ts';
 import { type Activity, ERRNO } from '../../../mm/context.ts';
 import type { MAP_FUNCTIONS } from '../functions/maps.ts';
 import { s32 } from '../guest-calls.ts';
@@ -9,9 +9,6 @@ import { writeAttr } from '../new-arena.ts';
 import type { CompiledFunction } from '../replacements.ts';
 import { type Adapters, call } from './adapter.ts';
 import { allocating } from './arena.ts';
-
-/** Where user addresses end, of all that user space of either architecture may have. */
-const TASK_SIZE = 1n << 48n;
 
 export const MAP_ADAPTERS: Adapters<typeof MAP_FUNCTIONS> = {
   arena_map_alloc: (compiled, kernel) => ({
