@@ -108,6 +108,14 @@ export const GROUPS = {
     object: () => 'pgtable',
     triesToSet: true,
   },
+  DYING_X86: {
+    names: [
+      ...(['__die', 'oops_end', 'show_regs', '__show_regs', 'show_opcodes'] as const),
+      ...(['handle_stack_overflow', 'exc_double_fault'] as const),
+    ],
+    object: () => 'dying',
+    triesToSet: false,
+  },
   EXTABLE_X86: {
     names: [
       ...(['search_exception_tables', 'search_extable', 'fixup_exception'] as const),

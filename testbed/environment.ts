@@ -26,6 +26,8 @@ const TASK_SIZE = 0x4000;
 const STACK_GUARD = 0x5afe_c0de_f00d_1900n;
 /** PREEMPT_ENABLED: no section is open; the bit for "must reschedule" is kept inverted (asm/preempt.h). */
 const PREEMPT_ENABLED = { x86_64: 0x8000_0000n, arm64: 0x1_0000_0000n };
+/** One NMI in preempt_count. */
+const NMI_OFFSET = 1n << 20n;
 /** thread_info.preempt_count (arch/arm64/include/asm/thread_info.h), the first member of task_struct. */
 const TI_PREEMPT_COUNT = 16n;
 
@@ -203,6 +205,14 @@ export class Environment {
       const at = virtAddr(u64(this.template + this.offset(id)));
       kernel.memory.mapBytes(at, this.variables(id), 'PAGE_KERNEL', kernel.dataPages);
     }
+  }
+
+  /** Says of an x86 CPU whether it is in the handler of an NMI, as that of a double fault is. */
+  setInNmi(cpu: number, yes: boolean): void {
+    const count = (PREEMPT_ENABLED.x86_64 & 0xffff_ffffn) | (yes ? NMI_OFFSET : 0n);
+    const bytes = new Uint8Array(8);
+    put(bytes, 0, count);
+    this.kernel.memory.write(virtAddr(u64(this.offset(cpu) + 0x48n)), bytes.subarray(0, 4));
   }
 
   /** `current` on a CPU. */

@@ -210,6 +210,6 @@ function bug(context: FaultContext, regs: X86PtRegs, addr: VirtAddr): FaultOutco
       'fixup_exception',
     );
     die(context, 'invalid opcode', regs, 0, addr);
-    oopsEnd(context, addr);
+    oopsEnd(context, regs, addr);
   });
 }

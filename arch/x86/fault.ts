@@ -184,7 +184,7 @@ function pgtableBad(context: FaultContext, regs: X86PtRegs, fault: HardwareFault
     kernel.printk(`${current.comm}: Corrupted page table at address ${addr}`, 'pgtable_bad');
     dumpPagetable(context, fault.addr);
     die(context, 'Bad pagetable', regs, lo32(fault.code), fault.addr);
-    oopsEnd(context, fault.addr);
+    oopsEnd(context, regs, fault.addr);
   });
 }
 
@@ -300,7 +300,7 @@ function nobodyRepairs(context: FaultContext, regs: X86PtRegs, fault: HardwareFa
     showFaultOops(context, regs, fault);
     die(context, 'Oops', regs, lo32(fault.code), fault.addr);
     context.kernel.printk(`CR2: ${fault.addr.toString(16).padStart(16, '0')}`, FN);
-    oopsEnd(context, fault.addr);
+    oopsEnd(context, regs, fault.addr);
   });
 }
 

@@ -110,6 +110,10 @@ export function die(
 ): void {
   const { kernel } = context;
   if (kernel.dieCounter === 0) kernel.execSummaryRegs = regs.clone();
+  if (compiledNow(context, '__die', text, regs, BigInt(err)) !== null) {
+    kernel.dieCounter++;
+    return;
+  }
   const code = (err & 0xffff).toString(16).padStart(4, '0');
   const pti = kernel.config.pti ? 'PTI' : 'NOPTI';
   kernel.printk(`Oops: ${text}: ${code} [#${kernel.dieCounter + 1}] SMP ${pti}`, '__die');
@@ -119,12 +123,21 @@ export function die(
   kernel.dieCounter++;
 }
 
+const SIGKILL = 9n;
+
 /**
  * oops_end(): the end marker and the registers of the first oops once more.
  * @param inInterrupt the report was made in an interrupt or NMI-like context, which is fatal for the whole kernel
  * @kernel oops_end arch/x86/kernel/dumpstack.c read
  */
-export function oopsEnd(context: FaultContext, cr2: VirtAddr, inInterrupt = false): void {
+export function oopsEnd(
+  context: FaultContext,
+  regs: X86PtRegs,
+  cr2: VirtAddr,
+  inInterrupt = false,
+): void {
+  context.kernel.reportInInterrupt = inInterrupt;
+  if (compiledNow(context, 'oops_end', 0n, regs, SIGKILL) !== null) return;
   oopsExit(context);
   // Every later oops repeats those of the first at its end.
   const first = context.kernel.execSummaryRegs;

@@ -4,6 +4,7 @@
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import { hex, hex16, lo32 } from '../../emulator/bits.ts';
 import type { FaultContext } from '../arch.ts';
+import { compiledNow } from '../compiled-path.ts';
 import { dumpStackPrintInfo, formatBacktrace } from '../oops.ts';
 import { onStack } from '../unwind.ts';
 import type { X86Paging } from './paging.ts';
@@ -15,6 +16,9 @@ import { UnwindState } from './unwind.ts';
 const PROLOGUE_SIZE = 42;
 const EPILOGUE_SIZE = 21;
 
+/** enum show_regs_mode */
+const SHOW_REGS_ALL = 2n;
+
 /** Control registers of the faulting CPU. Its paging unit is an X86Paging: `createPaging` makes no other. */
 export const controlRegisters = (context: FaultContext): X86PagingState =>
   (context.paging as X86Paging).state;
@@ -25,6 +29,7 @@ export const controlRegisters = (context: FaultContext): X86PagingState =>
  * @kernel show_regs arch/x86/kernel/dumpstack.c read
  */
 export function showRegs(context: FaultContext, regs: X86PtRegs, cr2: VirtAddr): void {
+  if (compiledNow(context, 'show_regs', regs) !== null) return;
   dumpStackPrintInfo(context);
   showAllRegs(context, regs, cr2);
   if (!regs.userMode) showTraceLogLvl(context, regs);
@@ -35,11 +40,12 @@ export function showRegs(context: FaultContext, regs: X86PtRegs, cr2: VirtAddr):
  * @kernel __show_regs arch/x86/kernel/process_64.c read
  */
 export function showAllRegs(context: FaultContext, regs: X86PtRegs, cr2: VirtAddr): void {
+  if (compiledNow(context, '__show_regs', regs, SHOW_REGS_ALL, '') !== null) return;
   const print = (text: string) => context.kernel.printk(text, '__show_regs');
   const r = (...names: string[]) =>
     names.map((name) => `${LABELS[name]}: ${hex16(regs.get(name))}`).join(' ');
   print(`RIP: ${hex4(regs.cs)}:${context.formatSymbol(regs.ip)}`);
-  context.kernel.printk(showOpcodes(context, regs.ip), 'show_opcodes');
+  showOpcodes(context, regs);
   const flags = lo32(regs.flags).toString(16).padStart(8, '0');
   print(`RSP: ${hex4(regs.ss)}:${hex16(regs.sp)} EFLAGS: ${flags}`);
   print(r('rax', 'rbx', 'rcx'));
@@ -66,13 +72,18 @@ const LABELS: Readonly<Record<string, string>> = Object.fromEntries([
 ]);
 
 /** @kernel show_opcodes arch/x86/kernel/dumpstack.c read */
-function showOpcodes(context: FaultContext, ip: VirtAddr): string {
-  const prologue = virtAddr(ip - BigInt(PROLOGUE_SIZE));
+export function showOpcodes(context: FaultContext, regs: X86PtRegs): void {
+  if (compiledNow(context, 'show_opcodes', regs, '') !== null) return;
+  const prologue = virtAddr(regs.ip - BigInt(PROLOGUE_SIZE));
   const bytes = context.readMemory(prologue, PROLOGUE_SIZE + 1 + EPILOGUE_SIZE);
-  if (bytes === null) return `Code: Unable to access opcode bytes at ${hex(prologue)}.`;
+  const print = (text: string) => context.kernel.printk(`Code: ${text}`, 'show_opcodes');
+  if (bytes === null) {
+    print(`Unable to access opcode bytes at ${hex(prologue)}.`);
+    return;
+  }
   const text = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0'));
   text[PROLOGUE_SIZE] = `<${text[PROLOGUE_SIZE]}>`;
-  return `Code: ${text.join(' ')}`;
+  print(text.join(' '));
 }
 
 /**

@@ -4,7 +4,8 @@
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import { hex16, hi32, lo32 } from '../../emulator/bits.ts';
 import { WRITE } from '../../emulator/engine.ts';
-import type { FaultContext, FaultOutcome, Task } from '../arch.ts';
+import type { FaultContext, FaultOutcome, FaultPath, Task } from '../arch.ts';
+import { compiledNow, compiledPath } from '../compiled-path.ts';
 import { oops } from '../oops.ts';
 import { die, oopsEnd } from './oops.ts';
 import type { X86PtRegs } from './registers.ts';
@@ -55,13 +56,14 @@ export function handleStackOverflow(
   const { kernel, current } = context;
   if (kernel.events.on) kernel.enter('handle_stack_overflow', { addr: hex16(addr) });
   return oops(context, () => {
+    if (compiledNow(context, 'handle_stack_overflow', regs, addr, 0n) !== null) return;
     const range = `${hex16(current.stack)}..${hex16(current.stackEnd)}`;
     kernel.printk(
       `BUG: TASK stack guard page was hit at ${hex16(addr)} (stack is ${range})`,
       'handle_stack_overflow',
     );
     die(context, 'stack guard page', regs, 0, addr);
-    oopsEnd(context, addr, inInterrupt);
+    oopsEnd(context, regs, addr, inInterrupt);
   });
 }
 
@@ -70,19 +72,22 @@ export function handleStackOverflow(
  * the frame that could not be pushed. Off the stack's guard page the kernel reports what it can and halts.
  * @kernel exc_double_fault arch/x86/kernel/traps.c read
  */
-export function excDoubleFault(context: FaultContext, regs: X86PtRegs): FaultOutcome {
+export function excDoubleFault(context: FaultContext, regs: X86PtRegs): FaultPath {
   const { kernel, current } = context;
   // A double fault is an abort, not a fault.
   regs.resumeFlag = false;
   const cr2 = virtAddr(frameTop(regs.sp) - 8n);
   if (kernel.events.on) kernel.enter('exc_double_fault', { cr2: hex16(cr2) });
+  const fault = { addr: cr2, code: 0n, access: 'write' } as const;
+  const compiled = compiledPath(context, 'exc_double_fault', regs, fault);
+  if (compiled !== null) return compiled;
   if (getStackGuardInfo(current, cr2)) return handleStackOverflow(context, regs, cr2, true);
   return oops(
     context,
     () => {
       kernel.printk('PANIC: double fault, error_code: 0x0', 'exc_double_fault');
       die(context, 'double fault', regs, 0, cr2);
-      oopsEnd(context, cr2, true);
+      oopsEnd(context, regs, cr2, true);
     },
     'double fault',
   );

@@ -8,6 +8,8 @@ import { CompiledEnd } from './compiled-end.ts';
 export interface Exception {
   readonly regs: PtRegs;
   readonly fault: HardwareFault;
+  /** x86: a double fault, whose handler has a stack of its own and counts as an interrupt. */
+  readonly isDouble?: boolean;
   /** What those whom compiled code called made of it last; null: nothing. */
   cameTo: FaultOutcome | null;
 }

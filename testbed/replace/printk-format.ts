@@ -1,5 +1,6 @@
 // Text that compiled code formats with the model's printing functions: vsnprintf() of lib/vsprintf.c, for integers,
-// strings, characters and %p, %px, %ps, %pS. Left out: every other extension of %p, which is named.
+// strings, characters and %p, %px, %ps, %pS, %pB, %*ph. Left out: every other extension of %p, which is named.
+import { formatBacktrace } from '../../arch/oops.ts';
 import { virtAddr } from '../../emulator/address.ts';
 import { KernelStuck } from '../../mm/context.ts';
 import type { Kernel } from '../kernel.ts';
@@ -41,9 +42,21 @@ export function formatText(kernel: Kernel, format: string, next: () => bigint): 
       given === undefined ? null : given === '*' ? Number(BigInt.asIntN(32, next())) : +given;
     const [wide, precise] = [count(width), count(precision)];
     const bits = WIDTH[length as keyof typeof WIDTH] ?? 32;
-    const text = convert(kernel, { whole, flags, conversion, precise, bits }, next());
+    const value = next();
+    // %*ph: the width is the number of bytes.
+    if (conversion === 'ph') return bytesText(kernel, value, wide ?? 1);
+    const text = convert(kernel, { whole, flags, conversion, precise, bits }, value);
     return pad(text, wide ?? 0, flags, precise);
   });
+}
+
+/** Bytes of %ph at most. */
+const MOST_BYTES = 64;
+
+function bytesText(kernel: Kernel, address: bigint, count: number): string {
+  const bytes = kernel.memory.read(virtAddr(address), Math.min(count, MOST_BYTES));
+  if (bytes === null) throw new KernelStuck(`prints bytes at 0x${address.toString(16)}`);
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(' ');
 }
 
 interface Conversion {
@@ -83,6 +96,8 @@ function convert(kernel: Kernel, asked: Conversion, value: bigint): string {
       const text = kernel.symbols.format(virtAddr(value));
       return conversion === 'pS' ? text : text.replace(/\+0x.*/, '');
     }
+    case 'pB':
+      return formatBacktrace(kernel.cpus[kernel.context.cpu].faultContext, virtAddr(value));
     case 'p':
     case 'px':
       return value.toString(16).padStart(16, '0');

@@ -12,6 +12,7 @@ import type { CompiledFunction } from '../replacements.ts';
 import type { Adapted, Adapters } from './adapter.ts';
 import { ARENA_ADAPTERS } from './arena.ts';
 import { callAdapters } from './call.ts';
+import { DOUBLE_FAULT_ADAPTERS, dyingAdapters } from './dying-x86.ts';
 import { EXTABLE_ADAPTERS } from './extable.ts';
 import { KFENCE_ADAPTERS } from './kfence.ts';
 import { MAP_ADAPTERS } from './maps.ts';
@@ -34,7 +35,8 @@ const ADAPTERS: Adapters<typeof REPLACEABLE> = {
   ...callAdapters(EXTABLE_X86_FUNCTIONS),
   ...pathAdapters(FAULT_X86_FUNCTIONS),
   ...callAdapters(FAULT_X86_QUESTIONS),
-  ...callAdapters(DYING_X86_FUNCTIONS),
+  ...dyingAdapters(DYING_X86_FUNCTIONS),
+  ...DOUBLE_FAULT_ADAPTERS,
   ...RANGE_TREE_ADAPTERS,
   ...pathAdapters(FAULT_ARM64_FUNCTIONS),
   ...callAdapters(DYING_ARM64_FUNCTIONS),

@@ -1,9 +1,14 @@
 // How an x86-64 kernel dies, for compiled code that calls for it. Those that do not return end the code with the oops.
 
-import { panic } from '../../../arch/oops.ts';
+import { dumpStackPrintInfo, oopsExit, panic, printModules } from '../../../arch/oops.ts';
 import { die, dumpPagetable, oopsEnd, showFaultOops } from '../../../arch/x86/oops.ts';
 import type { X86PtRegs } from '../../../arch/x86/registers.ts';
-import { showTraceLogLvl } from '../../../arch/x86/show-regs.ts';
+import {
+  showAllRegs,
+  showOpcodes,
+  showRegs,
+  showTraceLogLvl,
+} from '../../../arch/x86/show-regs.ts';
 import { handleStackOverflow } from '../../../arch/x86/stack-guard.ts';
 import { type VirtAddr, virtAddr } from '../../../emulator/address.ts';
 import { lo32 } from '../../../emulator/bits.ts';
@@ -14,6 +19,11 @@ import type { Callee } from '../guest-calls.ts';
 import { formatText, readText } from '../printk-format.ts';
 import { type Argument, type CalleeParts, plain } from './index.ts';
 import { registersAt } from './path.ts';
+
+const HARMLESS = [
+  ...['efi_crash_gracefully_on_page_fault', 'bust_spinlocks', 'console_verbose', 'add_taint'],
+  ...['notify_die', 'kexec_should_crash', 'crash_kexec', 'oops_enter'],
+];
 
 export function dyingX86Callees(parts: CalleeParts): [string, Callee][] {
   const { kernel } = parts;
@@ -32,6 +42,9 @@ export function dyingX86Callees(parts: CalleeParts): [string, Callee][] {
     context.reportStart = null;
     throw new CompiledEnd(by, { outcome: 'oops', lines });
   };
+  /** In the handler of a double fault the whole kernel dies. */
+  const isFatal = () => vcpu().exception?.isDouble === true;
+  const finish = (regs: bigint) => oopsEnd(vcpu().faultContext, regsAt(regs), cr2(), isFatal());
   const report = (argument: Argument): bigint => {
     const [regs, err] = [regsAt(argument(1)), lo32(argument(2))];
     die(vcpu().faultContext, readText(kernel, argument(0)), regs, err, cr2());
@@ -45,14 +58,14 @@ export function dyingX86Callees(parts: CalleeParts): [string, Callee][] {
       plain((argument) => {
         begin();
         report(argument);
-        oopsEnd(vcpu().faultContext, cr2());
+        finish(argument(1));
         return end('die');
       }),
     ],
     [
       'oops_end',
       plain((argument) => {
-        oopsEnd(vcpu().faultContext, cr2());
+        finish(argument(1));
         return lo32(argument(2)) === 0 ? null : end('oops_end');
       }),
     ],
@@ -79,6 +92,23 @@ export function dyingX86Callees(parts: CalleeParts): [string, Callee][] {
         return null;
       }),
     ],
+    ['make_task_dead', plain(() => end('make_task_dead'))],
+    ['rewind_stack_and_make_dead', plain(() => end('rewind_stack_and_make_dead'))],
+    ...(
+      [
+        ['dump_stack_print_info', dumpStackPrintInfo],
+        ['show_regs_print_info', dumpStackPrintInfo],
+        ['print_modules', printModules],
+        ['oops_exit', oopsExit],
+        ['print_oops_end_marker', oopsExit],
+      ] as const
+    ).map(([name, print]): [string, Callee] => [
+      name,
+      plain(() => {
+        print(vcpu().faultContext);
+        return null;
+      }),
+    ]),
     [
       // panic(const char *format, ...): never returns
       'panic',
@@ -94,7 +124,11 @@ export function dyingX86Callees(parts: CalleeParts): [string, Callee][] {
       plain((argument) => {
         const on = vcpu();
         const [regs, addr] = [regsAt(argument(0)), virtAddr(argument(1))];
-        note(on, 'handle_stack_overflow', handleStackOverflow(on.faultContext, regs, addr, false));
+        note(
+          on,
+          'handle_stack_overflow',
+          handleStackOverflow(on.faultContext, regs, addr, isFatal()),
+        );
         return null;
       }),
     ],
@@ -137,6 +171,36 @@ export function dyingX86Callees(parts: CalleeParts): [string, Callee][] {
         return bytes !== null && kernel.memory.write(to, bytes) ? 0n : BigInt(ERRNO.EFAULT);
       }),
     ],
-    ['efi_crash_gracefully_on_page_fault', plain(() => null)],
+    [
+      'show_regs',
+      plain((argument) => {
+        showRegs(vcpu().faultContext, regsAt(argument(0)), cr2());
+        return null;
+      }),
+    ],
+    [
+      '__show_regs',
+      plain((argument) => {
+        showAllRegs(vcpu().faultContext, regsAt(argument(0)), cr2());
+        return null;
+      }),
+    ],
+    [
+      'show_opcodes',
+      plain((argument) => {
+        showOpcodes(vcpu().faultContext, regsAt(argument(0)));
+        return null;
+      }),
+    ],
+    [
+      // void show_trace_log_lvl(struct task_struct *, struct pt_regs *, unsigned long *stack, const char *log_lvl)
+      'show_trace_log_lvl',
+      plain((argument) => {
+        showTraceLogLvl(vcpu().faultContext, regsAt(argument(1)));
+        return null;
+      }),
+    ],
+    // What only other machines, other notifiers or the console would notice.
+    ...HARMLESS.map((name): [string, Callee] => [name, plain(() => 0n)]),
   ];
 }

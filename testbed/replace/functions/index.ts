@@ -2,7 +2,7 @@
 // they and the model speak.
 import { ARENA_FUNCTIONS } from './arena.ts';
 import { DYING_ARM64_FUNCTIONS } from './dying-arm64.ts';
-import { DYING_X86_FUNCTIONS } from './dying-x86.ts';
+import { DOUBLE_FAULT_FUNCTIONS, DYING_X86_FUNCTIONS } from './dying-x86.ts';
 import { EXTABLE_SEARCHES, EXTABLE_X86_FUNCTIONS } from './extable.ts';
 import { EXTABLE_ARM64_FUNCTIONS } from './extable-arm64.ts';
 import { FAULT_ARM64_FUNCTIONS } from './fault-arm64.ts';
@@ -29,6 +29,7 @@ export const REPLACEABLE = {
   ...FAULT_X86_FUNCTIONS,
   ...FAULT_X86_QUESTIONS,
   ...DYING_X86_FUNCTIONS,
+  ...DOUBLE_FAULT_FUNCTIONS,
   ...RANGE_TREE_FUNCTIONS,
   ...FAULT_ARM64_FUNCTIONS,
   ...DYING_ARM64_FUNCTIONS,
