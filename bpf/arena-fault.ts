@@ -18,6 +18,7 @@ import { emitPteBarriers, type Ptep, ptepTrySet, setPteAt } from '../mm/pte.ts';
 import { ptepTrySetStep } from '../mm/pte-steps.ts';
 import { type BpfArena, guardSize, SZ_4G } from './arena.ts';
 import type { CompiledPteFn } from './compiled.ts';
+import { makesMessages, reportInCalls } from './compiled-streams.ts';
 import type { BpfContext } from './context.ts';
 import type { BpfProg } from './prog.ts';
 import { rawResSpinLock, unlock } from './rqspinlock.ts';
@@ -313,9 +314,20 @@ function reportArenaViolation(
   bpf: BpfContext,
   { prog: caller, isWrite, addr, start }: Violation,
 ): void {
-  const { kernel } = bpf;
+  const { compiled, kernel } = bpf;
   const prog = caller.mainProg;
   const head = isWrite ? HEAD_WRITE : HEAD_READ;
+  const user = () => {
+    const base = prog.arena ? prog.arena.userVmStart & ~0xffff_ffffn : 0n;
+    return u64(base + addr - start).toString(16);
+  };
+  if (compiled !== null && makesMessages(compiled)) {
+    kernel.work.reports++;
+    const stream = bpfStreamGet(prog, BPF_STDERR)!;
+    kernel.access?.object(stream, stream.isRoomy ? ADDED : LOOKED | CHANGED);
+    reportInCalls(bpf, prog, BPF_STDERR, `${head}${user()}\n`);
+    return;
+  }
   const dump = bpf.trace.dumpStack();
   kernel.work.reports++;
   kernel.work.reportBytes += head.length + USUAL_DIGITS + 1 + dump.len;
@@ -324,10 +336,8 @@ function reportArenaViolation(
   // One digit at least.
   if (!kernel.events.on && !stream.hasRoom(head.length + 1 + 1 + dump.len)) return;
 
-  const base = prog.arena ? prog.arena.userVmStart & ~0xffff_ffffn : 0n;
-  const userAddr = u64(base + addr - start);
   const stage = new BpfStreamStage(kernel);
-  stage.printk(`${head}${userAddr.toString(16)}\n`);
+  stage.printk(`${head}${user()}\n`);
   for (const line of dump.lines) stage.lines.push(line);
   stage.len += dump.len;
   bpfStreamStageCommit(kernel, stage, prog, BPF_STDERR);

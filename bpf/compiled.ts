@@ -10,6 +10,7 @@ import type { arenaFreePages } from './arena-free.ts';
 import type { arenaVmFault } from './arena-mmap.ts';
 import type { ApplyRangeData } from './arena-pte.ts';
 import type { CompiledMaps } from './compiled-maps.ts';
+import type { CompiledStreams } from './compiled-streams.ts';
 import type { CompiledSymbols } from './compiled-symbols.ts';
 import type { BpfProg } from './prog.ts';
 import type { RangeTree } from './range-tree.ts';
@@ -45,7 +46,11 @@ export interface CompiledRangeTree {
   rangeItIterFirst?(rt: RangeTree, start: number, last: number): number | null;
 }
 
-export interface CompiledFunctions extends CompiledSymbols, CompiledMaps, CompiledRangeTree {
+export interface CompiledFunctions
+  extends CompiledSymbols,
+    CompiledMaps,
+    CompiledRangeTree,
+    CompiledStreams {
   applyRangeSetCb?(arena: BpfArena, data: ApplyRangeData): CompiledPteFn;
   /** @param freePages collected pages are added, the first at the end */
   applyRangeClearCb?(arena: BpfArena, freePages: Pfn[]): CompiledPteFn;

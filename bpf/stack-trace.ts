@@ -65,6 +65,11 @@ export class StackTrace {
     return this.frames;
   }
 
+  /** What the last walk offered, for compiled code. */
+  get offered(): readonly StackFrame[] {
+    return this.frames;
+  }
+
   /**
    * bpf_prog_find_from_stack() on the last walk: the main program of the innermost BPF frame.
    * @returns null without a frame of a program
@@ -125,7 +130,7 @@ export class StackTrace {
     this.dumpComm = comm;
     this.dumpGeneration = this.ksyms.generation;
     const stage = new BpfStreamStage(kernel);
-    let err = stage.printk(`CPU: ${kernel.cpu} UID: ${uid} PID: ${pid} Comm: ${comm}\n`);
+    let err = stage.printk(this.head());
     if (!err) err = stage.printk('Call trace:\n');
     for (let i = 0; i < this.ips.length && !err; i++) {
       err = stage.printk(this.frameText(this.ips[i]));
@@ -134,8 +139,14 @@ export class StackTrace {
     return stage;
   }
 
+  /** The first line of a dump. */
+  head(): string {
+    const { pid, uid, comm } = this.host.current();
+    return `CPU: ${this.host.kernel.cpu} UID: ${uid} PID: ${pid} Comm: ${comm}\n`;
+  }
+
   /** @kernel dump_stack_cb kernel/bpf/stream.c read */
-  private frameText(ip: VirtAddr): string {
+  frameText(ip: VirtAddr): string {
     const symbol = this.host.formatSymbol(ip);
     const info = this.ksyms.findProg(ip)?.lineInfo(ip);
     return info ? `${symbol}\n  ${info.line} @ ${info.file}:${info.num}\n` : `${symbol}\n`;

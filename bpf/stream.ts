@@ -4,6 +4,8 @@
 // printf formats (text comes formatted), the read lock (a read is one step).
 import { type Restore, SAVE, type Saveable, SavedCopy } from '../emulator/snapshot.ts';
 import { CHANGED, ERRNO, type KernelContext, LOOKED, type Shared } from '../mm/context.ts';
+import type { CompiledStreams } from './compiled-streams.ts';
+import { Lent, type Recallable } from './lent.ts';
 import type { BpfProg } from './prog.ts';
 
 export const BPF_STDOUT = 1;
@@ -25,16 +27,25 @@ export interface StreamLine {
   readonly bytes?: Uint8Array;
 }
 
-interface Pending {
+/** struct bpf_stream_elem that is not read, or in part. */
+export interface Pending {
   readonly line: StreamLine;
+  /** Bytes. */
   consumed: number;
 }
 
+/** What a stream holds. */
+export interface StreamContents {
+  readonly capacity: number;
+  /** In the order in which they are read. */
+  readonly pending: readonly Readonly<Pending>[];
+}
+
 /** struct bpf_stream */
-export class BpfStream implements Saveable, Shared {
+export class BpfStream implements Saveable, Shared, Recallable {
   readonly label: string;
-  /** Bytes charged: pending ones, and those of elements that are read in part. */
-  capacity = 0;
+  private readonly lent = new Lent<StreamContents>();
+  private charged = 0;
   private log: Pending[] = [];
   /** Elements before it are read. */
   private head = 0;
@@ -44,8 +55,42 @@ export class BpfStream implements Saveable, Shared {
     this.label = label;
   }
 
+  /** Bytes charged: pending ones, and those of elements that are read in part. */
+  get capacity(): number {
+    this.recall();
+    return this.charged;
+  }
+
+  set capacity(bytes: number) {
+    this.recall();
+    this.saved.changed();
+    this.charged = bytes;
+  }
+
+  contents(): StreamContents {
+    this.recall();
+    return { capacity: this.charged, pending: this.log.slice(this.head) };
+  }
+
+  /** From here on the elements are elsewhere. @param fetch brings back what has become of them */
+  lend(fetch: () => StreamContents | null): void {
+    this.saved.changed();
+    this.lent.lend(fetch);
+  }
+
+  recall(): void {
+    if (!this.lent.isOut) return;
+    const contents = this.lent.fetchBack();
+    if (contents === null) return;
+    this.saved.changed();
+    this.charged = contents.capacity;
+    this.log = contents.pending.map((element) => ({ ...element }));
+    this.head = 0;
+  }
+
   /** The messages, in whatever order: an order that nobody asks for is no state. */
   fingerprint(): number {
+    this.recall();
     let sum = this.capacity;
     for (let i = this.head; i < this.log.length; i++) {
       const { line, consumed } = this.log[i];
@@ -62,6 +107,11 @@ export class BpfStream implements Saveable, Shared {
     return this.capacity < BPF_STREAM_MAX_CAPACITY / 2;
   }
 
+  /** The same as it was known before compiled code had it: asks nobody. */
+  get isRoomyNow(): boolean {
+    return this.charged < BPF_STREAM_MAX_CAPACITY / 2;
+  }
+
   /** True if bpf_stream_consume_capacity() would grant `length` (at least 1) bytes. */
   hasRoom(length: number): boolean {
     return this.capacity + length < BPF_STREAM_MAX_CAPACITY;
@@ -73,14 +123,15 @@ export class BpfStream implements Saveable, Shared {
    */
   consume(length: number): number {
     const full = this.capacity >= BPF_STREAM_MAX_CAPACITY;
-    if (full || this.capacity + length >= BPF_STREAM_MAX_CAPACITY) return ERRNO.ENOSPC;
+    if (full || this.charged + length >= BPF_STREAM_MAX_CAPACITY) return ERRNO.ENOSPC;
     this.saved.changed();
-    this.capacity += length;
+    this.charged += length;
     return 0;
   }
 
   /** Adds elements whose bytes are charged already. */
   append(lines: readonly StreamLine[]): void {
+    this.recall();
     this.saved.changed();
     for (const line of lines) this.log.push({ line, consumed: 0 });
   }
@@ -94,6 +145,7 @@ export class BpfStream implements Saveable, Shared {
    *   copied
    */
   read(length: number, writable: number, keepPartial: boolean): Uint8Array | number {
+    this.recall();
     this.saved.changed();
     const parts: Uint8Array[] = [];
     let done = 0;
@@ -113,7 +165,7 @@ export class BpfStream implements Saveable, Shared {
         return ERRNO.EFAULT;
       }
       if (element.consumed < element.line.length) break;
-      this.capacity -= element.line.length;
+      this.charged -= element.line.length;
       this.head++;
     }
     if (this.head > 512 && this.head * 2 > this.log.length) {
@@ -125,6 +177,7 @@ export class BpfStream implements Saveable, Shared {
 
   /** The text that is pending, without reading it. */
   peek(): string {
+    this.recall();
     const pending = this.log.slice(this.head);
     if (pending.every(({ line, consumed }) => consumed === 0 && line.bytes === undefined)) {
       return pending.map(({ line }) => line.text).join('');
@@ -135,11 +188,13 @@ export class BpfStream implements Saveable, Shared {
   }
 
   [SAVE](): Restore {
+    this.recall();
     return this.saved.save(() => {
-      const { capacity } = this;
+      const { charged } = this;
       const pending = this.log.slice(this.head).map((element) => ({ ...element }));
       return () => {
-        this.capacity = capacity;
+        this.lent.forget();
+        this.charged = charged;
         this.log = pending.map((element) => ({ ...element }));
         this.head = 0;
       };
@@ -202,10 +257,11 @@ export function bpfStreamStageCommit(
   stage: Readonly<Pick<BpfStreamStage, 'lines' | 'len'>>,
   prog: BpfProg,
   id: number,
+  compiled: CompiledStreams | null = null,
 ): number {
-  const stream = bpfStreamGet(prog, id);
+  const stream = streamOf(prog, id, compiled);
   if (!stream) return ERRNO.EINVAL;
-  const err = stream.consume(stage.len);
+  const err = consume(prog, stream, stage.len, compiled);
   if (!err) stream.append(stage.lines);
   if (kernel.events.on) tellWrite(kernel, prog, id, stage.lines, err !== 0);
   return err;
@@ -222,15 +278,16 @@ export function bpfStreamVprintk(
   prog: BpfProg,
   id: number,
   text: string,
+  compiled: CompiledStreams | null = null,
 ): number {
-  const stream = bpfStreamGet(prog, id);
+  const stream = streamOf(prog, id, compiled);
   if (!stream) return ERRNO.ENOENT;
   kernel.access?.object(stream, LOOKED | CHANGED);
   const length = byteLength(text);
   const mainline = kernel.config.series === 'mainline';
   if (mainline && length >= MAX_BPRINTF_BUF) return ERRNO.E2BIG;
   if (mainline && length === 0) return 0;
-  const err = stream.consume(length);
+  const err = consume(prog, stream, length, compiled);
   if (!err && length > MAX_BPRINTF_BUF) return ERRNO.ENOMEM;
   const line = length === MAX_BPRINTF_BUF ? withNul(text) : { text, length };
   if (!err) stream.append([line]);
@@ -251,14 +308,31 @@ export function bpfProgStreamRead(
   id: number,
   length: number,
   writable = length,
+  compiled: CompiledStreams | null = null,
 ): Uint8Array | number {
-  const stream = bpfStreamGet(prog, id);
+  const stream = streamOf(prog, id, compiled);
   if (!stream) return ERRNO.ENOENT;
   kernel.access?.object(stream, LOOKED | CHANGED);
   const mainline = kernel.config.series === 'mainline';
   if (mainline && length > INT_MAX) return ERRNO.EINVAL;
+  if (compiled?.bpfStreamRead) return compiled.bpfStreamRead(prog, stream, length, writable);
   return stream.read(length, writable, mainline);
 }
+
+/** bpf_stream_get(), whoever does it. */
+const streamOf = (prog: BpfProg, id: number, compiled: CompiledStreams | null): BpfStream | null =>
+  compiled?.bpfStreamGet ? compiled.bpfStreamGet(prog, id) : bpfStreamGet(prog, id);
+
+/** bpf_stream_consume_capacity(), whoever does it. */
+const consume = (
+  prog: BpfProg,
+  stream: BpfStream,
+  length: number,
+  compiled: CompiledStreams | null,
+): number =>
+  compiled?.bpfStreamConsumeCapacity
+    ? compiled.bpfStreamConsumeCapacity(prog, stream, length)
+    : stream.consume(length);
 
 /**
  * bpf_stream_get(): the streams of the main program.
@@ -266,6 +340,14 @@ export function bpfProgStreamRead(
  */
 export function bpfStreamGet(prog: BpfProg, id: number): BpfStream | null {
   return id === BPF_STDOUT || id === BPF_STDERR ? prog.mainProg.streams[id - 1] : null;
+}
+
+/** An element that holds these bytes. */
+export function lineOf(bytes: Uint8Array): StreamLine {
+  const text = new TextDecoder().decode(bytes);
+  const { length } = bytes;
+  const same = encoder.encode(text).every((byte, i) => byte === bytes[i]);
+  return same && byteLength(text) === length ? { text, length } : { text, length, bytes };
 }
 
 /** Bytes of `text` in UTF-8. */
@@ -283,7 +365,8 @@ function withNul(text: string): StreamLine {
   return { text: new TextDecoder().decode(bytes), length: MAX_BPRINTF_BUF, bytes };
 }
 
-const bytesOf = (line: StreamLine): Uint8Array => line.bytes ?? encoder.encode(line.text);
+/** The bytes of an element. */
+export const bytesOf = (line: StreamLine): Uint8Array => line.bytes ?? encoder.encode(line.text);
 
 function concat(parts: readonly Uint8Array[], length: number): Uint8Array {
   const all = new Uint8Array(length);
@@ -295,7 +378,8 @@ function concat(parts: readonly Uint8Array[], length: number): Uint8Array {
   return all;
 }
 
-function tellWrite(
+/** A message was written, or found no room. */
+export function tellWrite(
   kernel: KernelContext,
   prog: BpfProg,
   id: number,

@@ -45,6 +45,7 @@ const PARTS: Readonly<Record<string, readonly ReplaceableName[]>> = {
   MEMORY,
   MAPS: [...GROUPS.MAP.names, ...GROUPS.MMAP.names],
   RANGE_TREE: GROUPS.RANGE_TREE.names,
+  STREAMS: GROUPS.STREAMS.names,
   ALL,
   FAULT_X86: GROUPS.FAULT_X86.names,
   FAULT_ARM64: GROUPS.FAULT_ARM64.names,

@@ -147,6 +147,16 @@ export const GROUPS = {
     object: () => 'memory',
     triesToSet: false,
   },
+  STREAMS: {
+    names: [
+      ...(['bpf_stream_stage_init', 'bpf_stream_stage_free', 'bpf_stream_stage_printk'] as const),
+      ...(['bpf_stream_stage_dump_stack', 'dump_stack_cb', 'bpf_stream_stage_commit'] as const),
+      ...(['bpf_stream_vprintk', 'bpf_stream_get', 'bpf_stream_consume_capacity'] as const),
+      ...(['bpf_stream_read', 'bpf_prog_stream_read', 'bpf_prog_stream_init'] as const),
+    ],
+    object: ({ series }: World) => `stream-${series}`,
+    triesToSet: false,
+  },
   RANGE_TREE: {
     names: [
       ...(['range_tree_init', 'range_tree_destroy', 'range_tree_find'] as const),

@@ -31,6 +31,7 @@ export class Images {
     if (known !== undefined) return known;
     const prog = new BpfProg(name, arena === null ? null : (this.kernel.arenas.get(arena) ?? null));
     this.programs.set(name, prog);
+    this.kernel.bpf.compiled?.bpfProgStreamInit?.(prog);
     return prog;
   }
 
@@ -48,6 +49,7 @@ export class Images {
     if (known !== undefined) return known;
     const prog = new BpfProg(name, null, main);
     this.subprograms.set(name, prog);
+    this.kernel.bpf.compiled?.bpfProgStreamInit?.(prog);
     return prog;
   }
 

@@ -26,7 +26,7 @@ export interface StepRun {
   readonly failures: readonly Failure[];
 }
 
-/** Compiled code in the model's place may go wrong before the first step. @throws CallError */
+/** Compiled code in the model's place may go wrong where arenas are filled. @throws CallError */
 function settingUp<T>(action: () => T): T {
   try {
     return action();
@@ -59,7 +59,7 @@ export class WorldRun {
     this.host = host;
     this.world = world;
     this.steps = world.cpus[0];
-    this.boot = settingUp(() => takeBoot(host, world, options));
+    this.boot = takeBoot(host, world, options);
     this.kernel = this.boot.kernel;
     this.images = this.boot.images;
     this.places = this.boot.places;

@@ -10,10 +10,11 @@ import {
 } from '../bpf/arena.ts';
 import { flushFreeWork } from '../bpf/arena-free.ts';
 import { arenaMmap, arenaMunmap, userAccess } from '../bpf/arena-mmap.ts';
+import { streamRead, vprintk } from '../bpf/compiled-streams.ts';
 import { bpfArenaAllocPages, bpfArenaFreePages, bpfArenaReservePages } from '../bpf/kfuncs.ts';
 import type { BpfProg } from '../bpf/prog.ts';
 import { rawResSpinLock, unlock } from '../bpf/rqspinlock.ts';
-import { BPF_STDERR, bpfProgStreamRead, bpfStreamVprintk, byteLength } from '../bpf/stream.ts';
+import { BPF_STDERR, byteLength } from '../bpf/stream.ts';
 import { UserMm } from '../bpf/user-mm.ts';
 import { type VirtAddr, virtAddr } from '../emulator/address.ts';
 import { hex, u64 } from '../emulator/bits.ts';
@@ -123,7 +124,7 @@ export class Steps {
       case 'streamRead': {
         const prog = this.program(step.prog);
         if (context.stepping) yield { kind: 'report', what: `read stderr of ${prog.name}` };
-        const read = bpfProgStreamRead(this.kernel.context, prog, BPF_STDERR, step.length);
+        const read = streamRead(this.kernel.bpf, prog, BPF_STDERR, step.length);
         return typeof read === 'number'
           ? { kind: 'streamRead', result: read, bytes: 0 }
           : { kind: 'streamRead', result: 0, bytes: read.length };
@@ -134,7 +135,7 @@ export class Steps {
         let bytes = 0;
         for (let i = 0; i < step.count && result === 0; i++) {
           if (context.stepping) yield { kind: 'report', what: `print to stderr of ${prog.name}` };
-          result = bpfStreamVprintk(this.kernel.context, prog, BPF_STDERR, step.text);
+          result = vprintk(this.kernel.bpf, prog, BPF_STDERR, step.text);
           if (result === 0) bytes += byteLength(step.text);
         }
         return { kind: 'streamPrint', result, bytes };

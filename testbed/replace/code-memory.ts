@@ -70,14 +70,19 @@ export class CodeMemory {
   }
 
   private physOf(at: bigint, size: number): number {
+    const pa = this.find(at, size);
+    if (pa === null) throw new KernelStuck(`${hex(at)} is no memory`);
+    return pa;
+  }
+
+  private find(at: bigint, size: number): number | null {
     const { layout, memory, ram } = this.kernel;
     const offset = at - layout.directMap;
     const pa =
       offset >= 0n && offset < BigInt(ram.size)
         ? Number(offset)
         : memory.physOf(virtAddr(BigInt.asUintN(64, at)));
-    if (pa !== null && ram.contains(pa, size)) return pa;
-    throw new KernelStuck(`${hex(at)} is no memory`);
+    return pa !== null && ram.contains(pa, size) ? pa : null;
   }
 }
 

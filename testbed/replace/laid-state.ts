@@ -1,13 +1,18 @@
-// State of BPF's that compiled code finds in memory when it reaches it: range trees. Where one lies, and who makes it.
+// State of BPF's that compiled code finds in memory when it reaches it: range trees, streams and messages for them. Where they
+// lie, and who makes them.
 import type { BpfArena } from '../../bpf/arena.ts';
+import type { BpfProg } from '../../bpf/prog.ts';
 import type { RangeTree } from '../../bpf/range-tree.ts';
-import { CHANGED, LOOKED } from '../../mm/context.ts';
+import { CHANGED, KernelStuck, LOOKED } from '../../mm/context.ts';
 import { CallError } from '../call-error.ts';
 import type { CodeHeap } from './code-heap.ts';
 import { CodeMemory } from './code-memory.ts';
 import type { Loans } from './loans.ts';
+import { MessageMemory } from './message-memory.ts';
 import { RangeTreeMemory } from './range-tree-memory.ts';
+import { StreamMemory } from './stream-memory.ts';
 import type { Lender, Structures } from './structures.ts';
+import { UserBuffers } from './user-buffer.ts';
 
 /** A structure that stands for a tree while a function is called with it. */
 interface TreePlace {
@@ -21,6 +26,7 @@ const POISON = 0xff;
 
 export class LaidState implements Lender {
   readonly memory: CodeMemory;
+  readonly userBuffers = new UserBuffers();
   private readonly structures: Structures;
   private readonly heap: CodeHeap;
   private readonly loans: Loans;
@@ -108,6 +114,40 @@ export class LaidState implements Lender {
     trees.lend(rt, at, by, () => void this.laid.delete(rt));
     this.laid.set(rt, at);
     return true;
+  }
+
+  /** What of messages and streams lies in memory. */
+  get messages(): MessageMemory {
+    this.messageMemory ??= new MessageMemory(this.structures, this.heap);
+    return this.messageMemory;
+  }
+
+  private messageMemory: MessageMemory | null = null;
+
+  lendStreams(prog: BpfProg, first: bigint, by: string): boolean {
+    this.streams ??= StreamMemory.of(this.structures, this.loans, this.messages);
+    return this.streams?.lend(prog, first, by) ?? false;
+  }
+
+  /** @throws CallError for an object that does not tell how it keeps streams */
+  get streamMemory(): StreamMemory {
+    this.streams ??= StreamMemory.of(this.structures, this.loans, this.messages);
+    if (this.streams !== null) return this.streams;
+    throw new CallError(
+      `${this.structures.path}: its debugging data does not define struct bpf_stream with its members capacity, log, backlog_head and backlog_tail, and an array of them in struct bpf_prog_aux`,
+      'compile it, with -g, from source that keeps streams as kernel/bpf/stream.c of 6.18 does',
+    );
+  }
+
+  private streams: StreamMemory | null = null;
+
+  /** Memory for one call, or until the outermost one is over. @returns its address */
+  lendBytes(bytes: Uint8Array): bigint {
+    const at = this.heap.alloc(bytes.length);
+    if (at === 0n) throw new KernelStuck('no memory is left for compiled code');
+    this.memory.writeBytes(at, bytes);
+    this.loans.add({ recall: () => void this.heap.free(at) });
+    return at;
   }
 
   /** The tree that an address stands for in a call; null: none does. */

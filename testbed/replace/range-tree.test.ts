@@ -306,8 +306,8 @@ steps: [{alloc: {page: 1, count: 2}}, {free: {page: 1, count: 2}}, {destroy: {}}
     });
 
     it.each([
-      [12, /^before the first step: range_it_iter_first returns 0x1234, where no node is/],
-      [0, /^before the first step: range_it_iter_first returns a node that has none of the/],
+      [12, /while the kernel boots, range_it_iter_first returns 0x1234, where no node is/],
+      [0, /while the kernel boots, range_it_iter_first returns a node that has none of the/],
     ])('an arena that cannot be made is told with a remedy (%i)', (which, why) => {
       expect(() => run('range_it_iter_first', which)).toThrow(why);
     });

@@ -26,6 +26,8 @@ import type { ProgExtables } from './prog-extables.ts';
 export interface Lender {
   /** @returns false where the object does not tell how it is laid out */
   lendTree(arena: BpfArena, at: bigint, by: string): boolean;
+  /** @param first where the first of the two is */
+  lendStreams(prog: BpfProg, first: bigint, by: string): boolean;
 }
 
 /** Members with what they hold. */
@@ -233,7 +235,29 @@ export class Structures {
       extable: table.at,
       num_exentries: table.count,
     };
-    return this.put(map, owner, 'bpf_prog_aux', values, this.auxLayout, KSYM_MEMBERS);
+    const lend = (member: string, by: string, pa: number): boolean => {
+      if (member !== 'stream') return false;
+      return this.lender?.lendStreams(prog, this.virt(pa) + this.streamOffset, by) ?? false;
+    };
+    return this.put(map, owner, 'bpf_prog_aux', values, this.auxLayout, KSYM_MEMBERS, lend);
+  }
+
+  private get streamOffset(): bigint {
+    return BigInt(this.layouts.struct('bpf_prog_aux')?.members.get('stream')?.offset ?? 0);
+  }
+
+  /** struct bpf_stream of a main program. @param i 0: stdout, 1: stderr. @returns its address */
+  stream(prog: BpfProg, i: number): bigint {
+    const first = this.auxOf(prog) + this.streamOffset;
+    return first + BigInt(i * this.layout('bpf_stream').size);
+  }
+
+  /** The program whose struct bpf_prog_aux an address lies in. */
+  auxAround(address: bigint): BpfProg | null {
+    for (const [prog, { pa, layout }] of this.auxes) {
+      if (within(address, this.virt(pa), BigInt(layout.size))) return prog;
+    }
+    return null;
   }
 
   private auxLayout: StructLayout | null = null;
@@ -338,6 +362,7 @@ export class Structures {
     values: Values,
     told: StructLayout | null = null,
     shared: readonly string[] = [],
+    lend: Members['lend'] = () => false,
   ): bigint {
     let laid = map.get(owner);
     if (laid === undefined) {
@@ -345,7 +370,7 @@ export class Structures {
       // Memory holds the values: the code may not change them.
       const held: Binding = { get: () => null };
       const bound = Object.fromEntries(Object.keys(values).map((member) => [member, held]));
-      laid = this.memory.lay(layout, { bound, shared });
+      laid = this.memory.lay(layout, { bound, shared, lend });
       map.set(owner, laid);
     }
     this.write(laid, values);

@@ -21,6 +21,7 @@ import { pathAdapters } from './path.ts';
 import { PGTABLE_ADAPTERS } from './pgtable.ts';
 import { PROG_ADAPTERS } from './prog.ts';
 import { RANGE_TREE_ADAPTERS } from './range-tree.ts';
+import { STREAM_ADAPTERS } from './streams.ts';
 import { UNWIND_ADAPTERS } from './unwind.ts';
 
 const ADAPTERS: Adapters<typeof REPLACEABLE> = {
@@ -41,6 +42,7 @@ const ADAPTERS: Adapters<typeof REPLACEABLE> = {
   ...pathAdapters(FAULT_ARM64_FUNCTIONS),
   ...callAdapters(DYING_ARM64_FUNCTIONS),
   ...callAdapters(EXTABLE_ARM64_FUNCTIONS),
+  ...STREAM_ADAPTERS,
 };
 
 /**

@@ -2,11 +2,10 @@
 import type { RangeTree } from '../../../bpf/range-tree.ts';
 import { hex } from '../../../emulator/bits.ts';
 import { KernelStuck } from '../../../mm/context.ts';
-import { atOnce } from '../at-once.ts';
 import type { RANGE_TREE_FUNCTIONS } from '../functions/range-tree.ts';
 import { s32 } from '../guest-calls.ts';
 import type { CompiledFunction } from '../replacements.ts';
-import { type Adapters, call } from './adapter.ts';
+import { type Adapters, callNow } from './adapter.ts';
 
 /** Calls a function whose first argument is a tree. @returns the 64 bits of the return register */
 function onTree(
@@ -15,9 +14,8 @@ function onTree(
   args: readonly number[],
   unmade = false,
 ): bigint {
-  const { name, object } = compiled;
-  return object.state.withTree(rt, unmade, (at) =>
-    atOnce(name, call(compiled, at, ...args.map((arg) => arg >>> 0))),
+  return compiled.object.state.withTree(rt, unmade, (at) =>
+    callNow(compiled, at, ...args.map((arg) => arg >>> 0)),
   );
 }
 
@@ -97,7 +95,7 @@ function firstIn(
 ): number | null {
   const { name, object } = compiled;
   const first = object.state.withTree(rt, false, (at) => {
-    const node = atOnce(name, call(compiled, at, start >>> 0, last >>> 0));
+    const node = callNow(compiled, at, start >>> 0, last >>> 0);
     return node === 0n ? null : startAt(compiled, node);
   });
   if (first === null) return null;

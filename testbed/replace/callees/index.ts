@@ -14,7 +14,7 @@ import type { LaidState } from '../laid-state.ts';
 import type { PtRegsMemory } from '../pt-regs.ts';
 import type { Structures } from '../structures.ts';
 import { arenaCallees, memoryCallees } from './arena.ts';
-import { progCallees, streamCallees } from './bpf.ts';
+import { progCallees } from './bpf.ts';
 import { dyingArm64Callees } from './dying-arm64.ts';
 import { dyingX86Callees } from './dying-x86.ts';
 import { extableCallees } from './extable.ts';
@@ -23,12 +23,15 @@ import { faultArm64Callees } from './fault-arm64.ts';
 import { faultX86Callees } from './fault-x86.ts';
 import { kfenceCallees } from './kfence.ts';
 import { ksymCallees } from './ksym.ts';
+import { libraryCallees } from './library.ts';
 import { lockCallees } from './locks.ts';
 import { mapCallees, populateRange } from './maps.ts';
 import { pathCallees } from './path.ts';
+import { printCallees } from './print.ts';
 import { printkCallees } from './printk.ts';
 import { rbCallees } from './rbtree.ts';
 import { spinLockCallees } from './spin-locks.ts';
+import { streamCallees } from './streams.ts';
 import { tableCallees } from './tables.ts';
 import { orcCallees, unwindCallees } from './unwind.ts';
 
@@ -113,6 +116,8 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
     ...lockCallees(parts),
     ...progCallees(parts),
     ...streamCallees(parts),
+    ...printCallees(parts),
+    ...libraryCallees(parts),
     ...ksymCallees(parts),
     ...printkCallees(parts),
     ...pathCallees(parts),

@@ -7,21 +7,25 @@ import { type CalleeParts, plain } from './index.ts';
 
 export function lockCallees({ kernel, structures }: CalleeParts): [string, Callee][] {
   const { context } = kernel;
-  const lockAt = (address: bigint): Lock => {
+  /** null: the lock of a stream, for which nobody waits, since reading one is a step. */
+  const lockAt = (address: bigint): Lock | null => {
     const arena = structures.arenaAround(address);
     const member = structures.arenaMemberAt(address);
     if (arena !== null && member === 'lock') return arena.lock;
     if (arena !== null && member === 'zap_mutex') return arena.zapMutex;
     const mm = structures.mappings.mmAround(address);
     if (mm !== null) return mm.mmapLock;
+    if (structures.auxAround(address) !== null) return null;
     throw new KernelStuck(`${hex(address)} is no lock of the model`);
   };
   const acquire: Callee = function* (argument) {
-    yield* mutexLock(context, lockAt(argument(0)));
+    const lock = lockAt(argument(0));
+    if (lock !== null) yield* mutexLock(context, lock);
     return null;
   };
   const release = plain((argument) => {
     const lock = lockAt(argument(0));
+    if (lock === null) return null;
     if (lock.holder !== context.cpu)
       throw new KernelStuck(`lets ${lock.name} go, which CPU ${context.cpu} does not hold`);
     unlock(context, lock);

@@ -14,6 +14,7 @@ import { PGTABLE_FUNCTIONS } from './pgtable.ts';
 import { PROG_FUNCTIONS } from './prog.ts';
 import { RANGE_TREE_FUNCTIONS } from './range-tree.ts';
 import type { Replaceable } from './replaceable.ts';
+import { STREAM_FUNCTIONS } from './streams.ts';
 import { UNWIND_FUNCTIONS } from './unwind.ts';
 
 export const REPLACEABLE = {
@@ -34,6 +35,7 @@ export const REPLACEABLE = {
   ...FAULT_ARM64_FUNCTIONS,
   ...DYING_ARM64_FUNCTIONS,
   ...EXTABLE_ARM64_FUNCTIONS,
+  ...STREAM_FUNCTIONS,
 } as const satisfies Readonly<Record<string, Replaceable>>;
 
 export type ReplaceableName = keyof typeof REPLACEABLE;
