@@ -100,16 +100,21 @@ describe('arch_bpf_stack_walk() with ORC', () => {
     expect(walk()).toEqual([]);
   });
 
-  it('has a way past a call through a null pointer, which the trace of an oops takes', () => {
-    const { test, regs, words } = setUp(null);
-    regs.ip = virtAddr(0n);
-    words({ 0: test.layout.text + CALLER });
-    const state = new UnwindState(test.context, regs);
-    expect(state.returnAddress()).toBe(0n);
-    expect(state.next()).toBe(true);
-    expect(state.returnAddress()).toBe(test.layout.text + CALLER);
-    expect(state.returnAddressPtr()).toBe(regs.sp);
-  });
+  it.each(['orc', 'frame_pointer'] as const)(
+    'has a way past a call through a null pointer, for the trace of an oops: %s',
+    (unwinder) => {
+      const { test, regs, words } = setUp(null, { config: { unwinder } });
+      regs.ip = virtAddr(0n);
+      words({ 0: test.layout.text + CALLER });
+      const state = new UnwindState(test.context, regs);
+      expect(state.returnAddress()).toBe(0n);
+      expect(state.next()).toBe(true);
+      expect(state.returnAddress()).toBe(test.layout.text + CALLER);
+      expect(state.returnAddressPtr()).toBe(regs.sp);
+      expect(state.next()).toBe(true);
+      expect(state.returnAddress()).toBe(test.layout.text + PROG);
+    },
+  );
 
   it('ends off the stack, below it, and where it does not go up', () => {
     const length = (prepare: (s: ReturnType<typeof setUp>) => void) => {

@@ -81,9 +81,10 @@ export class UnwindState {
   }
 
   private entry(): OrcEntry {
-    if (!this.orc) return FRAME_POINTER;
     const at = this.signal ? this.ip : this.ip - 1n;
-    if (at === 0n) return CALLED_NULL;
+    // The rbp chain knows a null pointer only at its start.
+    if (at === 0n && (this.orc || this.signal)) return CALLED_NULL;
+    if (!this.orc) return FRAME_POINTER;
     return this.context.orc?.find(at) ?? FRAME_POINTER;
   }
 
