@@ -158,7 +158,7 @@ export class Kfence {
     else this.guardedFree(addr, meta, ip);
   }
 
-  /** kfence_guarded_free() @param ip who frees */
+  /** The part of a free that is kfence_guarded_free()'s. @param ip who frees */
   guardedFree(addr: VirtAddr, meta: KfenceMetadata | null, ip: VirtAddr): void {
     if (meta?.state !== 'allocated' || meta.addr !== addr) {
       finish(this.report('invalid_free', addr, false, ip, meta));
@@ -229,7 +229,7 @@ export class Kfence {
     return this.metadata[Math.floor(page / 2) - 1] ?? null;
   }
 
-  /** kfence_report_error() @param ip the instruction that is to blame */
+  /** Prints a finding by kfence_report_error(). @param ip the instruction that is to blame */
   *report(
     error: KfenceError,
     addr: VirtAddr,
@@ -274,7 +274,7 @@ export class Kfence {
     else this.protectPage(addr, away);
   }
 
-  /** kfence_protect_page(); on arm64 set_memory_valid(). */
+  /** What kfence_protect_page() does, on arm64 by set_memory_valid(). */
   protectPage(addr: bigint, away: boolean): void {
     const { mm, kernel, ram, tlb } = this.host;
     const page = Math.floor(Number(u64(addr - this.pool)) / mm.pageSize);

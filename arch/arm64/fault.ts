@@ -104,7 +104,7 @@ function* orDead(
   return (yield* onward(handled)) ?? (yield* onward(dead(context, message, regs, abort)));
 }
 
-/** do_bad(): the fault is nobody's. */
+/** The fault is nobody's: do_bad(). */
 function doBad(context: FaultContext, regs: Arm64PtRegs, abort: Abort): Handled {
   return context.compiled?.paths.do_bad?.(regs, abort.fault) ?? null;
 }

@@ -44,7 +44,7 @@ export function isSpuriousEl1TranslationFault(
   return refused === null || !isTranslationFault(esrFsc(refused));
 }
 
-/** is_el1_permission_fault(), with the CPU's own PAN. */
+/** A permission fault of EL1, with the CPU's own PAN: is_el1_permission_fault(). */
 export function isEl1PermissionFault(
   context: FaultContext,
   regs: Arm64PtRegs,

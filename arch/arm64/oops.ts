@@ -65,7 +65,7 @@ export function memAbortDecode(context: FaultContext, esr: bigint): void {
   if (isDataAbort(low)) dataAbortDecode(context, esr);
 }
 
-/** esr_get_class_string() @param esr ESR_EL1 */
+/** What esr_get_class_string() calls the class. @param esr ESR_EL1 */
 export const className = (context: FaultContext, esr: bigint): string =>
   compiledText(context, 'esr_get_class_string', esr) ?? esrGetClassString(lo32(esr));
 
