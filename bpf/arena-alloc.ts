@@ -112,7 +112,8 @@ function* mapPages(arena: BpfArena, uaddr32: number, pageCnt: number): Activity<
  * @kernel bpf_map_alloc_pages kernel/bpf/syscall.c read
  */
 export function* bpfMapAllocPages(arena: BpfArena, count: number): Activity<Pfn[] | null> {
-  const { kernel, pages } = arena.bpf;
+  const { compiled, kernel, pages } = arena.bpf;
+  if (compiled?.bpfMapAllocPages) return yield* compiled.bpfMapAllocPages(arena, count);
   const taken: Pfn[] = [];
   while (taken.length < count) {
     if (kernel.stepping) yield { kind: 'page', what: 'allocate a page' };

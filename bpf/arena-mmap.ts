@@ -3,8 +3,10 @@
 import type { Pfn, VirtAddr } from '../emulator/address.ts';
 import { hex, lo32 } from '../emulator/bits.ts';
 import { type Activity, CHANGED, ERRNO, LOOKED } from '../mm/context.ts';
+import { vmallocToPage } from '../mm/pte-steps.ts';
 import { warnOnce } from '../mm/warn.ts';
-import { BPF_F_SEGV_ON_FAULT, type BpfArena, bpfMapAllocPage, SZ_4G } from './arena.ts';
+import { BPF_F_SEGV_ON_FAULT, type BpfArena, SZ_4G } from './arena.ts';
+import { bpfMapAllocPages } from './arena-alloc.ts';
 import { applyRangeSet } from './arena-pte.ts';
 import type { FindUnmapped } from './compiled-maps.ts';
 import { mutexLock, rawResSpinLock, unlock } from './rqspinlock.ts';
@@ -204,9 +206,7 @@ export function* arenaVmFault(vma: Vma, address: bigint): Activity<Pfn | VmFault
   const offset = lo32(address);
   const kaddr = arena.kaddr(offset - (offset % kernel.config.pageSize));
   if (yield* rawResSpinLock(kernel, arena.spinlock)) return 'RETRY';
-  const ptep = kernel.access && mm.ptepOffset(kaddr);
-  if (ptep) kernel.access!.word(ptep, LOOKED);
-  const mapped = mm.vmallocToPage(kaddr);
+  const mapped = yield* vmallocToPage(mm, kaddr);
   let result: Pfn | VmFault;
   // A program made the kernel scratch this slot: nothing is allocated over it.
   if (mapped === arena.scratchPage) result = 'SIGSEGV';
@@ -233,9 +233,9 @@ function* bringIn(
   let result: Pfn | 'SIGSEGV' = 'SIGSEGV';
   // Nobody asks whether the slot was free, so reserved slots and those past max_entries are filled as well.
   if (arena.rt.clear(pgoff, 1) === 0) {
-    if (kernel.stepping) yield { kind: 'page', what: 'allocate a page' };
-    const pfn = bpfMapAllocPage(arena, arena.dataPages) as Pfn;
-    if (pfn < 0) arena.rt.set(pgoff, 1);
+    const taken = yield* bpfMapAllocPages(arena, 1);
+    const pfn = taken?.[0];
+    if (pfn === undefined) arena.rt.set(pgoff, 1);
     else if (yield* applyRangeSet(arena, kaddr, pageSize, { pages: [pfn], i: 0 })) {
       arena.rt.set(pgoff, 1);
       pages.freePage(pfn);

@@ -5,7 +5,7 @@ import { applyToExistingPageRange, applyToPageRange } from '../mm/apply-range.ts
 import type { Activity } from '../mm/context.ts';
 import type { Ptep } from '../mm/pte.ts';
 import type { BpfArena } from './arena.ts';
-import type { arenaAllocPages, arenaReservePages } from './arena-alloc.ts';
+import type { arenaAllocPages, arenaReservePages, bpfMapAllocPages } from './arena-alloc.ts';
 import type { arenaFreePages } from './arena-free.ts';
 import type { arenaVmFault } from './arena-mmap.ts';
 import type { ApplyRangeData } from './arena-pte.ts';
@@ -66,6 +66,7 @@ export interface CompiledFunctions
     faultIp: VirtAddr,
   ): Activity<void>;
   arenaAllocPages?: typeof arenaAllocPages;
+  bpfMapAllocPages?: typeof bpfMapAllocPages;
   arenaFreePages?: typeof arenaFreePages;
   arenaReservePages?: typeof arenaReservePages;
   arenaVmFault?: typeof arenaVmFault;

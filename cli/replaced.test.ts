@@ -44,6 +44,7 @@ const PARTS: Readonly<Record<string, readonly ReplaceableName[]>> = {
   ACCESSORS: GROUPS.ACCESSORS.names,
   MEMORY,
   MAPS: [...GROUPS.MAP.names, ...GROUPS.MMAP.names],
+  VMALLOC: GROUPS.VMALLOC.names,
   RANGE_TREE: GROUPS.RANGE_TREE.names,
   STREAMS: GROUPS.STREAMS.names,
   ALL,

@@ -166,6 +166,14 @@ export const GROUPS = {
     object: () => 'range-tree',
     triesToSet: false,
   },
+  VMALLOC: {
+    names: [
+      ...(['vmalloc_to_page', 'is_vmalloc_addr', 'get_vm_area'] as const),
+      ...(['free_vm_area', 'bpf_map_alloc_pages', 'flush_tlb_kernel_range'] as const),
+    ],
+    object: () => 'vmalloc',
+    triesToSet: false,
+  },
   KFENCE: {
     names: [
       ...(['kfence_handle_page_fault', 'kfence_protect', 'kfence_unprotect'] as const),
@@ -249,6 +257,10 @@ export function comparable(event: Event, names: readonly string[]): unknown {
   }
   // The same flush is told by the instruction that makes it.
   if (event.type === 'tlb' && names.includes('flush_tlb_before_set')) return null;
+  // The model goes through CPUs, and TLBI through pages.
+  if (event.type === 'tlb' && event.op.startsWith('invalidate') && event.cpu > 0) {
+    if (names.includes('flush_tlb_kernel_range')) return null;
+  }
   // A warning names its place in the source.
   if (event.type === 'printk')
     return { ...event, text: event.text.replace(/^(WARNING: at \S+) .*/, '$1') };

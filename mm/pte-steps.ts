@@ -1,8 +1,8 @@
 // The accessors of page-table entries as kernel paths use them: a step that another CPU can see, and the access; or compiled
 // code in the accessor's place, whose accesses are steps of their own.
-import type { VirtAddr } from '../emulator/address.ts';
+import type { Pfn, VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
-import type { Activity } from './context.ts';
+import { type Activity, LOOKED } from './context.ts';
 import type { InitMm } from './init-mm.ts';
 import { type Ptep, ptepGetAndClear, ptepTrySet, setPteAt } from './pte.ts';
 
@@ -30,6 +30,14 @@ export function* setPteAtStep(mm: InitMm, addr: VirtAddr, ptep: Ptep, pte: bigin
   }
   if (kernel.stepping) yield { kind: 'pte', what: `set_pte_at ${hex(addr)}` };
   setPteAt(kernel, ram, addr, ptep, pte);
+}
+
+/** vmalloc_to_page(), which is no step of its own. @returns the page's first frame, or -1 if none is mapped */
+export function* vmallocToPage(mm: InitMm, addr: VirtAddr): Activity<Pfn | -1> {
+  const { access, compiled } = mm.kernel;
+  const ptep = access && mm.ptepOffset(addr);
+  if (ptep) access.word(ptep, LOOKED);
+  return compiled?.vmallocToPage ? yield* compiled.vmallocToPage(addr) : mm.vmallocToPage(addr);
 }
 
 /** The step of ptepGetAndClear(). @returns the old entry */

@@ -2,7 +2,7 @@
 // fulfils TlbControl. Kernels without a TLB model pass NO_TLB: the events are told all the same.
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
-import type { Activity, KernelContext } from './context.ts';
+import { type Activity, finish, type KernelContext } from './context.ts';
 
 /** The TLBs of every CPU, as the kernel's flush functions reach them. */
 export interface TlbControl {
@@ -43,6 +43,12 @@ export function flushTlbKernelRange(
   start: VirtAddr,
   end: VirtAddr,
 ): void {
+  const { flushTlbKernelRange: compiled } = context.compiled ?? {};
+  if (compiled) {
+    finish(compiled(start, end));
+    tell(context, kernelRange(tlb, start, end));
+    return;
+  }
   const flush = kernelRange(tlb, start, end);
   begin(context, flush);
   complete(context, flush);
@@ -56,7 +62,14 @@ export function* flushTlbKernelRangeSteps(
   end: VirtAddr,
   what = `flush_tlb_kernel_range ${hex(start)}`,
 ): Activity<void> {
-  yield* inSteps(context, kernelRange(tlb, start, end), what);
+  const { flushTlbKernelRange: compiled } = context.compiled ?? {};
+  if (!compiled) {
+    yield* inSteps(context, kernelRange(tlb, start, end), what);
+    return;
+  }
+  if (context.stepping) yield { kind: 'tlb', what };
+  yield* compiled(start, end);
+  tell(context, kernelRange(tlb, start, end));
 }
 
 const kernelRange = (tlb: TlbControl, start: VirtAddr, end: VirtAddr): Flush => ({
@@ -94,7 +107,9 @@ export function* flushTlbBeforeSet(
  * @kernel flush_tlb_one_kernel arch/x86/mm/tlb.c read
  */
 export function flushTlbOneKernel(context: KernelContext, tlb: TlbControl, addr: VirtAddr): void {
-  tlb.flushOneKernel(addr);
+  const { flushTlbOneKernel: compiled } = context.compiled ?? {};
+  if (compiled) finish(compiled(addr));
+  else tlb.flushOneKernel(addr);
   if (!context.events.on) return;
   const { cpu } = context;
   context.events.emit({ type: 'tlb', cpu, op: 'flush_tlb_one_kernel', start: addr, end: addr });
@@ -115,9 +130,13 @@ function begin({ tables }: KernelContext, { start, end, invalidate }: Flush): vo
 }
 
 /** arm64: dsb(ish); isb. */
-function complete({ tables, events, cpu }: KernelContext, { op, start, end }: Flush): void {
-  tables?.dsb('full');
-  tables?.synchronized();
+function complete(context: KernelContext, flush: Flush): void {
+  context.tables?.dsb('full');
+  context.tables?.synchronized();
+  tell(context, flush);
+}
+
+function tell({ events, cpu }: KernelContext, { op, start, end }: Flush): void {
   if (!events.on) return;
   events.emit({ type: 'tlb', cpu, op, start, end: op === 'flush_tlb_before_set' ? start : end });
 }

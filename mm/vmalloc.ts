@@ -4,7 +4,7 @@
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex, u64 } from '../emulator/bits.ts';
 import { PteCursor } from './apply-range.ts';
-import type { Activity } from './context.ts';
+import { type Activity, finish } from './context.ts';
 import type { InitMm } from './init-mm.ts';
 import { ptepGetAndClear } from './pte.ts';
 import { flushTlbKernelRangeSteps, type TlbControl } from './tlb-control.ts';
@@ -39,6 +39,8 @@ export class Vmalloc {
 
   /** @kernel is_vmalloc_addr mm/vmalloc.c read */
   isVmallocAddr(addr: VirtAddr): boolean {
+    const { isVmallocAddr: compiled } = this.mm.kernel.compiled ?? {};
+    if (compiled) return finish(compiled(addr));
     return addr >= this.start && addr < this.end;
   }
 
@@ -54,6 +56,12 @@ export class Vmalloc {
    * @kernel get_vm_area mm/vmalloc.c read
    */
   getVmArea(size: number, flags: number, at?: VirtAddr): VmStruct | null {
+    const { getVmArea: compiled } = this.mm.kernel.compiled ?? {};
+    return compiled ? finish(compiled(size, flags, at)) : this.getVmAreaNode(size, flags, at);
+  }
+
+  /** __get_vm_area_node(), of the whole range. */
+  getVmAreaNode(size: number, flags: number, at?: VirtAddr): VmStruct | null {
     const { pageSize } = this.mm;
     const pages = Math.ceil(size / pageSize) + (flags & VM_NO_GUARD ? 0 : 1);
     const bytes = pages * pageSize;
@@ -72,7 +80,13 @@ export class Vmalloc {
    * @throws Error for an area that is not in use
    * @kernel free_vm_area mm/vmalloc.c read - not lazily, and without warnings of entries neither none nor present
    */
-  *freeVmArea(area: VmStruct): Activity<void> {
+  freeVmArea(area: VmStruct): Activity<void> {
+    const { freeVmArea: compiled } = this.mm.kernel.compiled ?? {};
+    return compiled ? compiled(area) : this.removeVmArea(area);
+  }
+
+  /** remove_vm_area() @throws Error for an area that is not in use */
+  *removeVmArea(area: VmStruct): Activity<void> {
     const { mm } = this;
     const index = this.areas.indexOf(area);
     if (index < 0) throw new Error(`free_vm_area: ${hex(area.addr)} is not an area`);

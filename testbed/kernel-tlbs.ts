@@ -20,7 +20,7 @@ function charge({ context, cpus }: Kernel, pages: number | null): void {
 }
 
 /** Tells whoever asks of a flush. Break-before-make orders it with changes of the entries as well. */
-function noteFlush(kernel: Kernel, start: bigint, end: bigint): void {
+export function noteFlush(kernel: Kernel, start: bigint, end: bigint): void {
   const { access } = kernel.context;
   if (access === null) return;
   access.flush(start, end);

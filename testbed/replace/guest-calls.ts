@@ -2,6 +2,7 @@
 // interrupted, with the TLB, the page tables and the faults that kernel code has there. Calls that the code makes of
 // modelled functions come back here. What the code does to page tables is told as what the model does is.
 
+import type { BpfArena } from '../../bpf/arena.ts';
 import type { FindUnmapped } from '../../bpf/compiled-maps.ts';
 import { beginRawResSpinLock, type Lock, lockTaken, unlock } from '../../bpf/rqspinlock.ts';
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
@@ -301,6 +302,12 @@ export class GuestCalls {
     if (!takes && before !== 0 && after === 0n) unlock(context, lock);
     return stop.reason === 'limit' || stop.reason === 'exit' ? null : stop;
   }
+
+  /** By CPU: the arena whose pages are being allocated; null: the kernel's. */
+  readonly pagesFor: (BpfArena | null)[] = [];
+
+  /** By CPU: where the area that is wanted is to lie; undefined: anywhere. */
+  readonly wishes: (VirtAddr | undefined)[] = [];
 
   /** By CPU: which failure of a scenario's the next request for memory can be; null or none: it does not fail. */
   readonly allocates: (InjectionPoint | null)[] = [];

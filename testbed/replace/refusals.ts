@@ -13,11 +13,7 @@ const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
     'locks and queues of the model are no code: schedules wait for them',
   ],
   [
-    /^flush_tlb_(?:kernel_range|one_kernel)/,
-    'the model does it for the whole kernel, also before the object is loaded; callbacks and flush_tlb_before_set can be replaced',
-  ],
-  [
-    /^(?:ptep_get$|pte_|pmd_|pud_|pfn_valid|is_vmalloc|untagged_addr|bpf_arena_get_|compute_pgoff|clear_lo32|WARN_)/,
+    /^(?:ptep_get$|pte_|pmd_|pud_|pfn_valid|page_mapped|page_ref_|put_page|vma_lookup|untagged_addr|bpf_arena_get_|compute_pgoff|clear_lo32|WARN_)/,
     'compilers put it into its callers: replace those',
   ],
   [/^(?:arena_map_|arena_vm_)/, 'no step of a scenario comes to it'],
@@ -26,8 +22,8 @@ const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
     'the model keeps user space’s page tables outside of emulated memory; what it calls for the arena can be replaced',
   ],
   [
-    /^(?:alloc_page|__?free_page|put_page|page_|kmalloc|kfree|bpf_map_|free_vm_area|get_vm_area|vmalloc_to_page)/,
-    'the model’s memory management keeps its state outside of emulated memory',
+    /^(?:alloc_page|__?free_page|kmalloc|kfree|bpf_map_)/,
+    'the model’s allocators keep their lists and accounts outside of emulated memory; who calls them can be replaced',
   ],
   [
     /^resolve_pseudo_ldimm64/,

@@ -15,6 +15,7 @@ import type { CpuFeatures } from '../scenario-model.ts';
 import { installFunctions } from './adapters/index.ts';
 import { type CalleeParts, modelledCallees } from './callees/index.ts';
 import { TABLE_CALLEES } from './callees/tables.ts';
+import { AREA_CALLEES } from './callees/vmalloc.ts';
 import { CodeHeap } from './code-heap.ts';
 import { ExceptionFrame } from './exception-frame.ts';
 import { ExtableMemory } from './extable-memory.ts';
@@ -54,7 +55,7 @@ const NEAR_SIZE = 0x4_0000n;
  * Functions that the model does even where the object has them, unless they are replaced: they go by lists and accounts of
  * memory management's, which kernels of other configurations have in other ways.
  */
-const LEFT_TO_MODEL: readonly string[] = ['zap_pages', ...TABLE_CALLEES];
+const LEFT_TO_MODEL: readonly string[] = ['zap_pages', ...TABLE_CALLEES, ...AREA_CALLEES];
 
 export interface ReplacementParts {
   readonly kernel: Kernel;

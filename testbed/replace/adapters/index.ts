@@ -23,6 +23,7 @@ import { PROG_ADAPTERS } from './prog.ts';
 import { RANGE_TREE_ADAPTERS } from './range-tree.ts';
 import { STREAM_ADAPTERS } from './streams.ts';
 import { UNWIND_ADAPTERS } from './unwind.ts';
+import { VMALLOC_ADAPTERS } from './vmalloc.ts';
 
 const ADAPTERS: Adapters<typeof REPLACEABLE> = {
   ...ARENA_ADAPTERS,
@@ -31,6 +32,7 @@ const ADAPTERS: Adapters<typeof REPLACEABLE> = {
   ...MEMORY_ADAPTERS,
   ...UNWIND_ADAPTERS,
   ...KFENCE_ADAPTERS,
+  ...VMALLOC_ADAPTERS,
   ...PGTABLE_ADAPTERS,
   ...EXTABLE_ADAPTERS,
   ...callAdapters(EXTABLE_X86_FUNCTIONS),

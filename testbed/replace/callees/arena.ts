@@ -8,6 +8,7 @@ import { endRawResSpinLock } from '../../../bpf/rqspinlock.ts';
 import { type Pfn, virtAddr } from '../../../emulator/address.ts';
 import { hex, lo32 } from '../../../emulator/bits.ts';
 import { CHANGED, ERRNO, KernelStuck, LOOKED } from '../../../mm/context.ts';
+import { vmallocToPage } from '../../../mm/pte-steps.ts';
 import { bool, type Callee, s32 } from '../guest-calls.ts';
 import { type Argument, type CalleeParts, plain } from './index.ts';
 import { arenaOf as arenaAround } from './maps.ts';
@@ -73,13 +74,10 @@ export function arenaCallees(parts: CalleeParts): [string, Callee][] {
     ],
     [
       'vmalloc_to_page',
-      plain((argument) => {
-        const va = virtAddr(argument(0));
-        const ptep = context.access && kernel.mm.ptepOffset(va);
-        if (ptep) context.access!.word(ptep, 1);
-        const pfn = kernel.mm.vmallocToPage(va);
+      function* (argument) {
+        const pfn = yield* vmallocToPage(kernel.mm, virtAddr(argument(0)));
         return pfn < 0 ? 0n : structures.page(pfn as Pfn);
-      }),
+      },
     ],
     [
       'zap_pages',
@@ -149,7 +147,9 @@ export function memoryCallees(parts: CalleeParts): [string, Callee][] {
     });
   const free = plain((argument) => {
     const at = argument(0);
-    if (at !== 0n && !parts.heap.free(at) && !structures.mappings.free(at))
+    if (at === 0n || parts.heap.free(at) || structures.mappings.free(at)) return null;
+    const area = structures.vmStructAt(at);
+    if (area === null || parts.kernel.vmalloc.findVmArea(area.addr) === area)
       throw new KernelStuck(`frees ${hex(at)}, no memory of its own`);
     return null;
   });

@@ -34,6 +34,7 @@ import { spinLockCallees } from './spin-locks.ts';
 import { streamCallees } from './streams.ts';
 import { tableCallees } from './tables.ts';
 import { orcCallees, unwindCallees } from './unwind.ts';
+import { vmallocCallees } from './vmalloc.ts';
 
 /** An integer argument by its number, 64 bits. */
 export type Argument = (index: number) => bigint;
@@ -129,6 +130,7 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
     ...unwindCallees(parts),
     ...(kernel.arch.name === 'x86_64' ? orcCallees(parts) : []),
     ...kfenceCallees(parts),
+    ...vmallocCallees(parts),
     ...spinLockCallees(parts),
     ['bpf_arena_get_kern_vm_start', plain((argument) => arena(argument(0))?.kernVmStart ?? 0n)],
     ['bpf_arena_get_user_vm_start', plain((argument) => arena(argument(0))?.userVmStart ?? 0n)],

@@ -4,7 +4,6 @@ import { hex } from '../../../emulator/bits.ts';
 import { KernelStuck } from '../../../mm/context.ts';
 import type { Kfence, KfenceError } from '../../../mm/kfence.ts';
 import { printObject } from '../../../mm/kfence-report.ts';
-import { flushTlbOneKernel } from '../../../mm/tlb-control.ts';
 import { bool, type Callee, s32 } from '../guest-calls.ts';
 import { type CalleeParts, plain } from './index.ts';
 
@@ -25,7 +24,7 @@ export function kfenceCallees({
   structures,
   kfence: memory,
 }: CalleeParts): [string, Callee][] {
-  const { context, mm, bpf } = kernel;
+  const { context, mm } = kernel;
   const pool = (name: string): Kfence => {
     const kfence = memory.kfence ?? kernel.kfence;
     if (kfence !== null) return kfence;
@@ -94,13 +93,6 @@ export function kfenceCallees({
         const ptep = mm.ptepOffset(virtAddr(argument(0)));
         kernel.memory.write(virtAddr(argument(1)), Uint8Array.of(PG_LEVEL_4K, 0, 0, 0));
         return ptep === null ? 0n : structures.virt(ptep);
-      }),
-    ],
-    [
-      'flush_tlb_one_kernel',
-      plain((argument) => {
-        flushTlbOneKernel(context, bpf.tlb, mm.pageStart(virtAddr(argument(0))));
-        return null;
       }),
     ],
     [

@@ -16,6 +16,7 @@ import { RANGE_TREE_FUNCTIONS } from './range-tree.ts';
 import type { Replaceable } from './replaceable.ts';
 import { STREAM_FUNCTIONS } from './streams.ts';
 import { UNWIND_FUNCTIONS } from './unwind.ts';
+import { VMALLOC_FUNCTIONS } from './vmalloc.ts';
 
 export const REPLACEABLE = {
   ...ARENA_FUNCTIONS,
@@ -24,6 +25,7 @@ export const REPLACEABLE = {
   ...MEMORY_FUNCTIONS,
   ...UNWIND_FUNCTIONS,
   ...KFENCE_FUNCTIONS,
+  ...VMALLOC_FUNCTIONS,
   ...PGTABLE_FUNCTIONS,
   ...EXTABLE_SEARCHES,
   ...EXTABLE_X86_FUNCTIONS,
