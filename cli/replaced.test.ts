@@ -51,6 +51,7 @@ const PARTS: Readonly<Record<string, readonly ReplaceableName[]>> = {
   FAULT_X86: GROUPS.FAULT_X86.names,
   FAULT_ARM64: GROUPS.FAULT_ARM64.names,
   EXTABLE_ARM64: GROUPS.EXTABLE_ARM64.names,
+  TRAPS_ARM64: GROUPS.TRAPS_ARM64.names,
 };
 
 // When walkers see the stores of compiled code is not modelled: that is refused.

@@ -194,6 +194,14 @@ export const GROUPS = {
     object: () => 'fault',
     triesToSet: false,
   },
+  TRAPS_ARM64: {
+    names: [
+      ...(['el1_abort', 'esr_get_class_string', 'die'] as const),
+      ...(['__show_regs', 'dump_kernel_instr', 'bug_brk_handler'] as const),
+    ],
+    object: () => 'traps',
+    triesToSet: false,
+  },
   EXTABLE_ARM64: {
     names: [
       ...(['fixup_exception', 'insn_may_access_user', 'cpy_faulted_on_uaccess'] as const),

@@ -26,6 +26,8 @@ export type Arm64ExTypeName = keyof typeof ARM64_EX_TYPE;
 
 /** Fields of a BPF entry's fixup word. */
 const FIXUP_ARENA_ACCESS = 1 << 21;
+/** What JITs of 7.3 say of stores; their handler asks this bit, and older ones the register. */
+const FIXUP_ARENA_WRITE = 1 << 22;
 /** In place of a register: a store, which clears none. No BPF register is x5. */
 const DONT_CLEAR = 5;
 
@@ -104,7 +106,9 @@ function bpfWord({ dst, arenaReg, offset = 0 }: Arm64ExtableSource): number {
   const arena =
     arenaReg === undefined || arenaReg === null
       ? 0
-      : FIXUP_ARENA_ACCESS | (registerNumber(arenaReg) << 16);
+      : FIXUP_ARENA_ACCESS |
+        (cleared === DONT_CLEAR ? FIXUP_ARENA_WRITE : 0) |
+        (registerNumber(arenaReg) << 16);
   return ((cleared << 27) | arena | (offset & 0xffff)) >>> 0;
 }
 

@@ -170,13 +170,15 @@ const ESR_BUG = 0xf200_0800n;
 export function bug(context: FaultContext, fn: string, regs: Arm64PtRegs): FaultOutcome {
   return oops(context, () => {
     if (compiledNow(context, 'bug_brk_handler', regs, ESR_BUG) !== null) return;
-    context.kernel.printk('------------[ cut here ]------------', 'bug_brk_handler');
-    context.kernel.printk(
-      `Kernel BUG at ${fn} [verbose debug info unavailable]`,
-      'bug_brk_handler',
-    );
+    reportBug(context, fn);
     die(context, 'Oops - BUG', regs, ESR_BUG);
   });
+}
+
+/** report_bug() of lib/bug.c: the lines of a BUG() in `fn`. */
+export function reportBug({ kernel }: FaultContext, fn: string): void {
+  kernel.printk('------------[ cut here ]------------', 'bug_brk_handler');
+  kernel.printk(`Kernel BUG at ${fn} [verbose debug info unavailable]`, 'bug_brk_handler');
 }
 
 /**
@@ -189,9 +191,11 @@ export function panicBadStack(
   esr: bigint,
   far: VirtAddr,
 ): FaultOutcome {
-  const { kernel, current } = context;
+  const { kernel, current, compiled } = context;
   if (kernel.events.on) kernel.enter('panic_bad_stack', { esr: hex(esr), far: hex(far) });
-  return oops(context, () => {
+  // Compiled code has no overflow stack to run on.
+  context.compiled = null;
+  const dead = oops(context, () => {
     kernel.printk('Insufficient stack space to handle exception!', 'panic_bad_stack');
     kernel.printk(`ESR: 0x${hex16(esr)} -- ${className(context, esr)}`, 'panic_bad_stack');
     kernel.printk(`FAR: 0x${hex16(far)}`, 'panic_bad_stack');
@@ -205,4 +209,6 @@ export function panicBadStack(
       dumpBacktrace(context, regs);
     });
   });
+  context.compiled = compiled;
+  return dead;
 }

@@ -53,7 +53,6 @@ function pstateLine(pstate: bigint): string {
  * @kernel dump_backtrace arch/arm64/kernel/stacktrace.c read
  */
 export function dumpBacktrace(context: FaultContext, regs: Arm64PtRegs): void {
-  if (compiledNow(context, 'dump_backtrace', regs, 0n, '') !== null) return;
   if (regs.userMode) return;
   context.kernel.printk('Call trace:', 'dump_backtrace');
   const state = new KunwindState(context, regs);
@@ -71,7 +70,7 @@ export function dumpBacktrace(context: FaultContext, regs: Arm64PtRegs): void {
  * @kernel dump_kernel_instr arch/arm64/kernel/traps.c read
  */
 export function dumpKernelInstr(context: FaultContext, regs: Arm64PtRegs): void {
-  if (compiledNow(context, 'dump_kernel_instr', '', regs) !== null) return;
+  if (compiledNow(context, 'dump_kernel_instr', regs.ip) !== null) return;
   if (regs.userMode) return;
   let text = '';
   for (let i = -4; i < 1; i++) {

@@ -34,8 +34,14 @@ const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
     'the model’s kernel callers use bpf_arena_alloc_pages, which can be replaced',
   ],
   [
-    /^(?:exc_|do_|__do_|el1_|handle_|page_fault|kernelmode_|(?:__)?bad_area|spurious_|is_|esr_|fault_|data_abort|mem_abort|fixup_exception|ex_handler|search_|sort_|pt_regs|cpy_|insn_|lookup_|pgtable_bad)/,
-    'the fault path works on the registers of an exception (struct pt_regs), which the model keeps outside of emulated memory; what it calls for the arena can be replaced',
+    /^(?:is_ttbr|esr_|pt_regs_|print_pstate|untagged_)/,
+    'compilers put it into its callers: replace those',
+  ],
+  [/^fault_info$/, 'it is a table, which the object has of its own: replace do_mem_abort'],
+  [/^panic_bad_stack/, 'it runs on the CPU’s overflow stack, which the model does not have'],
+  [
+    /^(?:exc_|do_|__do_|handle_|is_|fault_|search_|sort_|lookup_)/,
+    'the fault path of the model has no place for it; the functions around it can be replaced',
   ],
   [
     /^(?:kunwind_|unwind_start|on_stack|ptrauth_strip)/,
@@ -46,7 +52,7 @@ const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
     'the model unwinds from outside; arch_bpf_stack_walk can be replaced',
   ],
   [
-    /^(?:update_cfi_state|apply_alternatives)/,
+    /^(?:update_cfi_state|apply_alternatives|__apply_relocation)/,
     'it has done its work before any code runs: objtool when the object was built, the loader when it was loaded',
   ],
   [

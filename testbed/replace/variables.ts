@@ -14,6 +14,7 @@ const NODE_STATES = Array<bigint>(6 * 16).fill(1n);
 const COMMON: Variables = {
   nr_node_ids: { size: 4, value: 1n },
   node_states: NODE_STATES,
+  panic_on_oops: { size: 4, value: 0n },
   // Set as soon as it is known how its structures are laid out.
   mem_section: word(0n),
   // Of objects that do not define them; set as a function of KFENCE's is called.

@@ -7,7 +7,7 @@ import {
   memAbortDecode,
   showPte,
 } from '../../../arch/arm64/oops.ts';
-import type { Arm64PtRegs } from '../../../arch/arm64/registers.ts';
+import { Arm64PtRegs } from '../../../arch/arm64/registers.ts';
 import { dumpBacktrace, dumpKernelInstr, showRegsOnly } from '../../../arch/arm64/show-regs.ts';
 import { dumpStackPrintInfo, oopsExit, printModules } from '../../../arch/oops.ts';
 import { virtAddr } from '../../../emulator/address.ts';
@@ -109,7 +109,14 @@ export function dyingArm64Callees(parts: CalleeParts): [string, Callee][] {
       }),
     ],
     ['dump_backtrace', printing((argument) => dumpBacktrace(on(), regsAt(argument(0))))],
-    ['dump_kernel_instr', printing((argument) => dumpKernelInstr(on(), regsAt(argument(1))))],
+    [
+      'dump_kernel_instr',
+      printing((argument) => {
+        const regs = new Arm64PtRegs();
+        regs.ip = virtAddr(argument(0));
+        dumpKernelInstr(on(), regs);
+      }),
+    ],
     ['oops_exit', printing(() => oopsExit(on()))],
     ...none('oops_enter', 'console_verbose', 'notify_die', 'kexec_should_crash', 'crash_kexec'),
     ...none('kasan_non_canonical_hook', 'kasan_report', 'console_flush_on_panic'),

@@ -91,9 +91,22 @@ export function faultArm64Callees(parts: CalleeParts): [string, Callee][] {
     ...['lock_vma_under_rcu', 'lock_mm_and_find_vma', 'find_vma', '__perf_sw_event'].map(
       (name): [string, Callee] => [name, nothing],
     ),
+    [
+      // pte_t *__pte_offset_map(pmd_t *pmd, unsigned long addr, pmd_t *pmdvalp)
+      '__pte_offset_map',
+      plain((argument) => {
+        const pmd = kernel.memory.readWord(virtAddr(argument(0))) ?? 0n;
+        if (argument(2) !== 0n) kernel.memory.writeWord(virtAddr(argument(2)), pmd);
+        const { format, pageSize } = kernel.mm;
+        if (format.tableNone(pmd) || format.tableLeaf(pmd) || format.tableBad(pmd)) return 0n;
+        const index = (argument(1) / BigInt(pageSize)) % BigInt(pageSize / 8);
+        return parts.structures.virt(format.tableAddr(pmd)) + 8n * index;
+      }),
+    ],
+    // Nothing is printed so often that it would be held back.
+    ['___ratelimit', plain(() => 1n)],
     // No firmware call is under way.
     ['efi_runtime_fixup_exception', nothing],
-    ['__efi_fpsimd_begin', nothing],
     ...USERS_OWN.map((name): [string, Callee] => [
       name,
       plain(() => {

@@ -33,6 +33,7 @@ import { rbCallees } from './rbtree.ts';
 import { spinLockCallees } from './spin-locks.ts';
 import { streamCallees } from './streams.ts';
 import { tableCallees } from './tables.ts';
+import { trapsArm64Callees } from './traps-arm64.ts';
 import { orcCallees, unwindCallees } from './unwind.ts';
 import { vmallocCallees } from './vmalloc.ts';
 
@@ -126,7 +127,7 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
     ...tableCallees(parts),
     ...(kernel.arch.name === 'x86_64'
       ? [...dyingX86Callees(parts), ...faultX86Callees(parts), ...extableX86Callees(parts)]
-      : [...dyingArm64Callees(parts), ...faultArm64Callees(parts)]),
+      : [...dyingArm64Callees(parts), ...faultArm64Callees(parts), ...trapsArm64Callees(parts)]),
     ...unwindCallees(parts),
     ...(kernel.arch.name === 'x86_64' ? orcCallees(parts) : []),
     ...kfenceCallees(parts),

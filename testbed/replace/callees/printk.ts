@@ -21,6 +21,7 @@ export function printkCallees({ kernel }: CalleeParts): [string, Callee][] {
   return [
     ['_printk', print],
     ['printk', print],
+    ['__warn_printk', print],
   ];
 }
 

@@ -2,6 +2,7 @@
 import type { Replaceable } from './replaceable.ts';
 
 const FAULT = 'arch/arm64/mm/fault.c';
+const TRAPS = 'arch/arm64/kernel/traps.c';
 
 const of = (source: string, prototype: string): Replaceable => ({
   source,
@@ -30,4 +31,9 @@ export const DYING_ARM64_FUNCTIONS = {
   mem_abort_decode: of(FAULT, 'void mem_abort_decode(unsigned long esr)'),
   data_abort_decode: of(FAULT, 'void data_abort_decode(unsigned long esr)'),
   show_pte: of(FAULT, 'void show_pte(unsigned long addr)'),
+  esr_get_class_string: of(TRAPS, 'const char *esr_get_class_string(unsigned long esr)'),
+  die: of(TRAPS, 'void die(const char *str, struct pt_regs *regs, long err)'),
+  dump_kernel_instr: of(TRAPS, 'void dump_kernel_instr(unsigned long kaddr)'),
+  bug_brk_handler: of(TRAPS, 'int bug_brk_handler(struct pt_regs *regs, unsigned long esr)'),
+  __show_regs: of('arch/arm64/kernel/process.c', 'void __show_regs(struct pt_regs *regs)'),
 } as const satisfies Readonly<Record<string, Replaceable>>;
