@@ -41,6 +41,7 @@ const PARTS: Readonly<Record<string, readonly ReplaceableName[]>> = {
   PAGES,
   SYMBOLS: GROUPS.SYMBOLS.names,
   STACKS: GROUPS.STACKS.names,
+  UNWINDER: GROUPS.UNWINDER.names,
   ACCESSORS: GROUPS.ACCESSORS.names,
   MEMORY,
   MAPS: [...GROUPS.MAP.names, ...GROUPS.MMAP.names],

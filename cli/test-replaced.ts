@@ -73,6 +73,14 @@ export const GROUPS = {
       arch === 'arm64' || kernel.unwinder === 'orc' ? 'unwind' : 'unwind-no-orc',
     triesToSet: false,
   },
+  UNWINDER: {
+    names: [
+      ...(['__unwind_start', 'unwind_next_frame', 'unwind_get_return_address'] as const),
+      ...(['unwind_get_return_address_ptr', 'orc_find', 'get_stack_info'] as const),
+    ],
+    object: () => 'orc',
+    triesToSet: false,
+  },
   PAGES: {
     names: [
       ...(['arena_alloc_pages', 'arena_free_pages'] as const),

@@ -105,6 +105,8 @@ export class Kernel {
   readonly replacing: boolean;
   /** Addresses that stand for functions of the model while compiled code runs: no code is there. */
   traps: readonly VirtAddr[] = [];
+  /** Those of them that functions in compiled code return to. */
+  returnTraps: readonly VirtAddr[] = [];
   /** arm64: distance of the final frame record from the end of a stack, where compiled code expects it; null: it is free. */
   finalRecord: bigint | null = null;
   /** Where code in the place of functions of the model lies. */
@@ -170,8 +172,11 @@ export class Kernel {
       tlb,
       vmalloc: this.vmalloc,
       stackWalk: () => this.stackWalk(this.cpus[this.context.cpu]),
-      stackFrames: () =>
-        this.bpf.compiled?.archBpfStackWalk?.() ?? this.stackFrames(this.cpus[this.context.cpu]),
+      stackFrames: () => {
+        const { compiled } = this.bpf;
+        const walked = compiled?.archBpfStackWalk?.() ?? compiled?.unwindWalk?.();
+        return walked ?? this.stackFrames(this.cpus[this.context.cpu]);
+      },
       formatSymbol: (ip) => this.symbols.format(ip),
       current: () => this.tasks[this.context.cpu],
     });
@@ -238,7 +243,7 @@ export class Kernel {
   private stackFrames({ faultContext, regs, interrupted }: Vcpu): StackFrame[] {
     const frames: StackFrame[] = [];
     // A replaced function is called from here, which leaves no frames: the walk goes on in the code that it interrupted.
-    const [caller] = this.traps;
+    const { returnTraps } = this;
     const outer = this.arch.createRegs();
     for (const words of [regs.words, ...interrupted.toReversed()]) {
       outer.words.set(words);
@@ -246,7 +251,8 @@ export class Kernel {
         faultContext,
         outer,
         (ip, sp, bp) =>
-          (ip !== caller || interrupted.length === 0) && frames.push({ ip, sp, bp }) > 0,
+          (!returnTraps.includes(ip) || interrupted.length === 0) &&
+          frames.push({ ip, sp, bp }) > 0,
       );
     }
     return frames;
@@ -376,7 +382,7 @@ export class Kernel {
   }
 
   /** orc_find(): what objtool says of the code, else what follows from it. */
-  private orcFind(ip: bigint): OrcEntry | null {
+  orcFind(ip: bigint): OrcEntry | null {
     const table = this.orcTables.find((one) => one.covers(ip));
     return table?.find(ip) ?? this.orc?.find(ip) ?? null;
   }

@@ -32,7 +32,7 @@ const KIND_NAME: readonly AccessName[] = ['read', 'write', 'fetch'];
 const FAULTS_WITHOUT_PROGRESS = 64;
 
 /** struct pt_regs and the frames of the fault path above a handler, in bytes: about what both architectures' take. */
-const EXCEPTION_FRAME = 0x200n;
+export const EXCEPTION_FRAME = 0x200n;
 
 /** Why a call ended. */
 export type CallEnd =

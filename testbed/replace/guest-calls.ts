@@ -69,6 +69,16 @@ export interface LockWord {
   readonly word: number;
 }
 
+/** Addresses to return to, by who called: whoever unwinds goes on by them. */
+export interface ReturnTraps {
+  /** The model, at work on an exception, whose registers lie above. */
+  readonly exception: VirtAddr;
+  /** A modelled function that compiled code called: the word above is the stack pointer of its call. */
+  readonly callee: VirtAddr;
+  /** The model, on an empty stack. */
+  readonly idle: VirtAddr;
+}
+
 export interface GuestCallsParts {
   readonly kernel: Kernel;
   /** Puts what the object's own variables must hold into them, before each call. */
@@ -76,7 +86,7 @@ export interface GuestCallsParts {
   /** What an exception leaves on the stack. */
   readonly frame: ExceptionFrame;
   /** Where compiled code returns to. */
-  readonly returnTrap: VirtAddr;
+  readonly returnTraps: ReturnTraps;
   /** Code that pushes a register. */
   readonly push: VirtAddr;
   /** By the addresses that stand for them. */
@@ -163,7 +173,7 @@ export class GuestCalls {
 
   /** Registers and stack as a caller in the kernel leaves them. */
   private enter(vcpu: Vcpu, entry: VirtAddr, args: readonly bigint[]): void {
-    const { kernel, push, returnTrap } = this.parts;
+    const { kernel, push } = this.parts;
     const { arch } = kernel;
     const { cpu, task } = vcpu;
     const regs = arch.createRegs();
@@ -177,8 +187,16 @@ export class GuestCalls {
     const idle = task.stackEnd - (task.stackEnd - task.stack) / 4n;
     let sp = (vcpu.below ?? idle) & ~0xfn;
     regs.ip = entry;
+    const returnTrap = this.returnTrap(vcpu);
+    const outer = vcpu.inCallee ? vcpu.below : null;
     if (arch.linkRegister !== null) regs.set(arch.linkRegister, returnTrap);
-    else sp -= 8n;
+    else {
+      if (outer !== null) {
+        sp -= 16n;
+        kernel.memory.writeWord(virtAddr(sp), outer);
+      }
+      sp -= 8n;
+    }
     // A full stack ends where something is pushed, as it would before the function is reached.
     const fits = kernel.memory.physOf(virtAddr(sp - 16n)) !== null;
     if (!fits) regs.ip = push;
@@ -189,9 +207,15 @@ export class GuestCalls {
     cpu.setExits(kernel.exits(vcpu.returnsTo));
   }
 
+  private returnTrap({ inCallee, exception }: Vcpu): VirtAddr {
+    const { returnTraps } = this.parts;
+    if (inCallee) return returnTraps.callee;
+    return exception === null ? returnTraps.idle : returnTraps.exception;
+  }
+
   private *run(frame: Frame, limit: number): Activity<bigint> {
     const { vcpu, name } = frame;
-    const { callees, kernel, returnTrap, warn } = this.parts;
+    const { callees, kernel, warn } = this.parts;
     const { cpu } = vcpu;
     const end = cpu.retired + limit;
     for (;;) {
@@ -200,7 +224,8 @@ export class GuestCalls {
       if (caught !== null) stop = yield* this.letThrough(frame, caught);
       if (stop === null) continue;
       if (stop.reason === 'exit') {
-        if (stop.ip === returnTrap) return cpu.readRegister(kernel.arch.returnRegister);
+        if (kernel.returnTraps.includes(stop.ip))
+          return cpu.readRegister(kernel.arch.returnRegister);
         const callee = callees.get(stop.ip);
         if (callee === undefined) throw new CompiledEnd(name, endOf(stop));
         yield* this.callModel(frame, callee);

@@ -44,12 +44,8 @@ const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
     'the fault path of the model has no place for it; the functions around it can be replaced',
   ],
   [
-    /^(?:kunwind_|unwind_start|on_stack|ptrauth_strip)/,
+    /^(?:kunwind_|unwind_start$|on_stack|ptrauth_strip)/,
     'compilers put it into its callers: replace arch_bpf_stack_walk',
-  ],
-  [
-    /^(?:unwind_|get_stack_|bug_)/,
-    'the model unwinds from outside; arch_bpf_stack_walk can be replaced',
   ],
   [
     /^(?:update_cfi_state|apply_alternatives|__apply_relocation)/,

@@ -22,7 +22,7 @@ import { ExtableMemory } from './extable-memory.ts';
 import { EXTABLE_FUNCTIONS } from './functions/extable.ts';
 import { isReplaceable, REPLACEABLE, type ReplaceableName } from './functions/index.ts';
 import type { Replaceable } from './functions/replaceable.ts';
-import { type Callee, GuestCalls } from './guest-calls.ts';
+import { type Callee, GuestCalls, type ReturnTraps } from './guest-calls.ts';
 import { KfenceMemory } from './kfence-memory.ts';
 import { KsymPlaces } from './ksym-places.ts';
 import { KsymTree } from './ksym-tree.ts';
@@ -30,6 +30,7 @@ import { LaidState } from './laid-state.ts';
 import { Loans } from './loans.ts';
 import { mappedByIn } from './mapped-by.ts';
 import { layMemSections } from './mem-section.ts';
+import { OrcMemory } from './orc-memory.ts';
 import { ProgExtables } from './prog-extables.ts';
 import { PtRegsMemory } from './pt-regs.ts';
 import { allocate, Structures } from './structures.ts';
@@ -47,6 +48,8 @@ const VARIABLES = 0x10_0000n;
 const EXTABLES = 0x8_0000n;
 /** Of the kernel's own. */
 const KERNEL_EXTABLE = 0x9_0000n;
+/** Distance of what unwinders read of ORC. */
+const ORC = 0xc_0000n;
 /** Distance of an object's init_mm from our own, behind the traps, and of one from the next. */
 const NEAR_TEXT = 0x100_0000n;
 const NEAR_SIZE = 0x4_0000n;
@@ -80,6 +83,7 @@ export interface LoadedObject {
   readonly state: LaidState;
   readonly extable: ExtableMemory;
   readonly kfence: KfenceMemory;
+  readonly orc: OrcMemory;
   readonly calls: GuestCalls;
   /** Memory that functions are handed text in. */
   readonly heap: CodeHeap;
@@ -125,7 +129,7 @@ class Loader {
   private readonly objects = new Map<string, LoadedObject>();
   private readonly variables: ReadonlyMap<string, bigint>;
   private readonly callees = new Map<bigint, Callee>();
-  private readonly returnTrap: VirtAddr;
+  private readonly returnTraps: ReturnTraps;
   private readonly traps: VirtAddr[] = [];
   private readonly loans = new Loans();
   private nextTrap: bigint;
@@ -133,6 +137,7 @@ class Loader {
   private readonly extables: ProgExtables;
   private readonly frame: ExceptionFrame;
   private readonly extable: ExtableMemory;
+  private readonly orc: OrcMemory;
 
   /** @param modelled functions that the model does even where objects have them */
   constructor(
@@ -148,10 +153,13 @@ class Loader {
     const base = behind - (behind % 0x1_0000n);
     this.variables = kernelVariables(kernel, virtAddr(base));
     this.frame = new ExceptionFrame(kernel);
+    this.orc = new OrcMemory(kernel, base + ORC);
     this.extables = new ProgExtables(kernel, base + EXTABLES);
     this.extable = new ExtableMemory(kernel, base + KERNEL_EXTABLE, this.extables);
     this.nextTrap = base + VARIABLES;
-    this.returnTrap = this.trap('kernel');
+    const [exception, callee, idle] = [1, 2, 3].map(() => this.trap('kernel'));
+    this.returnTraps = { exception, callee, idle };
+    kernel.returnTraps = [exception, callee, idle];
     this.push = this.loadPush();
   }
 
@@ -204,6 +212,7 @@ class Loader {
       kernel,
       structures,
       ksyms,
+      orc: this.orc,
       state,
       heap,
       ptRegs,
@@ -247,6 +256,7 @@ class Loader {
       kernel.replacedText.push({ start: address, end: address + BigInt(bytes.length) });
     }
     kfence.linked = linked;
+    this.orc.learn(linked);
     const ksymTree = KsymTree.of(kernel, structures, ksyms, linked);
     const others = [...this.objects.values()].map((one) => one.structures);
     layTasks(kernel, structures, file.path, others);
@@ -258,7 +268,7 @@ class Loader {
         ksymTree?.lay();
         extable.refresh();
       },
-      returnTrap: this.returnTrap,
+      returnTraps: this.returnTraps,
       push: this.push,
       callees: this.callees,
       limit: this.parts.limit,
@@ -278,6 +288,7 @@ class Loader {
       state,
       ksyms,
       ksymTree,
+      orc: this.orc,
       ptRegs,
       kfence,
       heap,

@@ -5,6 +5,7 @@ import { describeWith, GCC } from '../../emulator/test-tools.ts';
 import type { CallSeen } from '../call.ts';
 import type { ArchName } from '../scenario.ts';
 import { loadTestHost, runYaml, type TestRun } from '../test-run.ts';
+import { UNWIND_FUNCTIONS } from './functions/unwind.ts';
 import { compiler } from './test-compile.ts';
 
 const host = await loadTestHost();
@@ -98,3 +99,47 @@ for (const arch of ['x86_64', 'arm64'] as const) {
     }
   });
 }
+
+describe('the ORC unwinder in compiled code', () => {
+  const unwinder = 'replace/orc-x86_64-O2.o';
+  const names = Object.entries(UNWIND_FUNCTIONS).filter(([, one]) => 'arch' in one);
+  const parts = names.map(([name]) => name);
+  const model = tell(run('x86_64', {}));
+
+  it.each(parts)('%s alone', (name) => {
+    const done = run('x86_64', { [name]: unwinder });
+    expect(tell(done)).toEqual(model);
+    // The walk for BPF asks where an address was found by nobody.
+    if (name !== 'unwind_get_return_address_ptr') expect(ran(done, name)).toBeGreaterThan(0);
+  });
+
+  it('walks through functions in compiled code, from one that called another', () => {
+    const all = Object.fromEntries(parts.map((name) => [name, unwinder]));
+    const walk = { arch_bpf_stack_walk: 'replace/unwind-x86_64-O2.o' };
+    const search = { bpf_prog_find_from_stack: 'replace/report-x86_64-O2.o' };
+    expect(tell(run('x86_64', { ...all, ...walk, ...search }))).toEqual(model);
+  });
+});
+
+describeWith(GCC.x86_64, 'mistakes in the ORC unwinder', () => {
+  const broken = (name: string, mistake: number) =>
+    run('x86_64', { [name]: compile('x86_64', 'orc.c', '-O2', `-DBROKEN=${mistake}`) });
+
+  it.each([
+    ['get_stack_info', 1],
+    ['unwind_next_frame', 2],
+    ['unwind_get_return_address', 3],
+  ] as const)('in %s: the program is not found', (name, mistake) => {
+    expect(tell(broken(name, mistake)).outcome).toBe('oops');
+  });
+
+  it('goes on from a handler that faulted in the code that it interrupted', () => {
+    const replace = {
+      bpf_arena_handle_page_fault: compile('x86_64', 'odd.c', '-O2', '-DODD=9'),
+      arch_bpf_stack_walk: 'replace/unwind-x86_64-O2.o',
+    };
+    const object = 'replace/orc-x86_64-O2.o';
+    const all = { ...replace, __unwind_start: object, unwind_next_frame: object };
+    expect(tell(run('x86_64', all))).toEqual(tell(run('x86_64', replace)));
+  });
+});

@@ -1,13 +1,14 @@
 // struct unwind_state of x86's ORC unwinder in memory: how compiled code that walks a stack, and the model's unwinder, go on
 // from each other's frames. Of the stacks there is the task's alone.
 import { UnwindState } from '../../arch/x86/unwind.ts';
+import type { CompiledSymbols } from '../../bpf/compiled-symbols.ts';
 import { virtAddr } from '../../emulator/address.ts';
 import type { StructMember } from '../../emulator/elf/layouts.ts';
-import { KernelStuck } from '../../mm/context.ts';
+import { ERRNO, KernelStuck } from '../../mm/context.ts';
 import type { Kernel } from '../kernel.ts';
 import type { Vcpu } from '../vcpu.ts';
 import type { Structures } from './structures.ts';
-import { readMember, writeMember } from './words.ts';
+import { clearAt, readMember, writeMember } from './words.ts';
 
 /** STACK_TYPE_TASK; 0 is that of a walk that is over. */
 const TASK = 1n;
@@ -28,23 +29,87 @@ export class UnwindStates {
     this.structures = structures;
   }
 
-  /** __unwind_start() at the last exception, or at given registers. @param fn that does it, for messages */
-  start(at: bigint, task: bigint, from: { ip: bigint; sp: bigint; bp: bigint } | null): void {
+  // Each by whoever does it: compiled code, or the model.
+
+  startBy(at: bigint, task: bigint, regs: bigint, firstFrame: bigint): void {
+    const { unwindStart } = this.compiled;
+    if (unwindStart) unwindStart(at, task, regs, firstFrame);
+    else this.start(at, task);
+  }
+
+  nextBy(at: bigint): boolean {
+    return this.compiled.unwindNextFrame?.(at) ?? this.next(at);
+  }
+
+  returnAddressBy(at: bigint): bigint {
+    return this.compiled.unwindGetReturnAddress?.(at) ?? this.returnAddress(at);
+  }
+
+  returnAddressPtrBy(at: bigint): bigint {
+    return this.compiled.unwindGetReturnAddressPtr?.(at) ?? this.returnAddressPtr(at);
+  }
+
+  stackInfoBy(stack: bigint, task: bigint, info: bigint, visitMask: bigint): number {
+    const { getStackInfo } = this.compiled;
+    return getStackInfo?.(stack, task, info, visitMask) ?? this.stackInfo(stack, info, visitMask);
+  }
+
+  /** The frame that a walk has come to; null: it is over. */
+  frame(at: bigint): { readonly sp: bigint; readonly bp: bigint } | null {
+    return this.get(at, this.vcpu(), 'unwind_next_frame');
+  }
+
+  private get compiled(): CompiledSymbols {
+    return this.kernel.bpf.compiled ?? {};
+  }
+
+  /** get_stack_info(): the task's stack, once. */
+  private stackInfo(stack: bigint, info: bigint, visitMask: bigint): number {
+    const fn = 'get_stack_info';
+    const { task } = this.vcpu();
+    const { members } = this.structures.layout('stack_info');
+    const put = (name: string, value: bigint) => {
+      const member = members.get(name);
+      if (member !== undefined) writeMember(this.kernel, info, member, value, fn);
+    };
+    const visited =
+      visitMask === 0n ? 0n : readMember(this.kernel, visitMask, { offset: 0, size: 8 }, fn);
+    const bit = 1n << TASK;
+    const isOn = stack >= task.stack && stack < task.stackEnd && (visited & bit) === 0n;
+    put('type', isOn ? TASK : 0n);
+    put('begin', isOn ? task.stack : 0n);
+    put('end', isOn ? task.stackEnd : 0n);
+    put('next_sp', 0n);
+    if (isOn && visitMask !== 0n)
+      writeMember(this.kernel, visitMask, { offset: 0, size: 8 }, visited | bit, fn);
+    return isOn ? 0 : ERRNO.EINVAL;
+  }
+
+  /** __unwind_start() at the last exception. */
+  private start(at: bigint, task: bigint): void {
     const fn = '__unwind_start';
     const vcpu = this.vcpu();
     const { ip, sp, fp } = vcpu.regs;
-    const regs = from ?? { ip, sp, bp: fp };
+    const regs = { ip, sp, bp: fp };
     const { size } = this.structures.layout('unwind_state');
-    this.kernel.memory.write(virtAddr(at), new Uint8Array(size));
+    clearAt(this.kernel, at, size, fn);
     const state = this.stateAt(vcpu, regs, true);
     this.write(at, 'task', task, fn);
     this.write(at, 'stack_info.begin', vcpu.task.stack, fn);
     this.write(at, 'stack_info.end', vcpu.task.stackEnd, fn);
     this.put(at, state, fn);
+    this.askStackInfo(at, regs.sp, task);
+  }
+
+  /** The stack as a compiled get_stack_info() has it; without one the walk is over. */
+  private askStackInfo(at: bigint, sp: bigint, task: bigint): void {
+    const place = (name: 'stack_info.type' | 'stack_mask') =>
+      at + BigInt(this.members.get(name)?.offset ?? 0);
+    this.compiled.getStackInfo?.(sp, task, place('stack_info.type'), place('stack_mask'));
   }
 
   /** unwind_next_frame() */
-  next(at: bigint): boolean {
+  private next(at: bigint): boolean {
     const fn = 'unwind_next_frame';
     const vcpu = this.vcpu();
     const state = this.get(at, vcpu, fn);
@@ -55,18 +120,18 @@ export class UnwindStates {
   }
 
   /** unwind_get_return_address() */
-  returnAddress(at: bigint): bigint {
+  private returnAddress(at: bigint): bigint {
     return this.get(at, this.vcpu(), 'unwind_get_return_address')?.returnAddress() ?? 0n;
   }
 
   /** unwind_get_return_address_ptr() */
-  returnAddressPtr(at: bigint): bigint {
+  private returnAddressPtr(at: bigint): bigint {
     return this.get(at, this.vcpu(), 'unwind_get_return_address_ptr')?.returnAddressPtr() ?? 0n;
   }
 
   /** From where a replaced function was called, which leaves no frames, a walk goes on in the code that it interrupted. */
   private leaveReplaced({ interrupted }: Vcpu, state: UnwindState): void {
-    if (state.ip !== this.kernel.traps[0]) return;
+    if (!this.kernel.returnTraps.includes(virtAddr(state.ip))) return;
     const regs = this.kernel.arch.createRegs();
     for (const words of interrupted.toReversed()) {
       regs.words.set(words);
@@ -87,7 +152,9 @@ export class UnwindStates {
     signal: boolean,
   ): UnwindState {
     const [at, frame] = [virtAddr(sp), virtAddr(bp)];
-    const state = new UnwindState(faultContext, { ip, sp: at, bp: frame, userMode: false });
+    const { orcFind } = this.compiled;
+    const context = orcFind ? { ...faultContext, orc: { find: orcFind } } : faultContext;
+    const state = new UnwindState(context, { ip, sp: at, bp: frame, userMode: false });
     state.signal = signal;
     return state;
   }

@@ -57,6 +57,16 @@ function variables({ arch, config, layout }: Kernel, image: bigint): Variables {
   };
 }
 
+/**
+ * Bounds of the kernel's own text and of its unwinding data: nothing lies between them, since all code here is a module's;
+ * and code that nothing returns to.
+ */
+const EMPTY = [
+  ...['_stext', '_etext', '_sinittext', '_einittext', 'orc_lookup', 'orc_lookup_end'],
+  ...['__start_orc_unwind_ip', '__stop_orc_unwind_ip', '__start_orc_unwind', '__stop_orc_unwind'],
+  ...['arch_rethook_trampoline', 'ret_from_fork_asm'],
+];
+
 /** Nothing is mapped there: code that looks into them faults at an address with their name. */
 const OPAQUE = ['init_mm', 'bpf_global_ma'];
 
@@ -83,6 +93,7 @@ export function kernelVariables(kernel: Kernel, at: VirtAddr): Map<string, bigin
     offset += words.length * 8;
   }
   kernel.memory.mapBytes(at, bytes, 'PAGE_KERNEL', kernel.dataPages);
+  for (const name of EMPTY) addresses.set(name, at + BigInt(kernel.pageSize));
   OPAQUE.forEach((name, i) => {
     const place = virtAddr(at + BigInt(kernel.pageSize * (i + 2)));
     addresses.set(name, place);

@@ -53,3 +53,10 @@ export function writeMember(
   if (pa === null) throw new KernelStuck(`${what} is handed ${hex(at)}, where nothing is mapped`);
   writeUint(kernel, pa, size, value);
 }
+
+/** Fills memory that code gave us the address of with zeroes. @throws KernelStuck */
+export function clearAt(kernel: Kernel, at: bigint, bytes: number, what: string): void {
+  const pa = physOf(kernel, at, bytes);
+  if (pa === null) throw new KernelStuck(`${what} is handed ${hex(at)}, where nothing is mapped`);
+  kernel.ram.write(pa, new Uint8Array(bytes));
+}

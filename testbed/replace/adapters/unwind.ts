@@ -1,8 +1,13 @@
 // Stack walks in compiled code.
 import type { ConsumeEntry, StackFrame } from '../../../arch/unwind.ts';
+import type { CompiledSymbols } from '../../../bpf/compiled-symbols.ts';
 import { virtAddr } from '../../../emulator/address.ts';
+import type { Kernel } from '../../kernel.ts';
 import { plain } from '../callees/index.ts';
 import type { UNWIND_FUNCTIONS } from '../functions/unwind.ts';
+import { bool, s32 } from '../guest-calls.ts';
+import type { CompiledFunction } from '../replacements.ts';
+import { unwindWalk } from '../unwind-walk.ts';
 import { type Adapters, callNow } from './adapter.ts';
 
 export const UNWIND_ADAPTERS: Adapters<typeof UNWIND_FUNCTIONS> = {
@@ -24,7 +29,7 @@ export const UNWIND_ADAPTERS: Adapters<typeof UNWIND_FUNCTIONS> = {
         consumers[cpu] = (ip, sp, bp) => {
           isInterrupted ||= ip === regs.ip && bp === regs.fp;
           // Replaced functions are called from here, which leaves no frames.
-          if (isInterrupted && ip !== kernel.traps[0]) frames.push({ ip, sp, bp });
+          if (isInterrupted && !kernel.returnTraps.includes(ip)) frames.push({ ip, sp, bp });
           return true;
         };
         callNow(compiled, consumeFn, 0n);
@@ -32,4 +37,38 @@ export const UNWIND_ADAPTERS: Adapters<typeof UNWIND_FUNCTIONS> = {
       },
     };
   },
+  __unwind_start: (compiled, kernel) => ({
+    ...byParts(compiled, kernel),
+    unwindStart(state, task, regs, firstFrame) {
+      callNow(compiled, state, task, regs, firstFrame);
+    },
+  }),
+  unwind_next_frame: (compiled, kernel) => ({
+    ...byParts(compiled, kernel),
+    unwindNextFrame: (state) => bool(callNow(compiled, state)),
+  }),
+  unwind_get_return_address: (compiled, kernel) => ({
+    ...byParts(compiled, kernel),
+    unwindGetReturnAddress: (state) => callNow(compiled, state),
+  }),
+  unwind_get_return_address_ptr: (compiled) => ({
+    unwindGetReturnAddressPtr: (state) => callNow(compiled, state),
+  }),
+  orc_find: (compiled, kernel) => ({
+    ...byParts(compiled, kernel),
+    orcFind(ip) {
+      const at = callNow(compiled, ip);
+      return at === 0n ? null : compiled.object.orc.read(at);
+    },
+  }),
+  get_stack_info: (compiled, kernel) => ({
+    ...byParts(compiled, kernel),
+    getStackInfo: (stack, task, info, visitMask) =>
+      s32(callNow(compiled, stack, task, info, visitMask)),
+  }),
 };
+
+/** The model's own walk, in which compiled code does its part. */
+const byParts = (compiled: CompiledFunction, kernel: Kernel): CompiledSymbols => ({
+  unwindWalk: () => unwindWalk(kernel, compiled.object),
+});

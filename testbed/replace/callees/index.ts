@@ -11,6 +11,7 @@ import { type Callee, type GuestCalls, s32 } from '../guest-calls.ts';
 import type { KfenceMemory } from '../kfence-memory.ts';
 import type { KsymPlaces } from '../ksym-places.ts';
 import type { LaidState } from '../laid-state.ts';
+import type { OrcMemory } from '../orc-memory.ts';
 import type { PtRegsMemory } from '../pt-regs.ts';
 import type { Structures } from '../structures.ts';
 import { arenaCallees, memoryCallees } from './arena.ts';
@@ -26,6 +27,7 @@ import { ksymCallees } from './ksym.ts';
 import { libraryCallees } from './library.ts';
 import { lockCallees } from './locks.ts';
 import { mapCallees, populateRange } from './maps.ts';
+import { orcCallees } from './orc.ts';
 import { pathCallees } from './path.ts';
 import { printCallees } from './print.ts';
 import { printkCallees } from './printk.ts';
@@ -34,7 +36,7 @@ import { spinLockCallees } from './spin-locks.ts';
 import { streamCallees } from './streams.ts';
 import { tableCallees } from './tables.ts';
 import { trapsArm64Callees } from './traps-arm64.ts';
-import { orcCallees, unwindCallees } from './unwind.ts';
+import { unwindCallees } from './unwind.ts';
 import { vmallocCallees } from './vmalloc.ts';
 
 /** An integer argument by its number, 64 bits. */
@@ -45,6 +47,7 @@ export interface CalleeParts {
   readonly kernel: Kernel;
   readonly structures: Structures;
   readonly ksyms: KsymPlaces;
+  readonly orc: OrcMemory;
   readonly state: LaidState;
   /** Memory that the code asks for. */
   readonly heap: CodeHeap;

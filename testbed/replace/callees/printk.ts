@@ -22,6 +22,7 @@ export function printkCallees({ kernel }: CalleeParts): [string, Callee][] {
     ['_printk', print],
     ['printk', print],
     ['__warn_printk', print],
+    ['_printk_deferred', print],
   ];
 }
 

@@ -1,7 +1,6 @@
 // Stack walks that compiled code asks for, and what they call back.
 import { virtAddr } from '../../../emulator/address.ts';
 import { bool, type Callee } from '../guest-calls.ts';
-import { UnwindStates } from '../unwind-state.ts';
 import { writeWordAt } from '../words.ts';
 import { type CalleeParts, plain } from './index.ts';
 
@@ -31,23 +30,5 @@ export function unwindCallees(parts: CalleeParts): [string, Callee][] {
         return 0n;
       }),
     ],
-  ];
-}
-
-/** x86's ORC unwinder, on the code's own struct unwind_state. */
-export function orcCallees({ kernel, structures }: CalleeParts): [string, Callee][] {
-  const states = new UnwindStates(kernel, structures);
-  return [
-    [
-      // __unwind_start(state, task, regs, first_frame): the frames up to the exception are skipped, as the model has none.
-      '__unwind_start',
-      plain((argument) => {
-        states.start(argument(0), argument(1), null);
-        return null;
-      }),
-    ],
-    ['unwind_next_frame', plain((argument) => (states.next(argument(0)) ? 1n : 0n))],
-    ['unwind_get_return_address', plain((argument) => states.returnAddress(argument(0)))],
-    ['unwind_get_return_address_ptr', plain((argument) => states.returnAddressPtr(argument(0)))],
   ];
 }
