@@ -3,6 +3,8 @@
 import { BpfProg } from '../bpf/prog.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import { virtAddr } from '../emulator/address.ts';
+import { KernelStuck } from '../mm/context.ts';
+import { CallError } from './call-error.ts';
 import type { Kernel } from './kernel.ts';
 import type { BpfFrame } from './step-model.ts';
 
@@ -31,8 +33,21 @@ export class Images {
     if (known !== undefined) return known;
     const prog = new BpfProg(name, arena === null ? null : (this.kernel.arenas.get(arena) ?? null));
     this.programs.set(name, prog);
-    this.kernel.bpf.compiled?.bpfProgStreamInit?.(prog);
+    this.initStreams(prog);
     return prog;
+  }
+
+  /** @throws CallError if compiled code in the model's place does not make them */
+  private initStreams(prog: BpfProg): void {
+    try {
+      this.kernel.bpf.compiled?.bpfProgStreamInit?.(prog);
+    } catch (error) {
+      if (!(error instanceof KernelStuck)) throw error;
+      throw new CallError(
+        `while program ${prog.name} is loaded, ${error.message}`,
+        'mend the code that stands in the model’s place, or do without it',
+      );
+    }
   }
 
   /** A program that was loaded before; null if there is none of this name. */
@@ -49,7 +64,7 @@ export class Images {
     if (known !== undefined) return known;
     const prog = new BpfProg(name, null, main);
     this.subprograms.set(name, prog);
-    this.kernel.bpf.compiled?.bpfProgStreamInit?.(prog);
+    this.initStreams(prog);
     return prog;
   }
 

@@ -16,7 +16,7 @@ const encoder = new TextEncoder();
 
 /** Calls with a stage in memory, which is taken back afterwards. */
 function onStage<T>(
-  { object: { state } }: CompiledFunction,
+  { name, object: { state } }: CompiledFunction,
   stage: BpfStreamStage,
   call: (at: bigint) => T,
 ): T {
@@ -24,7 +24,12 @@ function onStage<T>(
   const at = state.lendBytes(new Uint8Array(messages.stageSize));
   messages.writeStage(at, stage);
   const result = call(at);
-  messages.readStage(at, stage);
+  try {
+    messages.readStage(at, stage);
+  } catch (error) {
+    if (!(error instanceof KernelStuck)) throw error;
+    throw new KernelStuck(`${name} leaves a message with ${error.message}`);
+  }
   return result;
 }
 
