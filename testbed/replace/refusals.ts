@@ -34,7 +34,7 @@ const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
     'the model’s kernel callers use bpf_arena_alloc_pages, which can be replaced',
   ],
   [
-    /^(?:is_ttbr|esr_|pt_regs_|print_pstate|untagged_)/,
+    /^(?:is_ttbr|esr_|pt_regs_|print_pstate|untagged_|get_stack_guard_info)/,
     'compilers put it into its callers: replace those',
   ],
   [/^fault_info$/, 'it is a table, which the object has of its own: replace do_mem_abort'],
