@@ -121,7 +121,7 @@ expect: {faults: [{page: 256, access: write, resolution: kfence}]}`;
     it.each([
       [1, /leaves kfence_metadata\[1\].state 0x4d/],
       [2, /leaves kfence_freelist with 0x/],
-      [3, /hands on 0x\w+, which is no struct kfence_metadata/],
+      [3, /hands on 0x\w+, which is none of the 3 objects’ struct kfence_metadata/],
       [4, /spins on the spinlock at 0x\w+, which its CPU holds/],
     ])('%i ends the call with a reason', (which, why) => {
       const path = compile(arch, 'odd-kfence.c', '-O2', `-DODD=${which}`);

@@ -82,7 +82,9 @@ export class KfenceMemory {
     if (address === 0n) return null;
     const found = kfence.metadata.find((meta) => this.addressOf(meta) === address);
     if (found !== undefined) return found;
-    throw new KernelStuck(`${name} hands on ${hex(address)}, which is no struct kfence_metadata`);
+    const objects = kfence.metadata.length;
+    const why = `hands on ${hex(address)}, which is none of the ${objects} objects’ struct kfence_metadata`;
+    throw new KernelStuck(`${name} ${why}: is it built for CONFIG_KFENCE_NUM_OBJECTS=${objects}?`);
   }
 
   /** struct kmem_cache of a cache. */

@@ -67,6 +67,8 @@ export function kfenceCallees({
       }),
     ],
     ['kfence_handle_fault', plain(() => null)],
+    // panic_on_warn is not set.
+    ['check_panic_on_warn', plain(() => null)],
     ...(['kfence_protect', 'kfence_unprotect'] as const).map((name): [string, Callee] => [
       name,
       plain((argument) => {

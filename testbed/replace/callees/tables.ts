@@ -14,8 +14,11 @@ const MAKERS: Readonly<Record<string, number>> = {
 };
 const CLEARERS = ['pgd_clear_bad', 'p4d_clear_bad', 'pud_clear_bad', 'pmd_clear_bad'];
 
+/** What walks of other address spaces call, which walks of init_mm have in them and never reach. */
+const OTHERS = ['__pte_alloc', 'pte_offset_map_lock', '__pte_offset_map_lock'];
+
 /** Names of all of them. */
-export const TABLE_CALLEES: readonly string[] = [...Object.keys(MAKERS), ...CLEARERS];
+export const TABLE_CALLEES: readonly string[] = [...Object.keys(MAKERS), ...CLEARERS, ...OTHERS];
 
 export function tableCallees({ kernel, structures, swapper }: CalleeParts): [string, Callee][] {
   const { context, mm, ram } = kernel;
@@ -29,6 +32,14 @@ export function tableCallees({ kernel, structures, swapper }: CalleeParts): [str
     throw new KernelStuck(`${name} is called with ${hex(va)}, which points to no table entry`);
   };
   return [
+    // Every table of another address space is one of init_mm's.
+    ['arch_sync_kernel_mappings', plain(() => null)],
+    ...OTHERS.map((name): [string, Callee] => [
+      name,
+      plain(() => {
+        throw new KernelStuck(`calls ${name}: only init_mm's tables are in memory`);
+      }),
+    ]),
     ...Object.entries(MAKERS).map(([name, index]): [string, Callee] => [
       name,
       plain((argument) => BigInt(mm.makeTable(entryAt(name, argument, index)))),
