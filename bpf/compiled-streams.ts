@@ -60,7 +60,7 @@ export function stagePrintk({ compiled }: BpfContext, stage: BpfStreamStage, tex
     : stage.printk(text);
 }
 
-/** bpf_stream_stage_dump_stack() of the last walk, by whoever does its parts. */
+/** The dump of the last walk, bpf_stream_stage_dump_stack(), by whoever does its parts. */
 export function stageDumpStack(bpf: BpfContext, stage: BpfStreamStage): number {
   const { compiled, trace } = bpf;
   if (compiled?.bpfStreamStageDumpStack) return compiled.bpfStreamStageDumpStack(stage);
@@ -83,7 +83,7 @@ export function stageDumpStack(bpf: BpfContext, stage: BpfStreamStage): number {
   return stagePrintk(bpf, stage, '\n');
 }
 
-/** bpf_stream_stage_commit(), and the event of it. */
+/** A commit, bpf_stream_stage_commit(), and the event of it. */
 export function stageCommit(
   { compiled, kernel }: BpfContext,
   stage: BpfStreamStage,
@@ -111,7 +111,7 @@ export function reportInCalls(bpf: BpfContext, prog: BpfProg, id: number, head: 
   compiled?.bpfStreamStageFree?.(stage);
 }
 
-/** bpf_stream_vprintk(), and the event of it. */
+/** A print, bpf_stream_vprintk(), and the event of it. */
 export function vprintk(
   { compiled, kernel }: BpfContext,
   prog: BpfProg,
@@ -151,7 +151,7 @@ function tellPrint(
 
 const ENOSPC = -28;
 
-/** bpf_prog_stream_read() */
+/** A read, bpf_prog_stream_read(), by whoever does it. */
 export function streamRead(
   { compiled, kernel }: BpfContext,
   prog: BpfProg,

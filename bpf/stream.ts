@@ -319,11 +319,11 @@ export function bpfProgStreamRead(
   return stream.read(length, writable, mainline);
 }
 
-/** bpf_stream_get(), whoever does it. */
+/** Whoever does bpf_stream_get() in this kernel. */
 const streamOf = (prog: BpfProg, id: number, compiled: CompiledStreams | null): BpfStream | null =>
   compiled?.bpfStreamGet ? compiled.bpfStreamGet(prog, id) : bpfStreamGet(prog, id);
 
-/** bpf_stream_consume_capacity(), whoever does it. */
+/** Whoever does bpf_stream_consume_capacity(). */
 const consume = (
   prog: BpfProg,
   stream: BpfStream,

@@ -30,7 +30,7 @@ const CASES: readonly Case[] = [
   ['unknown-option', ['run', FIRST, '--jsno']],
   [
     'replace-what-cannot-be',
-    ['run', FIRST, '--replace', 'range_tree_set=fixtures/replace/btf-arm64.o'],
+    ['run', FIRST, '--replace', 'bpf_prog_stream_free=fixtures/replace/btf-arm64.o'],
   ],
   [
     'replace-and-mutant',

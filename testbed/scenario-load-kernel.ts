@@ -55,15 +55,17 @@ function loadReplace(
   return replace;
 }
 
+const ALL_THAT_CAN = 'docs/objects.md has a table of all functions that can be replaced';
+
 /** What is wrong with a name that no function of the model has that could be replaced, and what to do. */
 export function notReplaceable(name: string): [message: string, remedy: string] {
   const known = Object.keys(REPLACEABLE);
   const reason = whyNotReplaceable(name);
   if (reason !== null) {
-    return [`${name} cannot be replaced: ${reason}`, `what can be is ${known.join(', ')}`];
+    return [`${name} cannot be replaced: ${reason}`, ALL_THAT_CAN];
   }
   const near = nearest(name, known);
-  const remedy = `${near === null ? '' : `did you mean ${near}? `}there are ${known.join(', ')}`;
+  const remedy = near === null ? ALL_THAT_CAN : `did you mean ${near}? ${ALL_THAT_CAN}`;
   return [`${name} is no function of the model that compiled code can replace`, remedy];
 }
 
