@@ -18,8 +18,10 @@ export function oops(context: FaultContext, body: () => void, halted?: string): 
   const { kernel } = context;
   const start = kernel.log.length;
   kernel.reportStart = start;
+  kernel.reportHalted = halted ?? null;
   body();
   kernel.reportStart = null;
+  kernel.reportHalted = null;
   const lines = kernel.log.slice(start);
   return halted === undefined
     ? { resolution: 'oops', lines }

@@ -1,7 +1,7 @@
 // The ends of a fault path, and those who may repair a fault. Outcomes without data are made once.
 import type { VirtAddr } from '../emulator/address.ts';
 import { type Activity, finish, type KernelContext, onward } from '../mm/context.ts';
-import type { FaultContext, FaultOutcome, PtRegs, Recoverer } from './arch.ts';
+import type { FaultContext, FaultOutcome, FaultPath, PtRegs, Recoverer } from './arch.ts';
 
 export const SPURIOUS: FaultOutcome = { resolution: 'spurious' };
 export const FIXED_UP: FaultOutcome = { resolution: 'extable' };
@@ -49,3 +49,7 @@ function told(kernel: KernelContext, by: string, { fn }: Recoverer, handled: boo
   if (kernel.events.on) kernel.decide(by, `${fn}(): ${handled}`);
   return handled;
 }
+
+/** True for a path that is over, and the kernel with it. */
+export const isDead = (path: FaultPath): boolean =>
+  'resolution' in path && path.resolution === 'oops';

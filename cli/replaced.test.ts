@@ -49,7 +49,7 @@ const PARTS: Readonly<Record<string, readonly ReplaceableName[]>> = {
   RANGE_TREE: GROUPS.RANGE_TREE.names,
   STREAMS: GROUPS.STREAMS.names,
   ALL,
-  FAULT_X86: GROUPS.FAULT_X86.names,
+  X86: [...GROUPS.FAULT_X86.names, ...GROUPS.EXTABLE_X86.names, ...GROUPS.DYING_X86.names],
   FAULT_ARM64: GROUPS.FAULT_ARM64.names,
   EXTABLE_ARM64: GROUPS.EXTABLE_ARM64.names,
   TRAPS_ARM64: GROUPS.TRAPS_ARM64.names,

@@ -294,8 +294,17 @@ export const limited = (world: World): World => ({
   limits: { instructions: Math.min(world.limits.instructions ?? Infinity, MOST_INSTRUCTIONS) },
 });
 
-/** Runs a world. @param names functions that are replaced, here or in the run that it is compared with */
-export function see(host: RunHost, world: World, names: readonly ReplaceableName[]): Seen {
+/**
+ * Runs a world.
+ * @param names functions that are replaced, here or in the run that it is compared with
+ * @param prepare does what no scenario can, before the first step
+ */
+export function see(
+  host: RunHost,
+  world: World,
+  names: readonly ReplaceableName[],
+  prepare: (run: WorldRun) => void = () => {},
+): Seen {
   const sink = new EventSink();
   const events: string[] = [];
   let compiled = 0;
@@ -307,6 +316,7 @@ export function see(host: RunHost, world: World, names: readonly ReplaceableName
   }, false);
   const run = new WorldRun(host, world, { events: sink });
   try {
+    prepare(run);
     const steps =
       world.form === 'cpus' ? playOnce(run) : run.steps.map((step) => run.runStep(step));
     return { events, steps: steps.map((step) => lineOf(resultOf(step))), compiled };

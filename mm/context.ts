@@ -175,6 +175,8 @@ export class KernelContext {
   begunLine: { text: string; readonly by: string } | null = null;
   /** Where in the log the report begins that is being made; null: none is. */
   reportStart: number | null = null;
+  /** The exception at which the machine stops after it; null: it does not. */
+  reportHalted: string | null = null;
   /** in_interrupt() of who makes it. */
   reportInInterrupt = false;
   /** die_counter: how often this kernel has died. */

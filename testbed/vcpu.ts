@@ -220,6 +220,7 @@ export class Vcpu {
     const { below, exception, inCallee, regs } = this;
     this.inCallee = false;
     this.exception = { regs, fault, cameTo: null };
+    this.kernel.context.reportInInterrupt = false;
     this.below = this.regs.sp - EXCEPTION_FRAME;
     if (this.kernel.arch.linkRegister === null) this.cpu.writeRegister('cr2', fault.addr);
     try {
@@ -227,8 +228,12 @@ export class Vcpu {
     } catch (error) {
       if (!(error instanceof KernelStuck)) throw error;
       const end = endOfPath(error, this.regs.ip);
+      const lines = end.outcome === 'oops' ? end.lines : [];
+      const halted = this.kernel.context.reportHalted;
+      this.kernel.context.reportHalted = null;
+      if (halted !== null && end.outcome === 'oops') return { resolution: 'oops', lines, halted };
       this.ended = end;
-      return { resolution: 'oops', lines: end.outcome === 'oops' ? end.lines : [] };
+      return { resolution: 'oops', lines };
     } finally {
       this.below = below;
       this.exception = exception;

@@ -15,7 +15,7 @@ import {
 } from '../compiled-path.ts';
 import { oops } from '../oops.ts';
 import { type TableEntry, tableEntries } from '../page-table.ts';
-import { askRecoverers, askRecoverersInSteps, FIXED_UP, SPURIOUS } from '../path.ts';
+import { askRecoverers, askRecoverersInSteps, FIXED_UP, isDead, SPURIOUS } from '../path.ts';
 import { fixupException } from './extable.ts';
 import { PF_I, PF_P, PF_PK, PF_RSVD, PF_U, PF_W, VECTOR_PF } from './fault-code.ts';
 import { die, dumpPagetable, hasTable, oopsEnd, showFaultOops } from './oops.ts';
@@ -125,7 +125,7 @@ export function spuriousKernelFault(
 }
 
 /** @kernel spurious_kernel_fault_check arch/x86/mm/fault.c read */
-function spuriousKernelFaultCheck(
+export function spuriousKernelFaultCheck(
   context: FaultContext,
   code: number,
   { at, value }: TableEntry,
@@ -223,7 +223,8 @@ function kernelmodeFixupOrOops(
   const fixing = context.compiled?.calls.fixup_exception;
   if (fixing) return kernelmodeWithCompiled(context, regs, fault, fixing);
   const fixed = fixupException(context, regs, VECTOR_PF, fault.addr);
-  if (kernel.events.on) {
+  // A handler in which the kernel died has decided nothing.
+  if (kernel.events.on && !(fixed !== null && isDead(fixed))) {
     kernel.decide('fixup_exception', fixed === null ? 'no handler takes it' : 'handled');
   }
   return fixed ?? pageFaultOops(context, regs, fault);

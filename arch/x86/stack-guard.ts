@@ -56,6 +56,7 @@ export function handleStackOverflow(
   const { kernel, current } = context;
   if (kernel.events.on) kernel.enter('handle_stack_overflow', { addr: hex16(addr) });
   return oops(context, () => {
+    kernel.reportInInterrupt = inInterrupt;
     if (compiledNow(context, 'handle_stack_overflow', regs, addr, 0n) !== null) return;
     const range = `${hex16(current.stack)}..${hex16(current.stackEnd)}`;
     kernel.printk(

@@ -39,9 +39,10 @@ const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
   ],
   [/^fault_info$/, 'it is a table, which the object has of its own: replace do_mem_abort'],
   [/^panic_bad_stack/, 'it runs on the CPU’s overflow stack, which the model does not have'],
+  [/^sort_extable/, 'tables are sorted when they are loaded, before any code runs'],
   [
-    /^(?:exc_|do_|__do_|handle_|is_|fault_|search_|sort_|lookup_)/,
-    'the fault path of the model has no place for it; the functions around it can be replaced',
+    /^lookup_address_in_pgd_attr/,
+    'the model does what it does within show_fault_oops, which can be replaced',
   ],
   [
     /^(?:kunwind_|unwind_start$|on_stack|ptrauth_strip)/,
@@ -52,8 +53,8 @@ const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
     'it has done its work before any code runs: objtool when the object was built, the loader when it was loaded',
   ],
   [
-    /^(?:(?:__)?die|oops_|panic|(?:__)?show_|print_|dump_|sprint_)/,
-    'the kernel is dying by then, and the model writes its last words itself',
+    /^(?:die|oops_exit|panic|show_trace_log_lvl|print_|dump_|sprint_)/,
+    'the model writes these last words itself: they are of tasks, modules and versions that no emulated memory holds',
   ],
 ];
 

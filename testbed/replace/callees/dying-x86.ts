@@ -43,7 +43,7 @@ export function dyingX86Callees(parts: CalleeParts): [string, Callee][] {
     throw new CompiledEnd(by, { outcome: 'oops', lines });
   };
   /** In the handler of a double fault the whole kernel dies. */
-  const isFatal = () => vcpu().exception?.isDouble === true;
+  const isFatal = () => vcpu().exception?.isDouble === true || context.reportInInterrupt;
   const finish = (regs: bigint) => oopsEnd(vcpu().faultContext, regsAt(regs), cr2(), isFatal());
   const report = (argument: Argument): bigint => {
     const [regs, err] = [regsAt(argument(1)), lo32(argument(2))];

@@ -1,6 +1,6 @@
 // The fault path, for compiled code that calls its functions: those of the architecture, and whom they ask.
 import type { PtRegs } from '../../../arch/arch.ts';
-import { REPAIRED } from '../../../arch/path.ts';
+import { isDead, REPAIRED } from '../../../arch/path.ts';
 import { virtAddr } from '../../../emulator/address.ts';
 import { hex } from '../../../emulator/bits.ts';
 import { KernelStuck, onward } from '../../../mm/context.ts';
@@ -56,7 +56,7 @@ export function pathCallees(parts: CalleeParts): [string, Callee][] {
             ? [Number(argument(1)), virtAddr(argument(3))]
             : [0, on.exception?.fault.addr ?? virtAddr(0n)];
         const path = kernel.arch.fixupException(on.faultContext, regs, vector, addr);
-        if (kernel.events.on) {
+        if (kernel.events.on && !(path !== null && isDead(path))) {
           const told = path === null ? 'no handler takes it' : 'handled';
           kernel.context.decide('fixup_exception', told);
         }
