@@ -14,7 +14,7 @@ import { type Argument, type CalleeParts, plain } from './index.ts';
 import { arenaOf as arenaAround } from './maps.ts';
 
 export function arenaCallees(parts: CalleeParts): [string, Callee][] {
-  const { kernel, structures } = parts;
+  const { kernel, state, structures } = parts;
   const { context, memory } = kernel;
   const arenaOf = (argument: Argument, index = 0) => arenaAround(parts, argument, index);
   const tree = (
@@ -67,7 +67,8 @@ export function arenaCallees(parts: CalleeParts): [string, Callee][] {
           : bpfMapAllocPages(arena, count);
         if (taken === null) return BigInt(ERRNO.ENOMEM);
         taken.forEach((pfn, i) => {
-          memory.writeWord(virtAddr(to + BigInt(8 * i)), structures.page(pfn));
+          // Nobody need have touched the array: it lies where the direct map is made on demand.
+          state.memory.write(to + BigInt(8 * i), structures.page(pfn));
         });
         return 0n;
       },
