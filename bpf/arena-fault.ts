@@ -9,6 +9,7 @@ import {
   type Activity,
   ADDED,
   CHANGED,
+  finish,
   type KernelContext,
   LOOKED,
   onward,
@@ -16,7 +17,7 @@ import {
 } from '../mm/context.ts';
 import { emitPteBarriers, type Ptep, ptepTrySet, setPteAt } from '../mm/pte.ts';
 import { ptepTrySetStep } from '../mm/pte-steps.ts';
-import { type BpfArena, guardSize, SZ_4G } from './arena.ts';
+import { type BpfArena, guardSize, recoverySize, SZ_4G } from './arena.ts';
 import type { CompiledPteFn } from './compiled.ts';
 import { makesMessages, reportInCalls } from './compiled-streams.ts';
 import type { BpfContext } from './context.ts';
@@ -98,12 +99,15 @@ function recover(
     if (told) kernel.decide(FN, `program ${prog.name} uses no arena`);
     return false;
   }
-  if (!inRecoveryRange(arena, addr)) {
+  const start = compiled?.bpfArenaGetKernVmStart
+    ? finish(compiled.bpfArenaGetKernVmStart(arena))
+    : arena.kernVmStart;
+  if (!inRecoveryRange(arena, start, addr)) {
     if (told) kernel.decide(FN, `not in the recovery range of ${prog.name}'s ${arena.name}`);
     return false;
   }
 
-  const violation = { prog, isWrite, addr: mm.pageStart(addr), start: arena.kernVmStart, faultIp };
+  const violation = { prog, isWrite, addr: mm.pageStart(addr), start, faultIp };
   if (kernel.replacements !== null) return mutated(bpf, arena, violation);
   if (kernel.stepping || compiled !== null) return recoverInSteps(bpf, arena, violation);
 
@@ -213,10 +217,13 @@ function* setScratchCompiled(
 }
 
 /** The range test; a mutant may move its ends. Both are page boundaries, so the byte's address answers for its page. */
-function inRecoveryRange(arena: BpfArena, addr: VirtAddr): boolean {
+function inRecoveryRange(arena: BpfArena, kbase: bigint, addr: VirtAddr): boolean {
   const { kernel } = arena.bpf;
-  let start: bigint = arena.kernVmStart;
-  let end: bigint = arena.recoveryEnd;
+  let start = kbase;
+  let end =
+    kbase === arena.kernVmStart
+      ? arena.recoveryEnd
+      : kbase + BigInt(recoverySize(kernel.config.pageSize));
   const range = kernel.replaced(`${FN}/range`);
   if (range === 'with_lower_guard') start -= BigInt(guardSize(kernel.config.pageSize) / 2);
   if (range === 'without_upper_guard') end = start + BigInt(SZ_4G);

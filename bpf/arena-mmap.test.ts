@@ -166,7 +166,10 @@ describe.each(BOTH)('mmap on $arch, $series', ({ arch, series }) => {
     expect(arena.vmaList).toHaveLength(1);
     finish(arenaVmClose(vma));
     expect([arena.vmaList, vma.vml]).toEqual([[], null]);
-    expect([arenaVmMaySplit(), arenaVmMremap()]).toEqual([ERRNO.EINVAL, ERRNO.EINVAL]);
+    expect([arenaVmMaySplit(vma, vma.start), arenaVmMremap(vma)]).toEqual([
+      ERRNO.EINVAL,
+      ERRNO.EINVAL,
+    ]);
   });
 
   it('T29: brings a page in by the first touch, for the kernel as well', () => {

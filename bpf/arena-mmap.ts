@@ -2,7 +2,7 @@
 // page, and an access of user space as a scenario asks for it.
 import type { Pfn, VirtAddr } from '../emulator/address.ts';
 import { hex, lo32 } from '../emulator/bits.ts';
-import { type Activity, CHANGED, ERRNO, LOOKED } from '../mm/context.ts';
+import { type Activity, CHANGED, ERRNO, finish, LOOKED } from '../mm/context.ts';
 import { vmallocToPage } from '../mm/pte-steps.ts';
 import { warnOnce } from '../mm/warn.ts';
 import { BPF_F_SEGV_ON_FAULT, type BpfArena, SZ_4G } from './arena.ts';
@@ -14,8 +14,9 @@ import { TASK_SIZE, type UserMm, UserPtes, userPhys, type Vma, zapVmaRange } fro
 
 /** include/linux/mm.h */
 const VM_WRITE = 0x2;
-/** VM_READ, VM_SHARED, VM_MAYREAD, VM_MAYWRITE, VM_MAYSHARE. */
-const VM_OF_EVERY_MAPPING = 0x1 | 0x8 | 0x10 | 0x20 | 0x80;
+const VM_SHARED = 0x8;
+/** VM_READ, VM_MAYREAD, VM_MAYWRITE, VM_MAYEXEC, VM_MAYSHARE. */
+const VM_OF_EVERY_MAPPING = 0x1 | 0x10 | 0x20 | 0x40 | 0x80;
 
 /** What mmap() of an arena's descriptor asks for. */
 export interface MmapRequest {
@@ -87,12 +88,11 @@ export function* arenaMmap(
   if (start > TASK_SIZE - len) result = ERRNO.ENOMEM;
   else if (start >= 0n && !mm.isFree(start, len))
     result = -17; // EEXIST of MAP_FIXED_NOREPLACE
-  else if (start >= 0n) result = bpfMapMmap(shared, write && (request.frozen ?? false));
-  if (result === 0) {
-    const vmFlags = VM_OF_EVERY_MAPPING | (write ? VM_WRITE : 0);
+  else if (start >= 0n) {
+    const vmFlags = VM_OF_EVERY_MAPPING | (write ? VM_WRITE : 0) | (shared ? VM_SHARED : 0);
     const vma = { mm, start, end: start + len, write, arena, vml: null, ptes: new UserPtes() };
     const mapped: Vma = { ...vma, pgoff, vmFlags };
-    const err = yield* arenaMapMmap(arena, mapped);
+    const err = yield* bpfMapMmap(arena, mapped, request.frozen ?? false);
     kernel.access?.object(mm, LOOKED | CHANGED);
     if (!err) mm.vmas.push(mapped);
     result = err || mapped;
@@ -105,9 +105,12 @@ export function* arenaMmap(
  * bpf_map_mmap(): what every map asks of a mapping.
  * @kernel bpf_map_mmap kernel/bpf/syscall.c read
  */
-function bpfMapMmap(shared: boolean, writesFrozen: boolean): number {
-  if (!shared) return ERRNO.EINVAL;
-  return writesFrozen ? ERRNO.EPERM : 0;
+function* bpfMapMmap(arena: BpfArena, vma: Vma, frozen: boolean): Activity<number> {
+  const { compiled } = arena.bpf;
+  if (compiled?.bpfMapMmap) return yield* compiled.bpfMapMmap(arena, vma, frozen);
+  if (!((vma.vmFlags ?? 0) & VM_SHARED)) return ERRNO.EINVAL;
+  if (vma.write && frozen) return ERRNO.EPERM;
+  return yield* arenaMapMmap(arena, vma);
 }
 
 /** @kernel arena_map_mmap kernel/bpf/arena.c read */
@@ -124,6 +127,7 @@ export function* arenaMapMmap(arena: BpfArena, vma: Vma): Activity<number> {
     err = ERRNO.EFAULT;
   } else err = yield* rememberVma(arena, vma);
   if (!err) {
+    vma.vmOps = undefined;
     arena.userVmStart = vma.start;
     arena.userVmEnd = vma.end;
   }
@@ -156,8 +160,15 @@ export function* arenaVmOpen(vma: Vma): Activity<void> {
  * arena_vm_may_split(), arena_vm_mremap(): never allowed.
  * @kernel arena_vm_may_split, arena_vm_mremap kernel/bpf/arena.c read
  */
-export const arenaVmMaySplit = (): number => ERRNO.EINVAL;
-export const arenaVmMremap = (): number => ERRNO.EINVAL;
+export function arenaVmMaySplit(vma: Vma, addr: bigint): number {
+  const { compiled } = vma.arena.bpf;
+  return compiled?.arenaVmMaySplit ? finish(compiled.arenaVmMaySplit(vma, addr)) : ERRNO.EINVAL;
+}
+
+export function arenaVmMremap(vma: Vma): number {
+  const { compiled } = vma.arena.bpf;
+  return compiled?.arenaVmMremap ? finish(compiled.arenaVmMremap(vma)) : ERRNO.EINVAL;
+}
 
 /** @kernel arena_vm_close kernel/bpf/arena.c read */
 export function* arenaVmClose(vma: Vma): Activity<void> {

@@ -300,6 +300,9 @@ function* giveEverythingBack(arena: BpfArena): Activity<void> {
  * @kernel arena_map_direct_value_addr kernel/bpf/arena.c read
  */
 export function arenaMapDirectValueAddr(arena: BpfArena, off: number): bigint | number {
+  const { compiled } = arena.bpf;
+  if (compiled?.arenaMapDirectValueAddr)
+    return finish(compiled.arenaMapDirectValueAddr(arena, off));
   if (BigInt(off) >= u64(arena.userVmEnd - arena.userVmStart)) return ERRNO.ERANGE;
   return arena.userVmStart;
 }
@@ -309,7 +312,9 @@ export function arenaMapDirectValueAddr(arena: BpfArena, off: number): bigint | 
  * @kernel arena_map_mem_usage kernel/bpf/arena.c read - v2: 0; mainline: data pages, which 7.3 counts and 7.2 does not
  */
 export function arenaMapMemUsage(arena: BpfArena): number {
-  const { series, pageSize } = arena.bpf.kernel.config;
+  const { compiled, kernel } = arena.bpf;
+  if (compiled?.arenaMapMemUsage) return finish(compiled.arenaMapMemUsage(arena));
+  const { series, pageSize } = kernel.config;
   return series === 'mainline' ? arena.nrPages * pageSize : 0;
 }
 
@@ -328,3 +333,10 @@ export const ARENA_MAP_OPS = {
   lookupElem: ERRNO.EINVAL,
   checkBtf: 0,
 } as const;
+
+/** One of them, with arguments that are all NULL or 0. */
+export function arenaMapOp(arena: BpfArena, op: keyof typeof ARENA_MAP_OPS): number {
+  const name = `arenaMap${op[0].toUpperCase()}${op.slice(1)}` as `arenaMap${Capitalize<typeof op>}`;
+  const own = arena.bpf.compiled?.[name];
+  return own ? finish(own(arena)) : ARENA_MAP_OPS[op];
+}

@@ -72,6 +72,7 @@ export interface CompiledFunctions
   arenaVmFault?: typeof arenaVmFault;
   bpfArenaAllocPages?: CompiledAlloc;
   bpfArenaAllocPagesNonSleepable?: CompiledAlloc;
+  bpfArenaAllocPagesSleepable?: CompiledAlloc;
   bpfArenaFreePages?: CompiledFree;
   bpfArenaFreePagesNonSleepable?: CompiledFree;
   bpfArenaReservePages?(arena: BpfArena, ptr: bigint, pageCnt: number): Activity<number>;

@@ -35,6 +35,17 @@ export function* bpfArenaAllocPages(
   return yield* arenaAllocPages(map, addr, pageCnt, nodeId, sleepable);
 }
 
+/** bpf_arena_alloc_pages_sleepable(): for callers in the kernel. */
+export function* bpfArenaAllocPagesSleepable(
+  map: BpfMap,
+  addr: bigint,
+  pageCnt: number,
+): Activity<bigint> {
+  const own = isArena(map) ? map.bpf.compiled?.bpfArenaAllocPagesSleepable : undefined;
+  if (own) return yield* own(map as BpfArena, addr, pageCnt, -1, 0n);
+  return yield* bpfArenaAllocPages(map, addr, pageCnt);
+}
+
 /** @kernel bpf_arena_alloc_pages_non_sleepable kernel/bpf/arena.c read */
 export const bpfArenaAllocPagesNonSleepable = (
   map: BpfMap,

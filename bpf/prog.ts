@@ -2,7 +2,7 @@
 // verifier beyond its check of arenas, the JIT, links, reference counts; bytecode is nowhere.
 import type { ExtableEntry } from '../arch/arch.ts';
 import type { VirtAddr } from '../emulator/address.ts';
-import { ERRNO } from '../mm/context.ts';
+import { ERRNO, finish } from '../mm/context.ts';
 import type { BpfArena } from './arena.ts';
 import type { CompiledSymbols } from './compiled-symbols.ts';
 import { BpfStream } from './stream.ts';
@@ -170,7 +170,11 @@ export function resolveArena(
   }
   if (!rights.jitRequested) return refuse(ERRNO.EOPNOTSUPP, 'JIT is required to use arena');
   if (!rights.jitSupportsArena) return refuse(ERRNO.EOPNOTSUPP, "JIT doesn't support arena");
-  if (arena.userVmStart === 0n) {
+  const { compiled } = arena.bpf;
+  const userVmStart = compiled?.bpfArenaGetUserVmStart
+    ? finish(compiled.bpfArenaGetUserVmStart(arena))
+    : arena.userVmStart;
+  if (userVmStart === 0n) {
     return refuse(ERRNO.EINVAL, "arena's user address must be set via map_extra or mmap()");
   }
   prog.arena = arena;

@@ -46,6 +46,7 @@ const PARTS: Readonly<Record<string, readonly ReplaceableName[]>> = {
   MEMORY,
   MAPS: [...GROUPS.MAP.names, ...GROUPS.MMAP.names],
   VMALLOC: GROUPS.VMALLOC.names,
+  MAP_OPS: GROUPS.MAP_OPS.names,
   RANGE_TREE: GROUPS.RANGE_TREE.names,
   STREAMS: GROUPS.STREAMS.names,
   ALL,

@@ -108,6 +108,14 @@ export const GROUPS = {
     object: ({ series }: World) => `mmap-${series}`,
     triesToSet: false,
   },
+  MAP_OPS: {
+    names: [
+      ...(['bpf_map_mmap', 'bpf_arena_alloc_pages_sleepable'] as const),
+      ...(['bpf_arena_get_kern_vm_start', 'bpf_arena_get_user_vm_start'] as const),
+    ],
+    object: ({ series }: World) => `map-ops-${series}`,
+    triesToSet: false,
+  },
   ACCESSORS: {
     names: [
       ...(['ptep_try_set', 'ptep_get_and_clear'] as const),

@@ -1,4 +1,4 @@
-import { bpfArenaAllocPages } from '../bpf/kfuncs.ts';
+import { bpfArenaAllocPagesSleepable } from '../bpf/kfuncs.ts';
 import type { BpfProg } from '../bpf/prog.ts';
 import { byteLength } from '../bpf/stream.ts';
 import { virtAddr } from '../emulator/address.ts';
@@ -208,7 +208,7 @@ export class WorldRun {
     const arena = this.kernel.arenas.get(options.name)!;
     for (const { page, count } of options.alloc) {
       const hint = u64(place.userVmStart + BigInt(page) * BigInt(place.pageSize));
-      if (finish(bpfArenaAllocPages(arena, hint, count)) === 0n) {
+      if (finish(bpfArenaAllocPagesSleepable(arena, hint, count)) === 0n) {
         throw new CallError(
           `${this.world.name}: arena ${options.name}: alloc [${page}, ${count}] fails`,
           this.world.kernel.replace.size > 0

@@ -16,7 +16,8 @@ export function arenaMembers(kernel: Kernel, structures: Structures, arena: BpfA
     kern_vm: { get: () => structures.vmStruct(arena.kernVm) },
     scratch_page: { get: () => structures.page(arena.scratchPage) },
     free_spans: spans.binding(arena),
-    'map.ops': { get: () => structures.mapOps },
+    'map.ops': { get: () => structures.mapOps() },
+    'map.frozen': { get: () => (mappings.frozen ? 1n : 0n) },
     'map.map_type': { get: () => BigInt(arena.mapType) },
     'map.max_entries': { get: () => BigInt(arena.maxEntries) },
     'map.map_flags': { get: () => BigInt(arena.mapFlags) },
@@ -24,7 +25,7 @@ export function arenaMembers(kernel: Kernel, structures: Structures, arena: BpfA
   return {
     bound,
     // Nobody but the code looks at these; they are 0 until it writes them.
-    shared: ['vma_list.next', 'vma_list.prev', 'map.frozen', 'map.record', 'map.writecnt'],
+    shared: ['vma_list.next', 'vma_list.prev', 'map.record', 'map.writecnt'],
     links: mappings.links(arena),
     lend: (member, by, pa) =>
       member === 'rt' &&

@@ -23,6 +23,10 @@ export class Mappings {
   private readonly shown = new Map<BpfArena, readonly VmaListEntry[]>();
   /** Where lists lead that lead nowhere. */
   private readonly damaged = new Map<BpfArena, bigint>();
+  /** The map that is being mapped was frozen. */
+  frozen = false;
+  /** What lies in vm_private_data that is no entry. */
+  private readonly foreign = new Map<Vma, bigint>();
   /** References that code has got to an mm, beside the tasks' own. */
   readonly gotten = new Map<UserMm, number>();
 
@@ -40,14 +44,18 @@ export class Mappings {
       vm_mm: { get: () => this.mm(vma.mm) },
       vm_file: { get: () => this.file(vma.arena) },
       vm_private_data: {
-        get: () => (vma.vml === null ? 0n : this.entry(vma.vml)),
+        get: () => (vma.vml === null ? (this.foreign.get(vma) ?? 0n) : this.entry(vma.vml)),
         set: (value: bigint) => {
-          vma.vml = value === 0n ? null : this.entryAt(value, vma);
-          return value === 0n || vma.vml !== null ? null : `${hex(value)} is no struct vma_list`;
+          // What is common to all maps leaves the map there.
+          const isMap = value === this.structures.arena(vma.arena);
+          vma.vml = value === 0n || isMap ? null : this.entryAt(value, vma);
+          this.foreign.set(vma, isMap ? value : 0n);
+          if (value === 0n || isMap || vma.vml !== null) return null;
+          return `${hex(value)} is no struct vma_list`;
         },
       },
       vm_ops: {
-        get: () => vma.vmOps ?? this.structures.defaultVmOps,
+        get: () => vma.vmOps ?? 0n,
         set: (value: bigint) => {
           vma.vmOps = value;
           return null;

@@ -1,20 +1,33 @@
 // The map, its mappings and its worker in compiled code: each function alone, what no scenario of the suite comes to, mistakes
 // that must show, and code that is wrong.
 import { describe, expect, it } from 'vitest';
-import { arenaMapAlloc, BpfArena } from '../../bpf/arena.ts';
+import {
+  ARENA_MAP_OPS,
+  arenaMapAlloc,
+  arenaMapDirectValueAddr,
+  arenaMapMemUsage,
+  arenaMapOp,
+  BpfArena,
+} from '../../bpf/arena.ts';
 import {
   arenaGetUnmappedArea,
   arenaMmap,
   arenaMunmap,
   arenaVmClose,
+  arenaVmMaySplit,
+  arenaVmMremap,
   arenaVmOpen,
 } from '../../bpf/arena-mmap.ts';
+import { bpfArenaAllocPagesSleepable } from '../../bpf/kfuncs.ts';
+import { BpfProg, resolveArena } from '../../bpf/prog.ts';
 import { UserMm, type Vma } from '../../bpf/user-mm.ts';
 import { describeWith, GCC } from '../../emulator/test-tools.ts';
 import { finish, KernelStuck } from '../../mm/context.ts';
+import type { CallSeen } from '../call.ts';
 import type { WorldRun } from '../run.ts';
 import type { ArchName } from '../scenario.ts';
 import { loadTestHost, runYaml, type TestRun } from '../test-run.ts';
+import { MAP_OP_FUNCTIONS } from './functions/map-ops.ts';
 import { MAP_FUNCTIONS } from './functions/maps.ts';
 import { compiler } from './test-compile.ts';
 
@@ -25,12 +38,16 @@ const compile = compiler();
 
 const MAP = ['arena_map_alloc', 'arena_map_free', 'populate_pgtable_except_pte'];
 const WORK = ['arena_free_irq', 'arena_free_worker'];
-const NAMES = Object.keys(MAP_FUNCTIONS);
-const sourceOf = (name: string) => ([...MAP, ...WORK].includes(name) ? 'map.c' : 'mmap.c');
+const NAMES = [...Object.keys(MAP_FUNCTIONS), ...Object.keys(MAP_OP_FUNCTIONS)];
+
+function sourceOf(name: string): string {
+  if (name in MAP_OP_FUNCTIONS) return 'map-ops.c';
+  return [...MAP, ...WORK].includes(name) ? 'map.c' : 'mmap.c';
+}
 
 const objectOf = (arch: ArchName, name: string, series: string, level: string): string => {
-  const part = sourceOf(name) === 'map.c' ? 'map' : `mmap-${series}`;
-  return `replace/${part}-${arch}-${level}.o`;
+  const part = sourceOf(name).replace('.c', '');
+  return `replace/${part}${part === 'map' ? '' : `-${series}`}-${arch}-${level}.o`;
 };
 
 const run = (
@@ -116,6 +133,33 @@ function asks({ kernel }: WorldRun): unknown[] {
   return seen;
 }
 
+/** Operations that no step asks for. */
+function answers({ kernel }: WorldRun): unknown[] {
+  const arena = kernel.arenas.get('arena')!;
+  const vma = finish(arenaMmap(arena, new UserMm('reader'), mapOf(arena))) as Vma;
+  const size = Number(arena.userVmEnd - arena.userVmStart);
+  const refused = [{ shared: false }, { frozen: true }, { frozen: true, write: false }].map(
+    (how) => {
+      const done = finish(arenaMmap(arena, new UserMm('other'), { ...mapOf(arena), ...how }));
+      return typeof done === 'number' ? done : 0;
+    },
+  );
+  return [
+    Object.keys(ARENA_MAP_OPS).map((op) => arenaMapOp(arena, op as keyof typeof ARENA_MAP_OPS)),
+    [0, size - 1, size].map((off) => arenaMapDirectValueAddr(arena, off)),
+    arenaMapMemUsage(arena),
+    [arenaVmMaySplit(vma, vma.start + 4096n), arenaVmMremap(vma)],
+    refused,
+    finish(bpfArenaAllocPagesSleepable(arena, 0n, 2)),
+    resolveArena(new BpfProg('p', null), arena),
+  ];
+}
+
+const mapOf = ({ userVmStart, userVmEnd }: BpfArena) => ({
+  addr: userVmStart,
+  len: userVmEnd - userVmStart,
+});
+
 /** Arenas that are refused late, and what is left of them. */
 function refused({ kernel }: WorldRun): unknown[] {
   const { bpf, context, pages } = kernel;
@@ -133,6 +177,11 @@ function refused({ kernel }: WorldRun): unknown[] {
   seen.push(arenaMapAlloc(bpf, attr, { jitSupportsArena: false }), make());
   return seen;
 }
+
+/** A program's write to an empty page. */
+const RECOVERED = `arena: {pages: 64, alloc: [[0, 3]]}
+code: {x86_64: "mov [rdi], rsi\\nret", arm64: "str x1, [x0]\\nret"}
+args: [{arena: 0x5000}, 7]`;
 
 const plain = (log: readonly string[]) =>
   log.map((line) => line.replace(/^(WARNING: at \S+) .*/, '$1'));
@@ -162,6 +211,15 @@ function outcome(
   }
   run(arch, series, replace, 'steps: [{alloc: {page: 0, count: 1}}]', (one) => watch(one, asks));
   run(arch, series, replace, 'steps: [{alloc: {page: 0, count: 1}}]', (one) => watch(one, refused));
+  const recovered = run(arch, series, replace, RECOVERED, (one) => watch(one, answers));
+  const [call] = recovered.steps.map((step) => step.seen as CallSeen);
+  seen.push([call.outcome, call.faults.length, call.stderr]);
+  for (const event of recovered.events.flat()) {
+    if (event.type === 'decision' && event.text.startsWith('compiled: ')) ran.add(event.fn);
+  }
+  const failing = `inject: [{at: alloc_page, nth: 3, errno: ENOMEM}]\narena: {alloc: [[0, 2]]}
+steps: [{alloc: {page: 4, count: 4}}, {alloc: {page: 4, count: 4}}, {destroy: {}}]`;
+  seen.push(run(arch, series, replace, failing).steps.map((step) => step.seen));
   return { seen, ran };
 }
 
@@ -202,6 +260,16 @@ for (const arch of ARCHS) {
       ['arena_vm_open', 4],
       ['arena_vm_close', 5],
       ['arena_map_mmap', 6],
+      ['arena_map_lookup_elem', 1],
+      ['arena_map_get_next_key', 1],
+      ['arena_map_mem_usage', 1],
+      ['arena_map_direct_value_addr', 1],
+      ['arena_vm_may_split', 1],
+      ['arena_vm_mremap', 1],
+      ['bpf_map_mmap', 1],
+      ['bpf_arena_alloc_pages_sleepable', 1],
+      ['bpf_arena_get_kern_vm_start', 1],
+      ['bpf_arena_get_user_vm_start', 1],
     ] as const)('in %s shows', (name, mistake) => {
       const object = compile(arch, sourceOf(name), '-O2', `-DBROKEN=${mistake}`);
       let seen: unknown[];

@@ -4,6 +4,10 @@
 const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
   [/^bpf_prog_stream_free/, 'programs of the model are never unloaded: nothing would call it'],
   [
+    /^bpf_map_memcg_/,
+    'it changes the memory cgroup of `current`, and the model charges pages to maps without any',
+  ],
+  [
     /^(?:is_kfence_address|kfence_protect_page)/,
     'compilers put it into its callers: replace those',
   ],
@@ -13,25 +17,20 @@ const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
     'locks and queues of the model are no code: schedules wait for them',
   ],
   [
-    /^(?:ptep_get$|pte_|pmd_|pud_|pfn_valid|page_mapped|page_ref_|put_page|vma_lookup|untagged_addr|bpf_arena_get_|compute_pgoff|clear_lo32|WARN_)/,
+    /^(?:ptep_get$|pte_|pmd_|pud_|pfn_valid|page_mapped|page_ref_|put_page|vma_lookup|untagged_addr|compute_pgoff|clear_lo32|WARN_)/,
     'compilers put it into its callers: replace those',
   ],
-  [/^(?:arena_map_|arena_vm_)/, 'no step of a scenario comes to it'],
   [
     /^(?:zap_vma_range|vma_|finish_fault|mm_get_)/,
     'the model keeps user space’s page tables outside of emulated memory; what it calls for the arena can be replaced',
   ],
   [
-    /^(?:alloc_page|__?free_page|kmalloc|kfree|bpf_map_)/,
+    /^(?:alloc_page|__?free_page|kmalloc|kfree)/,
     'the model’s allocators keep their lists and accounts outside of emulated memory; who calls them can be replaced',
   ],
   [
     /^resolve_pseudo_ldimm64/,
     'the verifier that it is a part of works on bytecode, which programs of scenarios have none of',
-  ],
-  [
-    /^bpf_arena_alloc_pages_sleepable/,
-    'the model’s kernel callers use bpf_arena_alloc_pages, which can be replaced',
   ],
   [
     /^(?:is_ttbr|esr_|pt_regs_|print_pstate|untagged_|get_stack_guard_info)/,

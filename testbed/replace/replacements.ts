@@ -238,6 +238,7 @@ class Loader {
       bound.set(name, trap);
       return trap;
     };
+    structures.mapMmap = modelled('arena_map_mmap') ?? 0n;
     const linkParts = { ...this.parts, places: [], partial: true, modelled };
     const builtin = [...builtinBindings(kernel.arch.name, file)];
     const own = new Map(builtin.filter(([name]) => modelled(name) === null));

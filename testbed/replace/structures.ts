@@ -55,9 +55,9 @@ export class Structures {
   private readonly arenas = new Map<BpfArena, Laid>();
   private readonly vmStructs = new Map<VmStruct, Laid>();
   private readonly progs = new Map<BpfProg, Laid>();
-  /** Addresses of what map->ops and a new vma->vm_ops point to. */
-  readonly mapOps = 0n;
-  readonly defaultVmOps = 0n;
+  /** Where the model's arena_map_mmap() is called. */
+  mapMmap = 0n;
+  private opsOfMaps: Laid | null = null;
   readonly pages: PageStructs;
 
   /**
@@ -194,6 +194,13 @@ export class Structures {
     if (laid === undefined) return;
     this.memory.free(laid);
     this.arenas.delete(arena);
+  }
+
+  /** map->ops: struct bpf_map_ops with what bpf_map_mmap() calls. */
+  mapOps(): bigint {
+    const bound = { map_mmap: { get: () => this.mapMmap } };
+    this.opsOfMaps ??= this.memory.lay(this.shape('bpf_map_ops'), { bound });
+    return this.virt(this.opsOfMaps.pa);
   }
 
   vmStruct(area: VmStruct): bigint {

@@ -109,7 +109,7 @@ export const ARENA_ADAPTERS: Adapters<typeof ARENA_FUNCTIONS> = {
   }),
 };
 
-const kfuncAlloc =
+export const kfuncAlloc =
   (compiled: CompiledFunction, kernel: Kernel) =>
   (arena: BpfArena, addr: bigint, pageCnt: number, nodeId: number, flags: bigint) =>
     allocating(

@@ -15,6 +15,7 @@ import { callAdapters } from './call.ts';
 import { DOUBLE_FAULT_ADAPTERS, dyingAdapters } from './dying-x86.ts';
 import { EXTABLE_ADAPTERS } from './extable.ts';
 import { KFENCE_ADAPTERS } from './kfence.ts';
+import { MAP_OP_ADAPTERS } from './map-ops.ts';
 import { MAP_ADAPTERS } from './maps.ts';
 import { MEMORY_ADAPTERS } from './memory.ts';
 import { pathAdapters } from './path.ts';
@@ -28,6 +29,7 @@ import { VMALLOC_ADAPTERS } from './vmalloc.ts';
 const ADAPTERS: Adapters<typeof REPLACEABLE> = {
   ...ARENA_ADAPTERS,
   ...MAP_ADAPTERS,
+  ...MAP_OP_ADAPTERS,
   ...PROG_ADAPTERS,
   ...MEMORY_ADAPTERS,
   ...UNWIND_ADAPTERS,

@@ -20,7 +20,7 @@ import { registersAt } from './path.ts';
 const USERS_OWN = [
   ...['arm64_force_sig_fault', 'arm64_force_sig_mceerr', 'arm64_force_sig_fault_pkey'],
   ...['handle_mm_fault', 'pagefault_out_of_memory', 'do_compat_alignment_fixup'],
-  ...['up_read', 'vma_end_read', 'vma_refcount_put', 'apei_claim_sea'],
+  ...['vma_end_read', 'vma_refcount_put', 'apei_claim_sea'],
 ];
 
 export function faultArm64Callees(parts: CalleeParts): [string, Callee][] {
@@ -88,7 +88,7 @@ export function faultArm64Callees(parts: CalleeParts): [string, Callee][] {
       ),
     ],
     // The task's mm maps nothing; nobody counts events.
-    ...['lock_vma_under_rcu', 'lock_mm_and_find_vma', 'find_vma', '__perf_sw_event'].map(
+    ...['lock_vma_under_rcu', 'lock_mm_and_find_vma', '__perf_sw_event'].map(
       (name): [string, Callee] => [name, nothing],
     ),
     [

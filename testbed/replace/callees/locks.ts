@@ -18,12 +18,16 @@ export function lockCallees({ kernel, structures }: CalleeParts): [string, Calle
     if (structures.auxAround(address) !== null) return null;
     throw new KernelStuck(`${hex(address)} is no lock of the model`);
   };
+  /** map->freeze_mutex guards what no other CPU changes. */
+  const isOfMap = (address: bigint): boolean => structures.arenaMemberAt(address) === 'map';
   const acquire: Callee = function* (argument) {
+    if (isOfMap(argument(0))) return null;
     const lock = lockAt(argument(0));
     if (lock !== null) yield* mutexLock(context, lock);
     return null;
   };
   const release = plain((argument) => {
+    if (isOfMap(argument(0))) return null;
     const lock = lockAt(argument(0));
     if (lock === null) return null;
     if (lock.holder !== context.cpu)

@@ -1,7 +1,7 @@
 // What code of the map, its mappings and its worker may call: areas of addresses, memory of maps, work items, VMAs.
 import type { BpfArena } from '../../../bpf/arena.ts';
 import { flushFreeWork } from '../../../bpf/arena-free.ts';
-import { rememberVma } from '../../../bpf/arena-mmap.ts';
+import { arenaMapMmap, rememberVma } from '../../../bpf/arena-mmap.ts';
 import { populatePgtableExceptPte } from '../../../bpf/arena-pte.ts';
 import { zapVmaRange } from '../../../bpf/user-mm.ts';
 import type { VirtAddr } from '../../../emulator/address.ts';
@@ -81,6 +81,14 @@ export function mapCallees(parts: CalleeParts): [string, Callee][] {
         const vma = mappings.vmaAt(argument(1));
         if (vma === null) throw new KernelStuck(`${hex(argument(1))} is no struct vm_area_struct`);
         return BigInt(yield* rememberVma(arenaOf(parts, argument), vma));
+      },
+    ],
+    [
+      'arena_map_mmap',
+      function* (argument) {
+        const vma = mappings.vmaAt(argument(1));
+        if (vma === null) throw new KernelStuck(`${hex(argument(1))} is no struct vm_area_struct`);
+        return BigInt(yield* arenaMapMmap(arenaOf(parts, argument), vma));
       },
     ],
     [
@@ -169,7 +177,8 @@ function vmaCallees(parts: CalleeParts): [string, Callee][] {
       'find_vma',
       plain((argument) => {
         const mm = mappings.mmAround(argument(0));
-        if (mm === null) throw new KernelStuck(`${hex(argument(0))} is no struct mm_struct`);
+        // The task's own mm maps nothing.
+        if (mm === null) return 0n;
         context.access?.object(mm, LOOKED);
         const [first] = mm.vmas
           .filter(({ end }) => end > argument(1))

@@ -8,6 +8,7 @@ import { EXTABLE_ARM64_FUNCTIONS } from './extable-arm64.ts';
 import { FAULT_ARM64_FUNCTIONS } from './fault-arm64.ts';
 import { FAULT_X86_FUNCTIONS, FAULT_X86_QUESTIONS } from './fault-x86.ts';
 import { KFENCE_FUNCTIONS } from './kfence.ts';
+import { MAP_OP_FUNCTIONS } from './map-ops.ts';
 import { MAP_FUNCTIONS } from './maps.ts';
 import { MEMORY_FUNCTIONS } from './memory.ts';
 import { PGTABLE_FUNCTIONS } from './pgtable.ts';
@@ -21,6 +22,7 @@ import { VMALLOC_FUNCTIONS } from './vmalloc.ts';
 export const REPLACEABLE = {
   ...ARENA_FUNCTIONS,
   ...MAP_FUNCTIONS,
+  ...MAP_OP_FUNCTIONS,
   ...PROG_FUNCTIONS,
   ...MEMORY_FUNCTIONS,
   ...UNWIND_FUNCTIONS,
