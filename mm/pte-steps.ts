@@ -32,7 +32,7 @@ export function* setPteAtStep(mm: InitMm, addr: VirtAddr, ptep: Ptep, pte: bigin
   setPteAt(kernel, ram, addr, ptep, pte);
 }
 
-/** vmalloc_to_page(), which is no step of its own. @returns the page's first frame, or -1 if none is mapped */
+/** The page by vmalloc_to_page(), which is no step of its own. @returns the page's first frame, or -1 if none is mapped */
 export function* vmallocToPage(mm: InitMm, addr: VirtAddr): Activity<Pfn | -1> {
   const { access, compiled } = mm.kernel;
   const ptep = access && mm.ptepOffset(addr);

@@ -60,7 +60,10 @@ export class Vmalloc {
     return compiled ? finish(compiled(size, flags, at)) : this.getVmAreaNode(size, flags, at);
   }
 
-  /** __get_vm_area_node(), of the whole range. */
+  /**
+   * __get_vm_area_node(), of the whole range.
+   * @kernel __get_vm_area_node mm/vmalloc.c read
+   */
   getVmAreaNode(size: number, flags: number, at?: VirtAddr): VmStruct | null {
     const { pageSize } = this.mm;
     const pages = Math.ceil(size / pageSize) + (flags & VM_NO_GUARD ? 0 : 1);
@@ -85,7 +88,10 @@ export class Vmalloc {
     return compiled ? compiled(area) : this.removeVmArea(area);
   }
 
-  /** remove_vm_area() @throws Error for an area that is not in use */
+  /**
+   * remove_vm_area(). @throws Error for an area that is not in use
+   * @kernel remove_vm_area mm/vmalloc.c read
+   */
   *removeVmArea(area: VmStruct): Activity<void> {
     const { mm } = this;
     const index = this.areas.indexOf(area);

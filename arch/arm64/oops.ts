@@ -175,7 +175,7 @@ export function bug(context: FaultContext, fn: string, regs: Arm64PtRegs): Fault
   });
 }
 
-/** report_bug() of lib/bug.c: the lines of a BUG() in `fn`. */
+/** The lines that report_bug() of lib/bug.c prints for a BUG() in `fn`. */
 export function reportBug({ kernel }: FaultContext, fn: string): void {
   kernel.printk('------------[ cut here ]------------', 'bug_brk_handler');
   kernel.printk(`Kernel BUG at ${fn} [verbose debug info unavailable]`, 'bug_brk_handler');

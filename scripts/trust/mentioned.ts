@@ -19,6 +19,7 @@ export const MENTIONED: Readonly<Record<string, string>> = {
   mmap_read_lock: 'mmap_lock is an exclusive lock here',
   orc_find: 'entries are derived from the code (`arch/x86/orc.ts`)',
   pmd_populate_kernel: 'explains the bits of table entries',
+  report_bug: 'its lines stand with the BUG() that is modelled',
   set_memory_valid: 'its entry is that of KFENCE_ARM64',
   unwind_done: 'a field of UnwindState',
   valid_user_address: 'its limit is a constant of exHandlerUaccess()',
