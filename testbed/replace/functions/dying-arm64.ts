@@ -35,5 +35,4 @@ export const DYING_ARM64_FUNCTIONS = {
   die: of(TRAPS, 'void die(const char *str, struct pt_regs *regs, long err)'),
   dump_kernel_instr: of(TRAPS, 'void dump_kernel_instr(unsigned long kaddr)'),
   bug_brk_handler: of(TRAPS, 'int bug_brk_handler(struct pt_regs *regs, unsigned long esr)'),
-  __show_regs: of('arch/arm64/kernel/process.c', 'void __show_regs(struct pt_regs *regs)'),
 } as const satisfies Readonly<Record<string, Replaceable>>;

@@ -22,10 +22,13 @@ export const DYING_X86_FUNCTIONS = {
   oops_end: of(DUMPSTACK, 'void oops_end(unsigned long flags, struct pt_regs *regs, int signr)'),
   show_regs: of(DUMPSTACK, 'void show_regs(struct pt_regs *regs)'),
   show_opcodes: of(DUMPSTACK, 'void show_opcodes(struct pt_regs *regs, const char *loglvl)'),
-  __show_regs: of(
-    'arch/x86/kernel/process_64.c',
-    'void __show_regs(struct pt_regs *regs, enum show_regs_mode mode, const char *log_lvl)',
-  ),
+  // arm64 has one too, of the registers alone (arch/arm64/kernel/process.c).
+  __show_regs: {
+    source: 'arch/x86/kernel/process_64.c',
+    prototype:
+      'void __show_regs(struct pt_regs *regs, enum show_regs_mode mode, const char *log_lvl)',
+    structs: ['pt_regs'],
+  },
   handle_stack_overflow: of(
     TRAPS,
     'void handle_stack_overflow(struct pt_regs *regs, unsigned long fault_address, struct stack_info *info)',
