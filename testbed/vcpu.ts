@@ -9,6 +9,8 @@ import type {
   Task,
 } from '../arch/arch.ts';
 import type { Processor, TakenFault } from '../arch/processor.ts';
+import type { X86PtRegs } from '../arch/x86/registers.ts';
+import { canDeliver } from '../arch/x86/stack-guard.ts';
 import type { VirtAddr } from '../emulator/address.ts';
 import { hex } from '../emulator/bits.ts';
 import type { AccessKind, Cpu, Stop, Translator } from '../emulator/engine.ts';
@@ -78,6 +80,8 @@ export class Vcpu {
   exception: Exception | null = null;
   /** A modelled function runs that compiled code called. */
   inCallee = false;
+  /** x86: compiled code runs on the stack of the double fault's handler. */
+  onDoubleFaultStack = false;
   /** Registers of the exceptions that faults of replaced functions interrupted, the outermost first. */
   readonly interrupted: BigUint64Array[] = [];
   private readonly processor: Processor;
@@ -185,6 +189,10 @@ export class Vcpu {
     if (events.on) {
       const { ip, va, code } = fault;
       events.emit({ type: 'fault', cpu: this.id, ip, va, access, code });
+    }
+    if (this.onDoubleFaultStack && !canDeliver(this.faultContext, this.regs as X86PtRegs)) {
+      // SDM Vol. 3A, 6.15: a third exception shuts the processor down.
+      return { outcome: 'halted', why: 'triple fault', ip: fault.ip };
     }
     const deliver = () => arch.deliverFault(this.faultContext, this.regs, hardware);
     return this.watch === null ? deliver() : this.withCompiled(hardware, deliver);

@@ -1,7 +1,9 @@
 // The fault path in compiled code: mistakes in it show, and code that misbehaves ends as kernel code does.
 import { describe, expect, it } from 'vitest';
+import { describeWith, GCC } from '../../emulator/test-tools.ts';
 import type { CallSeen } from '../call.ts';
 import { loadTestHost, runYaml, type TestRun } from '../test-run.ts';
+import { compiler } from './test-compile.ts';
 
 const host = await loadTestHost();
 
@@ -43,5 +45,25 @@ describe('page_fault_oops in compiled code', () => {
 code: {arm64: "str x1, [x0]\\nret"}
 args: [{arena: 0x2000}, 7]`;
     expect(() => runYaml(host, text, 'arm64')).toThrow(/page_fault_oops is a function of x86_64/);
+  });
+});
+
+describeWith(GCC.x86_64, 'code of the fault path that misbehaves', () => {
+  const compile = compiler();
+  const STACK = '\ncode: {x86_64: "at: push rax\\njmp at"}';
+  const cases: readonly (readonly [number, string, string, object])[] = [
+    [1, 'page_fault_oops', WRITE, { outcome: 'budget', why: 'ran past its instruction limit' }],
+    [2, 'page_fault_oops', WRITE, { outcome: 'halted' }],
+    [3, 'page_fault_oops', WRITE, { why: 'no struct pt_regs lies at 0x10' }],
+    [4, 'page_fault_oops', WRITE, { why: expect.stringContaining('faults for ever') }],
+    [5, 'exc_page_fault', WRITE, { outcome: 'oops' }],
+    [6, 'page_fault_oops', WRITE, { why: expect.stringContaining('prints with %pV') }],
+    [7, 'exc_double_fault', STACK, { outcome: 'halted', why: 'triple fault' }],
+    [7, '__die', STACK, { outcome: 'halted', why: 'triple fault' }],
+  ];
+  it.each(cases)('%i: %s ends the step', (which, name, text, end) => {
+    const object = compile('x86_64', 'odd-path.c', '-O2', `-DODD=${which}`);
+    const done = run({ [name]: object }, `limits: {instructions: 20000}${text}`);
+    expect(seen(done).end).toMatchObject(end);
   });
 });

@@ -74,13 +74,15 @@ export function* withStack<T>(
   action: () => Activity<T>,
 ): Activity<T> {
   const vcpu = kernel.cpus[kernel.context.cpu];
-  const { below } = vcpu;
+  const { below, onDoubleFaultStack } = vcpu;
   if (below !== null && kernel.memory.physOf(virtAddr(below - 16n)) === null) {
     vcpu.below = ownMemory(compiled, kernel, HAND_PAGES * kernel.pageSize);
+    vcpu.onDoubleFaultStack = true;
   }
   try {
     return yield* action();
   } finally {
     vcpu.below = below;
+    vcpu.onDoubleFaultStack = onDoubleFaultStack;
   }
 }

@@ -48,11 +48,12 @@ export const DOUBLE_FAULT_ADAPTERS: Adapters<typeof DOUBLE_FAULT_FUNCTIONS> = {
 const doubleFault = (compiled: CompiledFunction, kernel: Kernel): CompiledPathFunction =>
   function* (regs, fault) {
     const vcpu = kernel.cpus[kernel.context.cpu];
-    const { below, exception, task } = vcpu;
+    const { below, exception, onDoubleFaultStack, task } = vcpu;
     const { ptRegs } = compiled.object;
     const start = kernel.context.log.length;
     vcpu.exception = { regs, fault, cameTo: null, isDouble: true };
     vcpu.below = ownMemory(compiled, kernel, HAND_PAGES * kernel.pageSize);
+    vcpu.onDoubleFaultStack = true;
     vcpu.cpu.writeRegister('cr2', fault.addr);
     kernel.environment.setInNmi(vcpu.id, true);
     try {
@@ -67,6 +68,7 @@ const doubleFault = (compiled: CompiledFunction, kernel: Kernel): CompiledPathFu
     } finally {
       kernel.environment.setInNmi(vcpu.id, false);
       vcpu.below = below;
+      vcpu.onDoubleFaultStack = onDoubleFaultStack;
       vcpu.exception = exception;
     }
   };
