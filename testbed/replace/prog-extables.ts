@@ -41,6 +41,13 @@ export class ProgExtables {
   private place(prog: BpfProg, count: number): Table {
     const known = this.places.get(prog);
     if (known !== undefined && known.count >= count) return known;
+    // Programs that were unloaded need theirs no longer.
+    for (const [other, place] of this.places) {
+      if (other.extable.length > 0 || place.count < count) continue;
+      this.places.delete(other);
+      this.places.set(prog, place);
+      return place;
+    }
     const bytes = count * ENTRY_SIZE;
     if (this.used + bytes > ROOM) throw new OutOfMemory('no room for exception tables of programs');
     const place = { at: this.start + BigInt(this.used), count };

@@ -44,9 +44,10 @@ const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
     'the model does what it does within show_fault_oops, which can be replaced',
   ],
   [
-    /^(?:kunwind_|unwind_start$|on_stack|ptrauth_strip)/,
+    /^(?:kunwind_|on_stack|ptrauth_strip)/,
     'compilers put it into its callers: replace arch_bpf_stack_walk',
   ],
+  [/^unwind_start$/, 'compilers put it into its callers: replace __unwind_start, which it calls'],
   [
     /^(?:update_cfi_state|apply_alternatives|__apply_relocation)/,
     'it has done its work before any code runs: objtool when the object was built, the loader when it was loaded',
