@@ -23,6 +23,17 @@ const GROUPS: Readonly<Record<string, Readonly<Record<string, readonly Replaceab
       ...(['apply_range_set_scratch_cb', 'existing_page_cb'] as const),
     ],
   },
+  'all of range_tree.o and stream.o': {
+    'kernel/bpf/range_tree.o': [
+      ...(['range_tree_init', 'range_tree_destroy', 'range_tree_find'] as const),
+      ...(['range_tree_set', 'range_tree_clear', 'is_range_tree_set'] as const),
+    ],
+    'kernel/bpf/stream.o': [
+      ...(['bpf_stream_stage_init', 'bpf_stream_stage_free', 'bpf_stream_stage_printk'] as const),
+      ...(['bpf_stream_stage_dump_stack', 'dump_stack_cb', 'bpf_stream_stage_commit'] as const),
+      ...(['bpf_stream_vprintk', 'bpf_prog_stream_read', 'bpf_prog_stream_init'] as const),
+    ],
+  },
   'all of arena.o': {
     'kernel/bpf/arena.o': [
       ...(['apply_range_set_cb', 'apply_range_clear_cb'] as const),
@@ -40,6 +51,8 @@ const ALL = Object.values(GROUPS).flatMap((group) => Object.values(group).flat()
 
 /** Scenarios in which this kernel does something else than the series' first kernels, and what. */
 const NEWER: Readonly<Record<string, string>> = {
+  'stream-oversize.yaml':
+    'a print of 1,024 bytes is cut and taken with the NUL that ends it, as in v2',
   't24-free-below-user-range.yaml': 'arena_free_pages() refuses addresses below user_vm_start',
 };
 

@@ -135,7 +135,7 @@ export class LaidState implements Lender {
     if (this.streams !== null) return this.streams;
     throw new CallError(
       `${this.structures.path}: its debugging data does not define struct bpf_stream with its members capacity, log, backlog_head and backlog_tail, and an array of them in struct bpf_prog_aux`,
-      'compile it, with -g, from source that keeps streams as kernel/bpf/stream.c of 6.18 does',
+      'compile it, with -g, from source that keeps streams as kernel/bpf/stream.c of 7.3 does',
     );
   }
 

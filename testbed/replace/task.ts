@@ -52,6 +52,12 @@ export function layTasks(
       const member = members.get(name);
       if (member) put(kernel, at + BigInt(member.offset), member.size, BigInt(value));
     }
+    // Where newer kernels find raw_smp_processor_id().
+    const info = members.get('thread_info');
+    const number = structures.optional('thread_info')?.members.get('cpu');
+    if (info && number) {
+      put(kernel, at + BigInt(info.offset + number.offset), number.size, BigInt(cpu));
+    }
     const comm = members.get('comm');
     const text = new TextEncoder().encode(task.comm.slice(0, (comm?.size ?? 1) - 1));
     if (comm) kernel.memory.write(virtAddr(at + BigInt(comm.offset)), text);
