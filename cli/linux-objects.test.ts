@@ -45,15 +45,20 @@ const GROUPS: Readonly<Record<string, Readonly<Record<string, readonly Replaceab
       'bpf_arena_reserve_pages',
     ],
   },
+  'page tables and areas': {
+    'mm/memory.o': ['apply_to_page_range', 'apply_to_existing_page_range'],
+    'mm/vmalloc.o': ['vmalloc_to_page', 'get_vm_area', 'free_vm_area'],
+  },
 };
 
 const ALL = Object.values(GROUPS).flatMap((group) => Object.values(group).flat());
 
-/** Scenarios in which this kernel does something else than the series' first kernels, and what. */
+/** Scenarios in which this kernel does something else than the series' first kernels, or lies elsewhere, and what. */
 const NEWER: Readonly<Record<string, string>> = {
   'stream-oversize.yaml':
     'a print of 1,024 bytes is cut and taken with the NUL that ends it, as in v2',
   't24-free-below-user-range.yaml': 'arena_free_pages() refuses addresses below user_vm_start',
+  'object-percpu-x86_64.yaml': 'per-CPU variables of mm/memory.o lie before those of the scenario',
 };
 
 /** Worlds that such a kernel can be: its series, its page size, its options. */
@@ -136,7 +141,10 @@ describe('Linux 7.3 in the place of the model', () => {
   });
 
   it('ran thousands of times', () => {
-    for (const part of Object.keys(GROUPS))
-      expect([part, calls.get(part)! > 700]).toEqual([part, true]);
+    // A scenario allocates a few times, and maps an arena once.
+    for (const part of Object.keys(GROUPS)) {
+      const least = part === 'page tables and areas' ? 300 : 700;
+      expect([part, Math.min(calls.get(part)!, least)]).toEqual([part, least]);
+    }
   });
 });
