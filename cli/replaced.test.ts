@@ -137,6 +137,9 @@ describe('all schedules with compiled code in the place of the model', () => {
       // The handler walks in one step what the model does in two.
       const { complete, broken } = explore(replacing(world, ALL, 'O2'));
       expect({ complete, broken }).toEqual({ complete: true, broken: model.broken });
+      // A mutex is let go within the step before.
+      const maps = explore(replacing(world, PARTS.MAPS, 'O2'));
+      expect([maps.complete, maps.broken]).toEqual([true, model.broken]);
     },
   );
 });
