@@ -67,3 +67,29 @@ describeWith(GCC.x86_64, 'code of the fault path that misbehaves', () => {
     expect(seen(done).end).toMatchObject(end);
   });
 });
+
+describe('a mistake in the rest of the path', () => {
+  const NULL_READ = '\ncode: {x86_64: "mov rax, [rdi]\\nret"}\nargs: [0x18]';
+  const LOAD = `
+code: {x86_64: "at: mov rax, [rdi]\\non: ret"}
+args: [{arena: 0x2000}]
+extable: [{insn: at, fixup: on, type: default}]`;
+
+  it('exc_page_fault that loses the offset tells a wrong address', () => {
+    const done = run({ exc_page_fault: 'replace/fault-broken-3-x86_64.o' }, NULL_READ);
+    expect(run({}, NULL_READ).log.join()).toContain('address: 0000000000000018');
+    expect(done.log.join()).toContain('address: 0000000000000000');
+  });
+
+  it('fixup_exception that finds nothing leaves the fault to the arena', () => {
+    const done = run({ fixup_exception: 'replace/extable-broken-2-x86_64.o' }, LOAD);
+    expect(seen(run({}, LOAD)).faults.at(0)).toMatchObject({ resolution: 'extable' });
+    expect(seen(done).faults.at(0)).toMatchObject({ resolution: 'scratch' });
+  });
+
+  it('__show_regs without CR2 shows in the oops', () => {
+    const done = run({ __show_regs: 'replace/dying-broken-1-x86_64.o' }, NULL_READ);
+    expect(run({}, NULL_READ).log.join('\n')).toMatch(/CR2: 0000000000000018 CR3/);
+    expect(done.log.join('\n')).toMatch(/CR2: 0000000000000000 CR3/);
+  });
+});
