@@ -11,7 +11,10 @@ const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
     /^(?:is_kfence_address|kfence_protect_page)/,
     'compilers put it into its callers: replace those',
   ],
-  [/^kfence_init_pool/, 'the kernel does it once while it boots, before any object is loaded'],
+  [
+    /^kfence_init_pool/,
+    'it takes the pool’s pages from the boot allocator, which the model does not have',
+  ],
   [
     /^(?:raw_res_spin|resilient_|mutex_|irq_work_|flush_work)/,
     'locks and queues of the model are no code: schedules wait for them',
