@@ -41,6 +41,9 @@ interface Variable {
 /** Locks that an rqspinlock's owner notes down before it takes them (asm-generic/rqspinlock.h): a count and 31 addresses. */
 const HELD_LOCKS: Variable = { offset: 0x100, size: 0x100, names: ['rqspinlock_held_locks'] };
 
+/** What reads as 0: no probe is running. */
+const UNUSED: readonly Variable[] = [{ offset: 0x200, size: 8, names: ['current_kprobe'] }];
+
 /**
  * x86: fixed_percpu_data, whose canary compilers address as gs:0x28; struct pcpu_hot of 6.2 to 6.14; and the single
  * variables of the kernels before and after.
@@ -56,6 +59,7 @@ const X86_VARIABLES: readonly Variable[] = [
   { offset: 0x60, size: 8, names: ['this_cpu_off'] },
   { offset: 0x28, size: 8, names: ['__stack_chk_guard', '__ref_stack_chk_guard'] },
   HELD_LOCKS,
+  ...UNUSED,
 ];
 const ARM64_VARIABLES: readonly Variable[] = [
   { offset: 0x40, size: 8, names: ['__entry_task'] },
@@ -66,6 +70,7 @@ const ARM64_VARIABLES: readonly Variable[] = [
   { offset: 0x98, size: 8, names: ['sdei_stack_normal_ptr'] },
   { offset: 0xa0, size: 8, names: ['sdei_stack_critical_ptr'] },
   { offset: 0x800, size: 0x800, names: ['overflow_stack'] },
+  ...UNUSED,
 ];
 
 /** Variables that all CPUs share. */

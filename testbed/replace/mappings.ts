@@ -40,6 +40,8 @@ export class Mappings {
     const bound = {
       vm_start: { get: () => vma.start },
       vm_end: { get: () => vma.end },
+      // Not write-locked yet: code that changes a mapping asks for it, by __vma_start_write().
+      vm_lock_seq: { get: () => 0n },
       vm_pgoff: { get: () => BigInt(vma.pgoff ?? 0) },
       vm_mm: { get: () => this.mm(vma.mm) },
       vm_file: { get: () => this.file(vma.arena) },
@@ -91,6 +93,9 @@ export class Mappings {
   /** struct mm_struct of an address space. */
   mm(mm: UserMm): bigint {
     const bound = {
+      mm_lock_seq: { get: () => 1n },
+      // RWSEM_WRITER_LOCKED, which code asserts before it changes a mapping.
+      mmap_lock: { get: () => (mm.mmapLock.holder >= 0 ? 1n : 0n) },
       mm_users: {
         get: () => BigInt((mm.alive ? 1 : 0) + (this.gotten.get(mm) ?? 0)),
         set: (value: bigint) => {

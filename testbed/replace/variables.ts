@@ -73,6 +73,12 @@ const OPAQUE = ['init_mm', 'bpf_global_ma'];
 /** The top-level table, by both architectures' names. */
 const TOP_TABLE = ['swapper_pg_dir', 'init_top_pgt'];
 
+/**
+ * Large variables of which all that code reads is 0, with their bytes: caches that kmalloc()'s callees do not look at, and a
+ * CPU of X86_VENDOR_INTEL without errata.
+ */
+const ZERO: Readonly<Record<string, number>> = { kmalloc_caches: 0xc00, boot_cpu_data: 0x400 };
+
 /** Maps the variables from `at` on, a page boundary. @returns addresses by name */
 export function kernelVariables(kernel: Kernel, at: VirtAddr): Map<string, bigint> {
   const bytes = new Uint8Array(kernel.pageSize);
@@ -99,6 +105,14 @@ export function kernelVariables(kernel: Kernel, at: VirtAddr): Map<string, bigin
     addresses.set(name, place);
     kernel.symbols.add(name, place, kernel.pageSize);
   });
+  const zero = virtAddr(at + BigInt(kernel.pageSize * (OPAQUE.length + 4)));
+  kernel.memory.mapBytes(zero, new Uint8Array(kernel.pageSize), 'PAGE_KERNEL', kernel.dataPages);
+  let used = 0n;
+  for (const [name, size] of Object.entries(ZERO)) {
+    addresses.set(name, zero + used);
+    kernel.symbols.add(name, virtAddr(zero + used), size);
+    used += BigInt(size);
+  }
   kernel.mm.mapRange(top, (swapperPgDir / FRAME_SIZE) as Pfn, 1, 'PAGE_KERNEL');
   for (const name of TOP_TABLE) {
     addresses.set(name, top);

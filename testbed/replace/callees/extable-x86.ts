@@ -1,5 +1,6 @@
 // Handlers of exception-table entries of x86-64, for compiled code that calls them.
 import type { ExtableEntry, FaultContext } from '../../../arch/arch.ts';
+import { isDead } from '../../../arch/path.ts';
 import * as handlers from '../../../arch/x86/extable-handlers.ts';
 import { exHandlerMsr, exHandlerMsrMce } from '../../../arch/x86/extable-msr.ts';
 import type { X86PtRegs } from '../../../arch/x86/registers.ts';
@@ -46,6 +47,23 @@ export function extableX86Callees(parts: CalleeParts): [string, Callee][] {
   const { kernel, extable } = parts;
   const vcpu = () => kernel.cpus[kernel.context.cpu];
   return [
+    [
+      // int fixup_exception(struct pt_regs *, int trapnr, unsigned long error_code, unsigned long fault_addr)
+      'fixup_exception',
+      function* (argument) {
+        const on = vcpu();
+        const { regs, giveBack } = registersAt(parts, argument(0));
+        const [vector, addr] = [Number(argument(1)), virtAddr(argument(3))];
+        const path = kernel.arch.fixupException(on.faultContext, regs, vector, addr);
+        if (kernel.events.on && !(path !== null && isDead(path))) {
+          const told = path === null ? 'no handler takes it' : 'handled';
+          kernel.context.decide('fixup_exception', told);
+        }
+        if (path !== null) note(on, 'fixup_exception', yield* onward(path));
+        giveBack();
+        return path === null ? 0n : 1n;
+      },
+    ],
     ...Object.entries(HANDLERS).map(([name, handler]): [string, Callee] => [
       name,
       function* (argument) {

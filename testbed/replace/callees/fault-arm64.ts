@@ -87,10 +87,11 @@ export function faultArm64Callees(parts: CalleeParts): [string, Callee][] {
         ),
       ),
     ],
-    // The task's mm maps nothing; nobody counts events.
-    ...['lock_vma_under_rcu', 'lock_mm_and_find_vma', '__perf_sw_event'].map(
-      (name): [string, Callee] => [name, nothing],
-    ),
+    // The task's mm maps nothing.
+    ...['lock_vma_under_rcu', 'lock_mm_and_find_vma'].map((name): [string, Callee] => [
+      name,
+      nothing,
+    ]),
     [
       // pte_t *__pte_offset_map(pmd_t *pmd, unsigned long addr, pmd_t *pmdvalp)
       '__pte_offset_map',

@@ -14,6 +14,7 @@ import type { LaidState } from '../laid-state.ts';
 import type { OrcMemory } from '../orc-memory.ts';
 import type { PtRegsMemory } from '../pt-regs.ts';
 import type { Structures } from '../structures.ts';
+import { ambientCallees } from './ambient.ts';
 import { arenaCallees, memoryCallees } from './arena.ts';
 import { progCallees } from './bpf.ts';
 import { dyingArm64Callees } from './dying-arm64.ts';
@@ -32,6 +33,7 @@ import { pathCallees } from './path.ts';
 import { printCallees } from './print.ts';
 import { printkCallees } from './printk.ts';
 import { rbCallees } from './rbtree.ts';
+import { showFaultX86Callees } from './show-fault-x86.ts';
 import { spinLockCallees } from './spin-locks.ts';
 import { streamCallees } from './streams.ts';
 import { tableCallees } from './tables.ts';
@@ -85,7 +87,7 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
     return null;
   };
   const arena = (address: bigint): BpfArena | null => structures.arenaAt(address);
-  return new Map<string, Callee>([
+  const all: readonly [string, Callee][] = [
     ['apply_to_page_range', (argument) => applyRange(parts, argument, true)],
     ['apply_to_existing_page_range', (argument) => applyRange(parts, argument, false)],
     [
@@ -129,7 +131,12 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
     ...extableCallees(parts),
     ...tableCallees(parts),
     ...(kernel.arch.name === 'x86_64'
-      ? [...dyingX86Callees(parts), ...faultX86Callees(parts), ...extableX86Callees(parts)]
+      ? [
+          ...dyingX86Callees(parts),
+          ...faultX86Callees(parts),
+          ...extableX86Callees(parts),
+          ...showFaultX86Callees(parts),
+        ]
       : [...dyingArm64Callees(parts), ...faultArm64Callees(parts), ...trapsArm64Callees(parts)]),
     ...unwindCallees(parts),
     ...(kernel.arch.name === 'x86_64' ? orcCallees(parts) : []),
@@ -138,14 +145,13 @@ export function modelledCallees(parts: CalleeParts): ReadonlyMap<string, Callee>
     ...spinLockCallees(parts),
     ['bpf_arena_get_kern_vm_start', plain((argument) => arena(argument(0))?.kernVmStart ?? 0n)],
     ['bpf_arena_get_user_vm_start', plain((argument) => arena(argument(0))?.userVmStart ?? 0n)],
-    // No entry of the model's is contiguous with others: there is nothing to gather or to unfold.
-    ['contpte_ptep_get', plain((argument) => argument(1))],
-    ['__contpte_try_unfold', plain(() => null)],
-    ...[
-      ...['__rcu_read_lock', '__rcu_read_unlock', 'rcu_read_unlock_strict'],
-      ...['migrate_disable', 'migrate_enable'],
-    ].map((name): [string, Callee] => [name, plain(() => null)]),
-  ]);
+    ...ambientCallees(),
+  ];
+  const byName = new Map(all);
+  if (byName.size === all.length) return byName;
+  const names = all.map(([name]) => name);
+  const twice = names.filter((name, i) => names.indexOf(name) !== i);
+  throw new RangeError(`two modelled functions of one name: ${twice.join(', ')}`);
 }
 
 const WALK = 'apply_to_page_range';

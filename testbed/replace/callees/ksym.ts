@@ -11,8 +11,6 @@ const ENTRY_SIZE = 12;
 export function ksymCallees(parts: CalleeParts): [string, Callee][] {
   const { kernel, ksyms } = parts;
   const { bpf } = kernel;
-  const nothing = plain(() => null);
-  const yes = plain(() => 1n);
   return [
     [
       'bpf_prog_ksym_find',
@@ -46,10 +44,6 @@ export function ksymCallees(parts: CalleeParts): [string, Callee][] {
       'search_extable',
       plain((argument) => searchTable(parts, argument(0), Number(argument(1)), argument(2))),
     ],
-    ['_raw_spin_lock_bh', nothing],
-    ['_raw_spin_unlock_bh', nothing],
-    ['__list_add_valid_or_report', yes],
-    ['__list_del_entry_valid_or_report', yes],
   ];
 }
 

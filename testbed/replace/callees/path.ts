@@ -1,6 +1,6 @@
 // The fault path, for compiled code that calls its functions: those of the architecture, and whom they ask.
 import type { PtRegs } from '../../../arch/arch.ts';
-import { isDead, REPAIRED } from '../../../arch/path.ts';
+import { REPAIRED } from '../../../arch/path.ts';
 import { virtAddr } from '../../../emulator/address.ts';
 import { hex } from '../../../emulator/bits.ts';
 import { KernelStuck, onward } from '../../../mm/context.ts';
@@ -45,26 +45,6 @@ export function pathCallees(parts: CalleeParts): [string, Callee][] {
   ]);
   return [
     ...path,
-    [
-      // int fixup_exception(struct pt_regs *, int trapnr, unsigned long error_code, unsigned long fault_addr): arm64's has regs alone
-      'fixup_exception',
-      function* (argument) {
-        const on = vcpu();
-        const { regs, giveBack } = registersAt(parts, argument(0));
-        const [vector, addr] =
-          kernel.arch.linkRegister === null
-            ? [Number(argument(1)), virtAddr(argument(3))]
-            : [0, on.exception?.fault.addr ?? virtAddr(0n)];
-        const path = kernel.arch.fixupException(on.faultContext, regs, vector, addr);
-        if (kernel.events.on && !(path !== null && isDead(path))) {
-          const told = path === null ? 'no handler takes it' : 'handled';
-          kernel.context.decide('fixup_exception', told);
-        }
-        if (path !== null) note(on, 'fixup_exception', yield* onward(path));
-        giveBack();
-        return path === null ? 0n : 1n;
-      },
-    ],
     ...(['kfence', 'scratch'] as const).map((resolution): [string, Callee] => [
       resolution === 'kfence' ? 'kfence_handle_page_fault' : 'bpf_arena_handle_page_fault',
       function* (argument) {

@@ -31,8 +31,8 @@ export function spinLockCallees({ kernel, structures }: CalleeParts): [string, C
     context.access?.word(pa - (pa % 8), LOOKED | CHANGED);
     ram.write(pa, new Uint8Array(WORD));
   };
-  const locks = ['_raw_spin_lock', '_raw_spin_lock_irq', '_raw_spin_lock_irqsave'];
-  const unlocks = ['_raw_spin_unlock', '_raw_spin_unlock_irq', '_raw_spin_unlock_irqrestore'];
+  const locks = ['', '_bh', '_irq', '_irqsave'].map((kind) => `_raw_spin_lock${kind}`);
+  const unlocks = ['', '_bh', '_irq', '_irqrestore'].map((kind) => `_raw_spin_unlock${kind}`);
   return [
     ...locks.map((name): [string, Callee] => [
       name,
