@@ -35,7 +35,7 @@ export function* bpfArenaAllocPages(
   return yield* arenaAllocPages(map, addr, pageCnt, nodeId, sleepable);
 }
 
-/** bpf_arena_alloc_pages_sleepable(): for callers in the kernel. */
+/** {@link bpfArenaAllocPages} by the name under which mainline's kernel callers have it. */
 export function* bpfArenaAllocPagesSleepable(
   map: BpfMap,
   addr: bigint,

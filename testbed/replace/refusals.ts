@@ -32,6 +32,10 @@ const REFUSALS: readonly (readonly [names: RegExp, reason: string])[] = [
     'the model’s allocators keep their lists and accounts outside of emulated memory; who calls them can be replaced',
   ],
   [
+    /^(?:__get_vm_area_node|remove_vm_area)/,
+    'the model comes to it through get_vm_area and free_vm_area alone: replace those',
+  ],
+  [
     /^resolve_pseudo_ldimm64/,
     'the verifier that it is a part of works on bytecode, which programs of scenarios have none of',
   ],
