@@ -4,28 +4,21 @@
 
 import type { BpfArena } from '../../bpf/arena.ts';
 import type { FindUnmapped } from '../../bpf/compiled-maps.ts';
-import { beginRawResSpinLock, type Lock, lockTaken, unlock } from '../../bpf/rqspinlock.ts';
 import { type VirtAddr, virtAddr } from '../../emulator/address.ts';
 import { lo32, u64 } from '../../emulator/bits.ts';
-import { type Stop, WRITE } from '../../emulator/engine.ts';
-import {
-  type Activity,
-  CHANGED,
-  type InjectionPoint,
-  KernelStuck,
-  LOOKED,
-  onward,
-  type Step,
-} from '../../mm/context.ts';
+import type { Stop } from '../../emulator/engine.ts';
+import { type Activity, type InjectionPoint, KernelStuck, onward } from '../../mm/context.ts';
 import { CallError } from '../call-error.ts';
-import type { Kernel } from '../kernel.ts';
 import { endOf, type OtherStop, type Vcpu } from '../vcpu.ts';
 import { CompiledEnd } from './compiled-end.ts';
 import type { ExceptionFrame } from './exception-frame.ts';
-import { accessOf, accessorOf } from './instruction-access.ts';
-import type { Access, LaidMemory } from './laid.ts';
 import type { Loans } from './loans.ts';
-import type { Caught } from './watch.ts';
+import {
+  type EntryInHand,
+  type Frame,
+  WatchedAccesses,
+  type WatchedParts,
+} from './watched-accesses.ts';
 
 /** A register as C's _Bool, of which only the low byte counts. */
 export const bool = (value: bigint): boolean => (value & 0xffn) !== 0n;
@@ -43,30 +36,11 @@ export type Callee = (
   returnsTo: () => VirtAddr,
 ) => Activity<bigint | null>;
 
-/** The entry that a callback is called for: its physical address, and what it maps. */
-export interface EntryInHand {
-  readonly ptep: number;
-  readonly addr: VirtAddr;
-}
-
 export interface HowToCall {
   /** False: entries of page tables are read without a step, and whoever calls tells of them. */
   readonly readsAreSteps?: boolean;
   /** Instructions that it may retire beyond the limit. */
   readonly extra?: number;
-}
-
-/** One call that is under way. */
-interface Frame {
-  readonly vcpu: Vcpu;
-  readonly name: string;
-  readonly entry: EntryInHand | null;
-}
-
-/** A lock of the model as compiled code sees it. */
-export interface LockWord {
-  readonly lock: Lock;
-  readonly word: number;
 }
 
 /** Addresses to return to, by who called: whoever unwinds goes on by them. */
@@ -79,8 +53,7 @@ export interface ReturnTraps {
   readonly idle: VirtAddr;
 }
 
-export interface GuestCallsParts {
-  readonly kernel: Kernel;
+export interface GuestCallsParts extends WatchedParts {
   /** Puts what the object's own variables must hold into them, before each call. */
   prepare(): void;
   /** What an exception leaves on the stack. */
@@ -95,12 +68,6 @@ export interface GuestCallsParts {
   readonly limit: number;
   /** What of the model lies in memory for the code. */
   readonly loans: Loans;
-  /** Structures of the model. */
-  readonly structures: LaidMemory;
-  /** The lock whose word lies at `pa`, with the word's physical address; null: none. */
-  lockAt(pa: number): LockWord | null;
-  /** The address whose entry lies at `pa`; null where it is not known. */
-  mappedBy(pa: number): VirtAddr | null;
   /** The name that an address stands for which neither the object nor the model has; null for any other address. */
   missing(va: bigint): string | null;
   /** A trap of the code at `ip` that is a warning. @returns the length of its instruction, or null */
@@ -109,9 +76,11 @@ export interface GuestCallsParts {
 
 export class GuestCalls {
   private readonly parts: GuestCallsParts;
+  private readonly accesses: WatchedAccesses;
 
   constructor(parts: GuestCallsParts) {
     this.parts = parts;
+    this.accesses = new WatchedAccesses(parts);
   }
 
   /**
@@ -221,7 +190,7 @@ export class GuestCalls {
     for (;;) {
       let stop: Stop | null = this.go(vcpu, end - cpu.retired);
       const caught = stop.reason === 'fault' ? vcpu.watch!.take(stop.va, stop.kind) : null;
-      if (caught !== null) stop = yield* this.letThrough(frame, caught);
+      if (caught !== null) stop = yield* this.accesses.letThrough(frame, caught);
       if (stop === null) continue;
       if (stop.reason === 'exit') {
         if (kernel.returnTraps.includes(stop.ip))
@@ -254,80 +223,6 @@ export class GuestCalls {
     }
   }
 
-  /**
-   * Lets one instruction touch what it was stopped at, and tells what it did to page tables.
-   * @returns why it did not retire, or null
-   */
-  private *letThrough(frame: Frame, first: Caught): Activity<Stop | null> {
-    const { vcpu, name } = frame;
-    const { context, ram } = this.parts.kernel;
-    const { cpu } = vcpu;
-    const watch = vcpu.watch!;
-    const ip = cpu.readRegister(this.parts.kernel.arch.description.instructionPointer);
-    const mnemonic = this.parts.kernel.instructionAt(virtAddr(ip))?.mnemonic ?? '';
-    const accessor = accessorOf(mnemonic, first.kind);
-    const held = first.watched === 'structure' ? this.parts.lockAt(first.pa) : null;
-    if (held !== null) return yield* this.touchLock(vcpu, first, held);
-    const access = accessOf(mnemonic, first.kind);
-    if (context.stepping) {
-      const table = first.watched === 'table';
-      const pte: Step = { kind: 'pte', what: `${name}: ${accessor}` };
-      const step = table ? pte : this.parts.structures.step(first, access);
-      if (step !== null) yield step;
-    }
-    const how = accessor === 'ptep_get' ? LOOKED : LOOKED | CHANGED;
-    const words = new Map<number, bigint>();
-    const pages: bigint[] = [];
-    let stop: Stop;
-    for (let caught: Caught | null = first; ; ) {
-      this.check(name, caught, access, ip);
-      watch.granted.add(Math.floor(caught.pa / 0x1000));
-      pages.push(caught.va);
-      if (caught.watched === 'table') {
-        const word = caught.pa - (caught.pa % 8);
-        context.access?.word(word, how);
-        for (const at of [word, word + 8]) if (ram.contains(at, 8)) words.set(at, ram.read64(at));
-      }
-      stop = cpu.run(1);
-      caught = stop.reason === 'fault' ? watch.take(stop.va, stop.kind) : null;
-      if (caught === null) break;
-    }
-    watch.granted.clear();
-    for (const va of pages) cpu.flushTlbPage(virtAddr(va));
-    this.end(name, this.parts.structures.settle(), ip);
-    for (const [word, before] of words) this.tellChange(frame, word, before, accessor);
-    return stop.reason === 'limit' || stop.reason === 'exit' ? null : stop;
-  }
-
-  /**
-   * An instruction on the word of a lock, which says whether the lock is held: a read-modify-write tries to take it, a
-   * store lets it go. Of a failure that a scenario wants, the slow path hears.
-   */
-  private *touchLock(vcpu: Vcpu, { va, pa, kind }: Caught, held: LockWord): Activity<Stop | null> {
-    const { context, ram } = this.parts.kernel;
-    const { lock, word } = held;
-    const { cpu } = vcpu;
-    const ip = cpu.readRegister(this.parts.kernel.arch.description.instructionPointer);
-    const mnemonic = this.parts.kernel.instructionAt(virtAddr(ip))?.mnemonic ?? '';
-    // A compare-and-swap may be stopped at its load.
-    const takes = /xchg|^cas|^swp|^stl?xr|^bts|^ldset/.test(mnemonic);
-    if (takes) this.lockErrors[vcpu.id] = yield* beginRawResSpinLock(context, lock);
-    else if (kind === WRITE && context.stepping) {
-      yield { kind: 'lock', what: `release ${lock.name}` };
-    }
-    const before = lock.holder >= 0 || (takes && this.lockErrors[vcpu.id] !== 0) ? 1 : 0;
-    ram.write(word, Uint8Array.of(before, 0, 0, 0));
-    const watch = vcpu.watch!;
-    watch.granted.add(Math.floor(pa / 0x1000));
-    const stop = cpu.run(1);
-    watch.granted.clear();
-    cpu.flushTlbPage(virtAddr(va));
-    const after = ram.readUint(word, 4);
-    if (takes && before === 0 && after !== 0n) lockTaken(context, lock);
-    if (!takes && before !== 0 && after === 0n) unlock(context, lock);
-    return stop.reason === 'limit' || stop.reason === 'exit' ? null : stop;
-  }
-
   /** By CPU: the arena whose pages are being allocated; null: the kernel's. */
   readonly pagesFor: (BpfArena | null)[] = [];
 
@@ -338,33 +233,12 @@ export class GuestCalls {
   readonly allocates: (InjectionPoint | null)[] = [];
 
   /** By CPU: errno that its last attempt to take a lock must fail with, or 0. */
-  readonly lockErrors: number[] = [];
+  get lockErrors(): readonly number[] {
+    return this.accesses.lockErrors;
+  }
 
   /** By CPU: how the mmap() that is under way looks for addresses. */
   readonly finds: (FindUnmapped | null)[] = [];
-
-  private check(name: string, caught: Caught, access: Access, ip: bigint): void {
-    if (caught.watched !== 'structure') return;
-    this.end(name, this.parts.structures.admit(caught, access !== 'read', name), ip);
-  }
-
-  private end(name: string, problem: string | null, ip: bigint): void {
-    if (problem === null) return;
-    throw new CompiledEnd(name, { outcome: 'halted', why: problem, ip: virtAddr(ip) });
-  }
-
-  private tellChange(frame: Frame, word: number, before: bigint, accessor: string): void {
-    const { kernel, mappedBy } = this.parts;
-    const { context, ram, events } = kernel;
-    if (!events.on) return;
-    const after = ram.read64(word);
-    if (after === before) return;
-    // Where an exchange is a loop around a store-exclusive, what it stores tells it from a compare-and-swap.
-    const by = accessor === 'ptep_try_set' && after === 0n ? 'ptep_get_and_clear' : accessor;
-    const va = word === frame.entry?.ptep ? frame.entry.addr : mappedBy(word);
-    if (va === null) return;
-    events.emit({ type: 'pteChange', cpu: context.cpu, va, before, after, by });
-  }
 
   /** A call of a modelled function: done, and returned from. */
   private *callModel({ vcpu, name }: Frame, callee: Callee): Activity<void> {
