@@ -1,6 +1,8 @@
 // Code in its several forms, and what its symbols are bound to.
 import { describe, expect, it } from 'vitest';
+import type { Linked } from '../emulator/elf/link.ts';
 import type { CallSeen } from './call.ts';
+import { definition } from './load-code.ts';
 import type { ArchName } from './scenario.ts';
 import { stubNames, stubText } from './stubs.ts';
 import { loadTestHost, runYaml } from './test-run.ts';
@@ -139,5 +141,29 @@ describe.each(ARCHS)('the built-in routines of %s', (arch) => {
     leaves('', 'memset', '{buffer_size: 4}, 0x1aa, 3', 'aaaaaa00');
     leaves(up, 'memmove', '{buffer: "0102030405060708"}, 0, 6', '0102010203040506');
     leaves(down, 'memmove', '{buffer: "0102030405060708"}, 0, 6', '0304050607080708');
+  });
+});
+
+describe('a function that an object does not define', () => {
+  const symbols = (names: readonly string[]) =>
+    names.map((name) => ({ name, isFunction: true, object: { name: 'a.o' } }));
+  const many = Array.from({ length: 20 }, (_, i) => `function_${i}`);
+  const cases: readonly (readonly [names: readonly string[], remedy: string])[] = [
+    [[], 'it defines no function'],
+    [['memcpy', 'memset'], 'its functions are memcpy, memset'],
+    [
+      ['find_page.constprop.0', ...many],
+      'it has find_page.constprop.0, which the compiler made of it: compile it with noipa',
+    ],
+    [
+      ['find_pages', ...many],
+      'did you mean find_pages? compilers put static functions into their callers: compile it with noinline',
+    ],
+  ];
+  it.each(cases)('among %j', (names, remedy) => {
+    const linked = { symbols: symbols(names) } as unknown as Linked;
+    expect(() => definition(linked, 'find_page', 'a.o')).toThrow(
+      expect.objectContaining({ message: 'a.o: does not define find_page', remedy }),
+    );
   });
 });

@@ -10,6 +10,7 @@ import { type Images, imageName } from './images.ts';
 import { bind, type LinkParts, loadObjects, loadOnce } from './link-objects.ts';
 import type { ObjectFile } from './object-file.ts';
 import { checkReachable } from './reach.ts';
+import { nearest } from './scenario-error.ts';
 import type { CallStep, Code } from './step-model.ts';
 import { isKernelImage } from './vmlinux/image.ts';
 import { imageSymbol, openImage } from './vmlinux/load.ts';
@@ -183,10 +184,23 @@ export function definition({ symbols }: Linked, name: string, path: string) {
   }
   if (found !== undefined) return found;
   const known = own.filter(({ isFunction }) => isFunction).map((symbol) => symbol.name);
-  throw new CallError(
-    `${path}: does not define ${name}`,
-    known.length === 0 ? 'it defines no function' : `its functions are ${known.join(', ')}`,
-  );
+  throw new CallError(`${path}: does not define ${name}`, otherFunctions(name, known));
+}
+
+/** Functions up to which an error names them all. */
+const FEW = 12;
+
+/** What an object has that does not define a function. */
+function otherFunctions(name: string, known: readonly string[]): string {
+  const clone = known.find((one) => one.startsWith(`${name}.`));
+  if (clone !== undefined) {
+    return `it has ${clone}, which the compiler made of it: compile it with noipa`;
+  }
+  if (known.length === 0) return 'it defines no function';
+  if (known.length <= FEW) return `its functions are ${known.join(', ')}`;
+  const near = nearest(name, known);
+  const hint = near === null ? '' : `did you mean ${near}? `;
+  return `${hint}compilers put static functions into their callers: compile it with noinline`;
 }
 
 /** The code's own symbol, and one for each label that is called: functions, as the unwinder needs them. */
