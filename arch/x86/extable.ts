@@ -141,9 +141,12 @@ export function fixupException(
   faultAddr: VirtAddr,
 ): FaultPath | null {
   if (context.kernel.events.on) context.kernel.enter('fixup_exception', { ip: hex(regs.ip) });
-  const [trap, code] = [BigInt(trapnr), 0n];
-  const compiled = compiledNow(context, 'fixup_exception', regs, trap, code, faultAddr);
-  if (compiled !== null) return lo32(compiled) === 0 ? null : FIXED_UP;
+  // Every fault comes by: without compiled code no arguments are made for it.
+  if (context.compiled !== null) {
+    const [trap, code] = [BigInt(trapnr), 0n];
+    const compiled = compiledNow(context, 'fixup_exception', regs, trap, code, faultAddr);
+    if (compiled !== null) return lo32(compiled) === 0 ? null : FIXED_UP;
+  }
   const entry = context.searchExceptionTables(regs.ip);
   return entry === null ? null : handle(context, entry, regs, trapnr, faultAddr);
 }

@@ -77,8 +77,10 @@ function handlePageFault(context: FaultContext, regs: X86PtRegs, fault: Hardware
  * @kernel fault_in_kernel_space arch/x86/mm/fault.c read
  */
 export function faultInKernelSpace(context: FaultContext, addr: VirtAddr): boolean {
-  const compiled = compiledNow(context, 'fault_in_kernel_space', addr);
-  if (compiled !== null) return lo32(compiled) !== 0;
+  if (context.compiled !== null) {
+    const compiled = compiledNow(context, 'fault_in_kernel_space', addr);
+    if (compiled !== null) return lo32(compiled) !== 0;
+  }
   if (addr >= VSYSCALL_ADDR && addr < VSYSCALL_ADDR + 4096n) return false;
   return addr >= (context.kernel.config.la57 ? TASK_SIZE_MAX_LA57 : TASK_SIZE_MAX);
 }
@@ -110,8 +112,10 @@ export function spuriousKernelFault(
   context: FaultContext,
   fault: Pick<HardwareFault, 'addr' | 'code'>,
 ): boolean {
-  const compiled = compiledNow(context, 'spurious_kernel_fault', fault.code, fault.addr);
-  if (compiled !== null) return lo32(compiled) !== 0;
+  if (context.compiled !== null) {
+    const compiled = compiledNow(context, 'spurious_kernel_fault', fault.code, fault.addr);
+    if (compiled !== null) return lo32(compiled) !== 0;
+  }
   const code = lo32(fault.code);
   if (code !== (PF_W | PF_P) && code !== (PF_I | PF_P)) return false;
   const entries = tableEntries(context, context.swapperPgDir, fault.addr, hasTable);
