@@ -64,6 +64,8 @@ export function compiledBool(
   fn: string,
   ...args: readonly CompiledArgument[]
 ): boolean | null {
+  // Every fault comes by.
+  if (context.compiled === null) return null;
   const result = compiledNow(context, fn, ...args);
   return result === null ? null : isTrue(result);
 }
